@@ -1,0 +1,34 @@
+"""evoprune: a trained CNN in, a Pareto front of smaller trained CNNs out.
+
+The public names below load on first use, so that reading configs, codes and results never imports torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "SearchSpace": "space",
+    "Segment": "space",
+    "UserError": "errors",
+    "build_network": "networks",
+    "compute_costs": "costs",
+    "load_experiment": "config",
+    "load_model": "checkpoints",
+    "load_search_space": "space",
+    "load_weights": "checkpoints",
+    "save_model": "checkpoints",
+    "slim_network": "surgery",
+}
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'evoprune' has no attribute {name!r}; it has {', '.join(sorted(_PUBLIC))}")
+    return getattr(import_module(f"evoprune.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,133 @@
+"""Models on disk: weights without pickle beside a JSON that rebuilds the network; and other people's checkpoints."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from evoprune.errors import UserError
+from evoprune.files import write_atomically
+from evoprune.networks import network_from_spec
+
+WEIGHTS_NAME = "model.safetensors"
+DESCRIPTION_NAME = "model.json"
+_FORMAT = 1
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+
+
+def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, **info: Any) -> Path:
+    """Save a model so that `load_model(folder)` rebuilds it.
+
+    Args:
+        network: what to save; written as float32.
+        spec: from `evoprune.networks.network_spec`.
+        folder: becomes a folder with `model.safetensors` and `model.json`.
+        info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
+    """
+    folder = Path(folder)
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_atomically(folder / WEIGHTS_NAME, save(state))
+    description = {"format": _FORMAT, "network": dict(spec), **info}
+    write_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
+    return folder
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Load a model that evoprune saved: a `torch.nn.Module` in eval mode on the CPU.
+
+    Args:
+        path: the model's folder, or one of the two files in it.
+
+    Raises:
+        UserError: no model there, or a damaged one.
+    """
+    folder = model_folder(path)
+    network = network_from_spec(read_description(folder)["network"])
+    _load_exactly(network, _read_safetensors(folder / WEIGHTS_NAME), str(folder))
+    return network.eval()
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """The `model.json` of a saved model: network, preprocessing (`mean`, `std`), key, code, how it was trained."""
+    file = model_folder(path) / DESCRIPTION_NAME
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; an evoprune model is a folder with {WEIGHTS_NAME} and {DESCRIPTION_NAME}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not a model description: {error}") from None
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise UserError(f"{file}: not a model description of format {_FORMAT}")
+    return description
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder of a saved model, given it or a file in it."""
+    path = Path(path)
+    return path.parent if path.name in (WEIGHTS_NAME, DESCRIPTION_NAME) else path
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights into `network`, exactly, and return it.
+
+    Reads models of evoprune (folder or .safetensors), and PyTorch checkpoints of tensors: a `state_dict`, plain or wrapped
+    (`{"state_dict": ...}`), names with or without `module.`, shortcuts with 1x1 convolutions or without parameters (option A).
+
+    Raises:
+        UserError: no such file, a file that needs pickled code, or parameters that do not fit, by name.
+    """
+    state = _read_state(Path(path))
+    adapt = getattr(network, "adapt_state", None)
+    _load_exactly(network, adapt(state) if adapt is not None else state, str(path))
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.is_dir():
+        return _read_safetensors(path / WEIGHTS_NAME)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not a checkpoint of plain tensors: {reason}") from None
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: holds no state_dict of tensors, but {type(content).__name__}")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged weights: {error}") from None
+
+
+def _load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    problems = [f"{name} is missing" for name in wanted if name not in state and name not in optional]
+    problems += [f"{name} is not in the network" for name in state if name not in wanted]
+    problems += [
+        f"{name} has shape {tuple(value.shape)}, the network's is {tuple(wanted[name])}"
+        for name, value in state.items()
+        if name in wanted and value.shape != wanted[name]
+    ]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise UserError(f"{source}: the weights do not fit the network: {'; '.join(problems[:5])}{more}")
+    network.load_state_dict(dict(state), strict=False)

@@ -1,0 +1,52 @@
+"""The device and the arithmetic that networks run in."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from evoprune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where networks run, and whether convolutions run in bfloat16 (weights and statistics stay float32)."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Context in which convolutions and linear layers take bfloat16 where `bf16` is set."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @property
+    def precision(self) -> str:
+        """`bf16` or `fp32`."""
+        return "bf16" if self.bf16 else "fp32"
+
+
+def make_compute(device: str, precision: str, num_threads: int | None = None) -> Compute:
+    """Resolve `auto` for this process and set its number of CPU threads (default: all cores it may use).
+
+    Raises:
+        UserError: `cuda` where there is none.
+    """
+    torch.set_num_threads(num_threads or available_cpus())
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("workers.device: got 'cuda', but torch sees no CUDA device here; use auto or cpu")
+    resolved = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    bf16 = precision == "bf16" or (precision == "auto" and _has_fast_bf16(resolved))
+    return Compute(resolved, bf16)
+
+
+def available_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(bool(probe()) for probe in probes if probe is not None)

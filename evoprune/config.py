@@ -1,0 +1,259 @@
+"""An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from evoprune.config_errors import describe_errors
+from evoprune.errors import UserError
+from evoprune.files import find_carried_file, parse_yaml, read_yaml, suggest
+from evoprune.objectives import ALIASES, OBJECTIVES
+
+
+class Section(BaseModel):
+    """A mapping in the YAML file: unknown keys and wrong types are errors, objects are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _objective(name: Any) -> str:
+    canonical = ALIASES.get(name, name) if isinstance(name, str) else name
+    if canonical not in OBJECTIVES:
+        raise ValueError(suggest(str(name), [*OBJECTIVES, *ALIASES]))
+    return canonical
+
+
+def _bound(value: Any) -> float | str | None:
+    """A number, or a share of the parent's value such as 50%."""
+    if isinstance(value, str):
+        number = value.removesuffix("%").strip()
+        if value.endswith("%") and number.replace(".", "", 1).isdigit():
+            return value
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError("a number, or a share of the parent such as 50%")
+
+
+def _fraction_or_source(value: Any) -> float | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
+
+
+def _selection(value: Any) -> Any:
+    if value in ("all", "knees") or isinstance(value, CountSelection):
+        return value
+    if isinstance(value, list) and value and all(isinstance(key, str) for key in value):
+        return tuple(value)
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, dict) and set(value) == {"count"}:
+        count = value["count"]
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+            return CountSelection(count=count)
+    raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1")
+
+
+class CountSelection(Section):
+    """`count` networks spread evenly over the front."""
+
+    count: Annotated[int, Field(ge=1)]
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("each name once")
+    return names
+
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+ObjectiveName = Annotated[str, BeforeValidator(_objective)]
+
+
+class DataConfig(Section):
+    """Which images, and how training sees them."""
+
+    dataset: Literal["cifar10", "cifar100", "image_folder", "npz", "digits"]
+    root: str = "data"
+    validation: Annotated[float | str, BeforeValidator(_fraction_or_source)] = 0.1
+    split_seed: NonNegative = 0
+    image_size: Positive | None = None
+    mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None
+    crop: NonNegative = 4
+    flip: bool = True
+
+
+class SearchSpaceConfig(Section):
+    """Which search space; its classes, channels and image size follow the data."""
+
+    name: str
+    width: Positive | None = None
+
+
+class TrainingConfig(Section):
+    """One training: SGD with Nesterov momentum, linear warm-up, cosine to 0."""
+
+    epochs: Annotated[float, Field(ge=0)] = 200.0
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class BaseConfig(TrainingConfig):
+    """The parent network: given weights, or trained by this recipe on the training split."""
+
+    weights: str | None = None
+    cache: str = "results/base"
+
+
+class EvaluationConfig(TrainingConfig):
+    """The fidelity of one measurement."""
+
+    epochs: Annotated[float, Field(ge=0)] = 0.0
+    lr: Annotated[float, Field(gt=0)] = 0.02
+    recalibration_images: Positive = 2048
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    latency_batch_size: Positive = 1
+
+
+class LimitConfig(Section):
+    """Bounds of one quantity: absolute, or a share of the parent's value (`50%`)."""
+
+    min: Annotated[float | str | None, BeforeValidator(_bound)] = None
+    max: Annotated[float | str | None, BeforeValidator(_bound)] = None
+
+
+class SearchConfig(Section):
+    """NSGA-III: `random_samples` codes first, then `generations` times `num_individual` new ones."""
+
+    objectives: Annotated[
+        tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(_unique)
+    ] = ("accuracy", "flops")
+    limits: dict[ObjectiveName, LimitConfig] = {}
+    random_samples: Positive = 64
+    num_individual: Annotated[int, Field(ge=2)] = 32
+    generations: NonNegative = Field(default=31, validation_alias=AliasChoices("generations", "num_generation"))
+    proposal: Literal["evolution"] = "evolution"
+    crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+
+class DistillationConfig(Section):
+    """Hinton et al. 2015: loss = (1 - weight) * cross-entropy + weight * temperature^2 * KL(parent || network)."""
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+
+
+class RetrainConfig(TrainingConfig):
+    """Full training of networks of the front."""
+
+    select: Annotated[Any, BeforeValidator(_selection)] = "all"
+    start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
+    seeds: Positive = 1
+    distillation: DistillationConfig | None = None
+
+
+class WorkersConfig(Section):
+    """Where the work runs; nothing here changes a result, except the rounding of another device."""
+
+    backend: Literal["ray", "local"] = "ray"
+    num_workers: Positive = 2
+    cpus_per_worker: Positive = 1
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    address: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ReportConfig(Section):
+    """Pictures."""
+
+    every: Positive = 5
+
+
+class Experiment(Section):
+    """One YAML file, one run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: NonNegative = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    data: DataConfig
+    search_space: SearchSpaceConfig
+    base: BaseConfig = BaseConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    search: SearchConfig = SearchConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    workers: WorkersConfig = WorkersConfig()
+    report: ReportConfig = ReportConfig()
+
+    @property
+    def num_evaluations(self) -> int:
+        """How many candidates a whole search measures."""
+        return self.search.random_samples + self.search.generations * self.search.num_individual
+
+    def to_yaml(self) -> str:
+        """The experiment with every key, as a file that runs again."""
+        return yaml.safe_dump(self._plain(), sort_keys=False)
+
+    def identity(self) -> dict[str, Any]:
+        """All that the measurements of a run depend on, as plain types: two runs with the same identity are the same run."""
+        plain = self._plain()
+        for key in ("workers", "retrain", "report"):
+            del plain[key]
+        del plain["base"]["cache"]
+        return plain
+
+    def _plain(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_experiment(path: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: a path that ends in .yaml, or the name of an experiment that evoprune carries.
+        overrides: `section.key=value` texts, values as in YAML.
+
+    Raises:
+        UserError: with one line for each wrong key: its path, what came, what is allowed.
+    """
+    file = find_carried_file("experiments", path)
+    document = read_yaml(file)
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: an experiment is a mapping of sections, got {type(document).__name__}")
+    document.setdefault("name", file.stem)
+    for override in overrides:
+        _override(document, override)
+    return parse_experiment(document, str(file))
+
+
+def parse_experiment(document: dict[str, Any], source: str) -> Experiment:
+    """Check a document that is already read; `source` names it in errors."""
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        raise UserError(describe_errors(error, Experiment, source)) from None
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set takes section.key=value, got {text!r}")
+    *sections, key = path.strip().split(".")
+    place: Any = document
+    for section in sections:
+        place = place.setdefault(section, {}) if isinstance(place, dict) else None
+        if place is None:
+            raise UserError(f"--set {text}: {section} is not a section of this experiment")
+    if not isinstance(place, dict):
+        raise UserError(f"--set {text}: {'.'.join(sections)} is not a section of this experiment")
+    place[key] = parse_yaml(value, f"--set {text}")

@@ -1,0 +1,119 @@
+"""Data sets as uint8 tensors on the device; augmentation and normalisation on whole batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evoprune.config import DataConfig
+from evoprune.datasets import Part, RawData, load_raw_data, split_train_validation
+from evoprune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (N, channels, height, width), channels last in memory; labels int64 (N,); both on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation splits, and how an image becomes a network's input.
+
+    Attributes:
+        train: images that weights may learn from.
+        validation: images that the search is scored on.
+        mean: per channel, of pixels scaled to [0, 1].
+        std: likewise.
+        crop: pixels of zero padding for random crops while training; 0 for none.
+        flip: whether training mirrors images at random.
+        num_classes: number of classes.
+    """
+
+    train: Split
+    validation: Split
+    mean: Tensor
+    std: Tensor
+    crop: int
+    flip: bool
+    num_classes: int
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (batch, channels, height, width) -> float32 input of a network, channels last."""
+        scaled = images.to(torch.float32, memory_format=torch.channels_last)
+        return scaled.mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    def augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Random crop after zero padding and random mirroring of a uint8 batch, drawn image by image from `rng`."""
+        if self.crop:
+            images = _random_crop(images, self.crop, rng)
+        if self.flip:
+            mirrored = torch.rand(len(images), generator=rng).to(images.device) < 0.5
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        return images
+
+
+def load_data(config: DataConfig, device: torch.device) -> Data:
+    """Load the training and validation splits onto `device`. Test images are not in reach of what this returns."""
+    return make_data(load_raw_data(config), config, device)
+
+
+def make_data(raw: RawData, config: DataConfig, device: torch.device) -> Data:
+    """As `load_data`, of a data set that is already in memory."""
+    train, validation = split_train_validation(raw, config)
+    mean, std = _statistics(train, config)
+    return Data(
+        train=to_split(train, device),
+        validation=to_split(validation, device),
+        mean=torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None],
+        std=torch.tensor(std, dtype=torch.float32, device=device)[:, None, None],
+        crop=config.crop,
+        flip=config.flip,
+        num_classes=raw.num_classes,
+    )
+
+
+def to_split(part: Part, device: torch.device) -> Split:
+    """NumPy images (N, height, width, channels) and labels -> tensors on `device`."""
+    images = torch.from_numpy(np.ascontiguousarray(part[0])).to(device).permute(0, 3, 1, 2)
+    return Split(images, torch.from_numpy(part[1]).to(device))
+
+
+def batches(size: int, batch_size: int, rng: torch.Generator | None = None) -> Iterator[Tensor]:
+    """Index batches over `size` items: in order and complete, or shuffled by `rng` without the short last one."""
+    if rng is None:
+        yield from torch.arange(size).split(batch_size)
+        return
+    order = torch.randperm(size, generator=rng)
+    for start in range(0, size - batch_size + 1, batch_size):
+        yield order[start : start + batch_size]
+
+
+def _random_crop(images: Tensor, padding: int, rng: torch.Generator) -> Tensor:
+    count, _, height, width = images.shape
+    padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=rng)
+    rows = (offsets[0] + torch.arange(height)).to(images.device)
+    columns = (offsets[1] + torch.arange(width)).to(images.device)
+    which = torch.arange(count, device=images.device)[:, None, None]
+    return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _statistics(train: Part, config: DataConfig) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel in [0, 1]: the configured ones, or those of the training split."""
+    images, channels = train[0], train[0].shape[3]
+    for key, given in (("mean", config.mean), ("std", config.std)):
+        if given is not None and len(given) != channels:
+            raise UserError(f"data.{key}: one number per channel, so {channels}; got {len(given)}")
+    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)])
+    values = np.arange(256) / 255
+    mean = counts @ values / counts.sum(axis=1)
+    std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
+    return list(config.mean or mean), list(config.std or std)

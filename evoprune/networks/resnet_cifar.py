@@ -1,0 +1,101 @@
+"""ResNet-20/32/56 for CIFAR (He et al. 2016, section 4.2) with every width as an argument."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResNetCifar(nn.Module):
+    """Three stages of plain blocks; stages 2 and 3 begin with a stride-2 1x1 convolution + BN shortcut.
+
+    Args:
+        blocks: number of blocks of each stage.
+        widths: channels by segment: `stem`, `layer{1,2,3}.{block}.middle`, `layer{1,2,3}.final`.
+        adapters: `layer1.0.shortcut` where the stem and stage 1 keep different channels, else empty.
+        num_classes: outputs.
+        in_channels: channels of the image.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        widths: Mapping[str, int],
+        adapters: Collection[str],
+        num_classes: int,
+        in_channels: int,
+    ):
+        super().__init__()
+        trunk = widths["stem"]
+        self.conv1 = nn.Conv2d(in_channels, trunk, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(trunk)
+        for stage, num_blocks in enumerate(blocks, start=1):
+            final = widths[f"layer{stage}.final"]
+            rows = []
+            for index in range(num_blocks):
+                name = f"layer{stage}.{index}"
+                stride = 2 if stage > 1 and index == 0 else 1
+                adapter = f"{name}.shortcut" in adapters
+                rows.append(_Block(trunk, widths[f"{name}.middle"], final, stride, adapter))
+                trunk = final
+            self.add_module(f"layer{stage}", nn.Sequential(*rows))
+        self.linear = nn.Linear(trunk, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, shape (batch, num_classes), of normalised images of shape (batch, in_channels, height, width)."""
+        x = F.relu(self.bn1(self.conv1(images)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+    def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give a checkpoint with parameter-free (option A) shortcuts the 1x1 shortcuts that compute the same.
+
+        Option A subsamples by 2 and pads a quarter of the new width with zeros on each side. The 1x1 convolution is that
+        selection, and its BN changes nothing.
+        """
+        adapted = dict(state)
+        for name, module in self.named_modules():
+            first = f"{name}.0.weight"
+            if not name.endswith(".shortcut") or not isinstance(module, nn.Sequential) or len(module) != 2 or first in state:
+                continue
+            conv, norm = module[0], module[1]
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            weight = torch.zeros_like(conv.weight)
+            pad = (conv.out_channels - conv.in_channels) // 2
+            channels = torch.arange(conv.in_channels)
+            weight[channels + pad, channels] = 1.0
+            ones = torch.ones(norm.num_features)
+            adapted |= {
+                first: weight,
+                f"{name}.1.weight": ones * (1 + norm.eps) ** 0.5,
+                f"{name}.1.bias": ones * 0,
+                f"{name}.1.running_mean": ones * 0,
+                f"{name}.1.running_var": ones,
+                f"{name}.1.num_batches_tracked": torch.tensor(0),
+            }
+        return adapted
+
+
+class _Block(nn.Module):
+    def __init__(self, trunk: int, middle: int, final: int, stride: int, adapter: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(trunk, middle, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(middle)
+        self.conv2 = nn.Conv2d(middle, final, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(final)
+        self.shortcut: nn.Module
+        if stride == 2:
+            self.shortcut = nn.Sequential(nn.Conv2d(trunk, final, 1, stride=2, bias=False), nn.BatchNorm2d(final))
+        elif adapter:
+            self.shortcut = nn.Conv2d(trunk, final, 1, bias=False)
+        else:
+            self.shortcut = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        return F.relu(out + self.shortcut(x))
