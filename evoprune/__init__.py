@@ -21,7 +21,7 @@ _PUBLIC = {
     "save_model": "checkpoints",
     "slim_network": "surgery",
 }
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

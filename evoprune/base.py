@@ -30,9 +30,7 @@ class Base:
     info: dict[str, Any]
 
 
-def prepare_base(
-    experiment: Experiment, space: SearchSpace, raw: RawData, compute: Compute
-) -> Iterator[Epoch | Base]:
+def prepare_base(experiment: Experiment, space: SearchSpace, raw: RawData, compute: Compute) -> Iterator[Epoch | Base]:
     """Yields the epochs of a training where one is needed, and the base network last."""
     data = make_data(raw, experiment.data, compute.device)
     if experiment.base.weights is not None:
@@ -41,8 +39,17 @@ def prepare_base(
     folder = base_folder(experiment, space)
     if not (folder / DESCRIPTION_NAME).is_file():
         yield from _train_base(experiment, space, raw, data, compute, folder)
-    network = load_weights(build_network(space), folder).eval()
-    yield Base(network, {**read_description(folder)["base"], "path": str(folder)})
+    yield load_base(space, folder)
+
+
+def save_base(base: Base, space: SearchSpace, folder: Path) -> None:
+    """Save a base network so that `load_base` and `evoprune.load_model` read it."""
+    save_model(base.network, network_spec(space), folder, base=base.info)
+
+
+def load_base(space: SearchSpace, folder: Path) -> Base:
+    """Load what `save_base` saved."""
+    return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])
 
 
 def base_folder(experiment: Experiment, space: SearchSpace) -> Path:
@@ -72,19 +79,29 @@ def _train_base(
         network = build_network(space).to(compute.device)
     checkpoint = folder / "training.ckpt"
     yield from train(network, data, experiment.base, compute, seed, checkpoint=checkpoint)
-    info = {"source": "trained on the training split", **_accuracies(network, raw, data, compute)}
-    recipe = _recipe(experiment).model_dump(mode="json")
-    save_model(network, network_spec(space), folder, base=info, recipe=recipe, preprocessing=preprocessing(data))
+    info = {
+        "source": "trained on the training split",
+        "recipe": _recipe(experiment).model_dump(mode="json"),
+        "preprocessing": preprocessing(data),
+        **_accuracies(network, raw, data, compute),
+    }
+    save_base(Base(network, info), space, folder)
     checkpoint.unlink(missing_ok=True)
 
 
-def _imported_base(
-    experiment: Experiment, space: SearchSpace, raw: RawData, data: Data, compute: Compute
-) -> Base:
+def _imported_base(experiment: Experiment, space: SearchSpace, raw: RawData, data: Data, compute: Compute) -> Base:
     path = experiment.base.weights
     assert path is not None
     network = load_weights(build_network(space), path).to(compute.device).eval()
-    info = {"source": path, **_accuracies(network, raw, data, compute)}
+    info = {
+        "source": path,
+        "preprocessing": preprocessing(data),
+        **_accuracies(network, raw, data, compute),
+        "warnings": [
+            f"{path} was trained elsewhere: if it has seen the validation images, validation accuracy tests its memory; "
+            "set data.validation to images that it has not seen"
+        ],
+    }
     measure_neutral_norms(network, data, experiment.evaluation.recalibration_images, Compute(compute.device, _FP32))
     return Base(network.cpu(), info)
 

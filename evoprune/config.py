@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from evoprune.config_errors import describe_errors
 from evoprune.errors import UserError
@@ -142,7 +150,7 @@ class SearchConfig(Section):
     random_samples: Positive = 64
     num_individual: Annotated[int, Field(ge=2)] = 32
     generations: NonNegative = Field(default=31, validation_alias=AliasChoices("generations", "num_generation"))
-    proposal: Literal["evolution"] = "evolution"
+    proposal: Literal["evolution", "random"] = "evolution"
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
@@ -199,6 +207,11 @@ class Experiment(Section):
     def num_evaluations(self) -> int:
         """How many candidates a whole search measures."""
         return self.search.random_samples + self.search.generations * self.search.num_individual
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether latency is an objective or limited."""
+        return "latency" in (*self.search.objectives, *self.search.limits)
 
     def to_yaml(self) -> str:
         """The experiment with every key, as a file that runs again."""

@@ -41,6 +41,11 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
     return totals
 
 
+def code_costs(space: SearchSpace, code: npt.ArrayLike) -> dict[str, int]:
+    """`compute_costs` of one code, as plain numbers."""
+    return {name: int(value[0]) for name, value in compute_costs(space, code).items()}
+
+
 def _layer_costs(space: SearchSpace, layer: Layer, bits: dict[str, npt.NDArray[np.uint8]]) -> dict[str, Counts]:
     population = len(next(iter(bits.values())))
     constant = {"image": space.parameters["in_channels"], "classes": space.parameters["num_classes"]}

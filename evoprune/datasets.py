@@ -19,6 +19,15 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".ti
 
 
 @dataclass(frozen=True)
+class DataShape:
+    """What a search space must know of a data set."""
+
+    num_classes: int
+    in_channels: int
+    image_size: int
+
+
+@dataclass(frozen=True)
 class RawData:
     """Images uint8, shape (N, height, width, channels); labels int64, shape (N,).
 
@@ -29,16 +38,6 @@ class RawData:
     test: Part
     validation: Part | None
     num_classes: int
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of an image."""
-        return self.train[0].shape[3]
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square images in pixels."""
-        return self.train[0].shape[1]
 
 
 def load_raw_data(config: DataConfig) -> RawData:
@@ -63,7 +62,9 @@ def split_train_validation(raw: RawData, config: DataConfig) -> tuple[Part, Part
     """
     if isinstance(config.validation, str):
         if raw.validation is None:
-            raise UserError(f"data.validation: got 'own', but {config.dataset} has no validation images; give a fraction such as 0.1")
+            raise UserError(
+                f"data.validation: got 'own', but {config.dataset} has no validation images; give a fraction such as 0.1"
+            )
         return raw.train, raw.validation
     images, labels = raw.train
     held_out = _stratified(labels, config.validation, np.random.default_rng(config.split_seed))
@@ -84,13 +85,17 @@ def _stratified(labels: Labels, fraction: float, rng: np.random.Generator) -> np
 def _check_part(name: str, part: Part, raw: RawData) -> None:
     images, labels = part
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
-        raise UserError(f"{name} images are uint8 (N, height, width, channels), one label each; got {images.dtype} {images.shape}, {len(labels)} labels")
+        raise UserError(
+            f"{name} images are uint8 (N, height, width, channels), one label each; got {images.dtype} {images.shape}, {len(labels)} labels"
+        )
     if images.shape[1:] != raw.train[0].shape[1:]:
         raise UserError(f"{name} images have shape {images.shape[1:]}, training images {raw.train[0].shape[1:]}")
     if images.shape[1] != images.shape[2]:
         raise UserError(f"images are square, got {images.shape[1]}x{images.shape[2]}")
     if labels.min() < 0 or labels.max() >= raw.num_classes:
-        raise UserError(f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; got {labels.min()} to {labels.max()}")
+        raise UserError(
+            f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; got {labels.min()} to {labels.max()}"
+        )
 
 
 def _read_torchvision(config: DataConfig) -> RawData:
@@ -111,13 +116,18 @@ def _read_torchvision(config: DataConfig) -> RawData:
 
 
 def _read_npz(config: DataConfig) -> RawData:
-    arrays = _open_npz(config.root, "data.root")
+    train, test, validation = _npz_parts(config.root)
+    return RawData(train, test, validation, int(train[1].max()) + 1)
+
+
+def _npz_parts(path: str) -> tuple[Part, Part, Part | None]:
+    """Training, test and (where it has one) validation part of an archive in MedMNIST's layout."""
+    arrays = _open_npz(path, "data.root")
     missing = [name for name in ("train_images", "train_labels", "test_images", "test_labels") if name not in arrays]
     if missing:
-        raise UserError(f"data.root: {config.root} has no {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
-    train, test = (_npz_part(arrays, name, config.root) for name in ("train", "test"))
-    validation = _npz_part(arrays, "val", config.root) if "val_images" in arrays else None
-    return RawData(train, test, validation, int(train[1].max()) + 1)
+        raise UserError(f"data.root: {path} has no {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
+    validation = _npz_part(arrays, "val", path) if "val_images" in arrays else None
+    return _npz_part(arrays, "train", path), _npz_part(arrays, "test", path), validation
 
 
 def _foreign_validation(path: str) -> Part:
@@ -154,14 +164,22 @@ def _read_digits(config: DataConfig) -> RawData:
 
 
 def _read_image_folder(config: DataConfig) -> RawData:
+    root, classes = Path(config.root), _class_folders(config)
+    assert config.image_size is not None
+    names = [name for name in ("train", "test", "val") if (root / name).is_dir()]
+    parts = {name: _read_folder(root / name, classes, config.image_size) for name in names}
+    return RawData(parts["train"], parts["test"], parts.get("val"), len(classes))
+
+
+def _class_folders(config: DataConfig) -> list[str]:
     root = Path(config.root)
     if config.image_size is None:
         raise UserError("data.image_size is missing: images of a folder are resized to that many pixels a side")
     if not (root / "train").is_dir() or not (root / "test").is_dir():
-        raise UserError(f"data.root: {root} needs the folders train/ and test/ (and val/ if wanted), one folder per class in each")
-    classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
-    parts = {name: _read_folder(root / name, classes, config.image_size) for name in ("train", "test", "val") if (root / name).is_dir()}
-    return RawData(parts["train"], parts["test"], parts.get("val"), len(classes))
+        raise UserError(
+            f"data.root: {root} needs the folders train/ and test/ (and val/ if wanted), one folder per class in each"
+        )
+    return sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
 
 
 def _read_folder(folder: Path, classes: list[str], side: int) -> Part:
@@ -195,3 +213,24 @@ _READERS: dict[str, Callable[[DataConfig], RawData]] = {
     "image_folder": _read_image_folder,
     "npz": _read_npz,
 }
+
+
+_KNOWN_SHAPES = {
+    "cifar10": DataShape(10, 3, 32),
+    "cifar100": DataShape(100, 3, 32),
+    "digits": DataShape(10, 1, 8),
+}
+
+
+def peek_shape(config: DataConfig) -> DataShape:
+    """The shape of a data set, without downloading it or reading its images.
+
+    Raises:
+        UserError: the files that `data.root` names are not there.
+    """
+    if config.dataset in _KNOWN_SHAPES:
+        return _KNOWN_SHAPES[config.dataset]
+    if config.dataset == "npz":
+        train, _, _ = _npz_parts(config.root)
+        return DataShape(int(train[1].max()) + 1, train[0].shape[3], train[0].shape[1])
+    return DataShape(len(_class_folders(config)), 3, config.image_size or 0)

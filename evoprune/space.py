@@ -148,7 +148,9 @@ class SearchSpace:
             raise UserError(f"a code is 'h' and hexadecimal digits, got {text[:40]!r}") from None
         bits = np.unpackbits(packed)
         if not text.startswith("h") or bits.size != -(-self.length // 8) * 8 or bits[self.length :].any():
-            raise UserError(f"a code of {self.name} is 'h' and {-(-self.length // 8) * 2} hexadecimal digits, got {text[:40]!r}")
+            raise UserError(
+                f"a code of {self.name} is 'h' and {-(-self.length // 8) * 2} hexadecimal digits, got {text[:40]!r}"
+            )
         return bits[: self.length]
 
 
@@ -175,10 +177,15 @@ def load_search_space(
     given = {"width": width, "num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     document = read_yaml(path)
     try:
-        parameters = {**document["parameters"], **{key: value for key, value in given.items() if value is not None}}
+        parameters = {
+            **document["parameters"],
+            **{key: value for key, value in given.items() if value is not None},
+        }
         space = _build_space(document, parameters)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a search space: {type(error).__name__} {error}; compare search_spaces/resnet20.yaml") from None
+        raise UserError(
+            f"{path}: not a search space: {type(error).__name__} {error}; compare search_spaces/resnet20.yaml"
+        ) from None
     _check_space(space, path.name)
     return space
 
@@ -207,4 +214,6 @@ def _check_space(space: SearchSpace, source: str) -> None:
             raise UserError(f"{source}: layer {layer.name}: kind {layer.kind!r}; {suggest(layer.kind, LAYER_KINDS)}")
         for side, outside in ((layer.inputs, "image"), (layer.outputs, "classes")):
             if side not in names and side != outside:
-                raise UserError(f"{source}: layer {layer.name}: unknown segment {side!r}; {suggest(side, [*names, outside])}")
+                raise UserError(
+                    f"{source}: layer {layer.name}: unknown segment {side!r}; {suggest(side, [*names, outside])}"
+                )

@@ -47,7 +47,10 @@ class Teacher:
             target = self.network(images).float()
         t, weight = self.config.temperature, self.config.weight
         divergence = F.kl_div(
-            F.log_softmax(logits / t, dim=1), F.log_softmax(target / t, dim=1), log_target=True, reduction="batchmean"
+            F.log_softmax(logits / t, dim=1),
+            F.log_softmax(target / t, dim=1),
+            log_target=True,
+            reduction="batchmean",
         )
         return (1 - weight) * supervised + weight * t * t * divergence
 
@@ -182,7 +185,11 @@ def _restore(loop: _Loop, checkpoint: Path | None) -> int:
 def _save(loop: _Loop, epochs_done: int, checkpoint: Path) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     part = checkpoint.with_suffix(".part")
-    state = {"network": loop.network.state_dict(), "optimizer": loop.optimizer.state_dict(), "epochs_done": epochs_done}
+    state = {
+        "network": loop.network.state_dict(),
+        "optimizer": loop.optimizer.state_dict(),
+        "epochs_done": epochs_done,
+    }
     torch.save(state, part)
     part.replace(checkpoint)
 

@@ -60,7 +60,12 @@ class ResNetCifar(nn.Module):
         adapted = dict(state)
         for name, module in self.named_modules():
             first = f"{name}.0.weight"
-            if not name.endswith(".shortcut") or not isinstance(module, nn.Sequential) or len(module) != 2 or first in state:
+            if (
+                not name.endswith(".shortcut")
+                or not isinstance(module, nn.Sequential)
+                or len(module) != 2
+                or first in state
+            ):
                 continue
             conv, norm = module[0], module[1]
             assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)

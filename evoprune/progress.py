@@ -1,0 +1,87 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Meter(Protocol):
+    """Counts finished work."""
+
+    def update(self, done: float, note: str = "") -> None:
+        """Show that `done` of the total is finished; `note` says what is best so far."""
+        ...
+
+
+@contextmanager
+def progress(title: str, total: float) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, with the time left."""
+    if not sys.stdout.isatty():
+        yield _Lines(title, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(file=sys.stdout)) as bars:
+        yield _Bar(bars, title, total)
+
+
+def say(text: str) -> None:
+    """Print one line, at once also where the output is a file."""
+    print(text, flush=True)
+
+
+class _Bar:
+    def __init__(self, bars: Progress, title: str, total: float):
+        self._bars = bars
+        self._task = bars.add_task(title, total=total, note="")
+
+    def update(self, done: float, note: str = "") -> None:
+        self._bars.update(self._task, completed=done, note=note)
+
+
+class _Lines:
+    def __init__(self, title: str, total: float):
+        self._title, self._total = title, total
+        self._started = time.monotonic()
+        self._printed = self._started
+        self._first: float | None = None
+
+    def update(self, done: float, note: str = "") -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done  # work that was finished before this process began says nothing of the time left
+        if now - self._printed < _SECONDS_BETWEEN_LINES and done < self._total:
+            return
+        self._printed = now
+        speed = (done - self._first) / max(now - self._started, 1e-9)
+        left = f", {_duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
+        say(
+            f"{self._title}: {done:g}/{self._total:g} in {_duration(now - self._started)}{left}{'  ' + note if note else ''}"
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

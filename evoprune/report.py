@@ -1,0 +1,106 @@
+"""Pictures and a table of a run. The only module that imports a plotting library."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from evoprune.config import Experiment
+from evoprune.front import hypervolume
+from evoprune.objectives import OBJECTIVES
+from evoprune.records import Row, front_rows, read_rows
+from evoprune.results import result_table, write_front
+from evoprune.run_folder import RunFolder
+from evoprune.space import SearchSpace
+
+
+def report(folder: RunFolder, experiment: Experiment, space: SearchSpace) -> str:
+    """Write `front.png`, `hypervolume.png`, `output.csv` and `table.md`; returns the table."""
+    rows = read_rows(folder.reports)
+    front = write_front(folder, rows, experiment, space)
+    names = experiment.search.objectives
+    _draw_front(folder.path / "front.png", rows, front, names, experiment.report.every)
+    _draw_hypervolume(folder.path / "hypervolume.png", rows, names)
+    table = result_table(front, experiment, space, folder.facts()["base"])
+    (folder.path / "table.md").write_text(table + "\n", encoding="utf-8")
+    return table
+
+
+def hypervolumes(rows: Sequence[Row], names: Sequence[str]) -> list[float]:
+    """Hypervolume of all candidates up to each generation, in [0, 1].
+
+    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network.
+    """
+    parent = next(row for row in rows if row["proposal"] == "full")
+    volumes = []
+    for generation in range(max(row["generation"] for row in rows) + 1):
+        so_far = [row for row in rows if row["generation"] <= generation and row["status"] == "ok"]
+        volumes.append(hypervolume(_scaled(so_far, names, parent), np.ones(len(names))))
+    return volumes
+
+
+def _scaled(rows: Sequence[Row], names: Sequence[str], parent: Row) -> np.ndarray:
+    columns = []
+    for name in names:
+        values = np.array([row[name] for row in rows], dtype=float)
+        columns.append(1 - values / 100 if OBJECTIVES[name].maximise else values / float(parent[name] or 1))
+    return np.stack(columns, axis=1) if rows else np.zeros((0, len(names)))
+
+
+def _draw_hypervolume(path: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot(hypervolumes(rows, names), marker="o", markersize=3)
+    axes.set(xlabel="generation", ylabel="hypervolume", title=f"hypervolume of {', '.join(names)}")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Sequence[str], every: int) -> None:
+    """One panel for every objective against the first: all candidates, the front of some generations, test accuracy."""
+    figure, panels = plt.subplots(
+        1, len(names) - 1, figsize=(7 * (len(names) - 1), 5), layout="constrained", squeeze=False
+    )
+    good = [row for row in rows if row["status"] == "ok"]
+    last = max(row["generation"] for row in rows)
+    shown = sorted({0, *range(every, last, every), last})
+    for axes, name in zip(panels[0], names[1:], strict=True):
+        _scatter(axes, good, name, names[0], color="0.8", s=8, label="candidates")
+        for generation in shown:
+            so_far = front_rows((row for row in good if row["generation"] <= generation), names)
+            color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
+            _line(axes, so_far, name, names[0], color=color, label=f"front, generation {generation}")
+        tested = [row for row in front if row.get("test_accuracy") is not None]
+        if tested and names[0] == "accuracy":
+            _scatter(
+                axes,
+                tested,
+                name,
+                "test_accuracy",
+                color="crimson",
+                s=36,
+                marker="*",
+                label="fully trained, test",
+            )
+        axes.set(xlabel=f"{name} ({OBJECTIVES[name].unit})", ylabel=f"{names[0]} ({OBJECTIVES[names[0]].unit})")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def _scatter(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
+    axes.scatter([row[x] for row in rows], [row[y] for row in rows], **style)
+
+
+def _line(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
+    ordered = sorted(rows, key=lambda row: row[x])
+    axes.plot([row[x] for row in ordered], [row[y] for row in ordered], marker=".", linewidth=1, **style)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,198 @@
+"""The folder of a run: who owns it, what it is, and what is known of how it came about."""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evoprune.config import Experiment, parse_experiment
+from evoprune.errors import UserError
+from evoprune.files import read_yaml, write_atomically
+
+CONFIG_NAME = "config.yaml"
+_PACKAGES = ("evoprune", "torch", "torchvision", "pymoo", "ray", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved experiment."""
+        return self.path / CONFIG_NAME
+
+    @property
+    def reports(self) -> Path:
+        """One row per evaluation."""
+        return self.path / "reports.csv"
+
+    @property
+    def output(self) -> Path:
+        """The front."""
+        return self.path / "output.csv"
+
+    @property
+    def run_json(self) -> Path:
+        """Versions, hardware, times."""
+        return self.path / "run.json"
+
+    @property
+    def base(self) -> Path:
+        """The parent network of this run."""
+        return self.path / "base"
+
+    def model(self, key: str, seed: int = 0) -> Path:
+        """The folder of a fully trained network; further seeds lie inside the first one's."""
+        folder = self.path / "models" / key
+        return folder if seed == 0 else folder / f"seed_{seed}"
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to `run.json`; a mapping is merged into the one that is there."""
+        known = self.facts()
+        for name, value in facts.items():
+            merged = isinstance(value, Mapping) and isinstance(known.get(name), dict)
+            known[name] = {**known[name], **value} if merged else value
+        write_atomically(self.run_json, json.dumps(known, indent=1) + "\n")
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says."""
+        return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
+
+
+@contextmanager
+def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
+    """Create the folder of a run, or go on in the one that is there; no two processes at once.
+
+    Raises:
+        UserError: the folder holds another experiment or something else, or a process is working in it.
+    """
+    folder = RunFolder(path)
+    _check_owner(folder, experiment)
+    path.mkdir(parents=True, exist_ok=True)
+    with _lock(path):
+        text = experiment.to_yaml()
+        if not folder.config.exists() or folder.config.read_text(encoding="utf-8") != text:
+            write_atomically(folder.config, text)
+        if not folder.run_json.exists():
+            folder.note(name=experiment.name, seed=experiment.seed, started=_now(), **_provenance())
+        yield folder
+
+
+@contextmanager
+def timed_stage(folder: RunFolder, stage: str) -> Iterator[None]:
+    """Add the seconds of a stage to `run.json`, over all processes that worked on it."""
+    before = float(folder.facts().get("seconds", {}).get(stage, 0.0))
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        folder.note(seconds={stage: round(before + time.monotonic() - started, 1)}, finished=_now())
+
+
+def _check_owner(folder: RunFolder, experiment: Experiment) -> None:
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UserError(f"{folder.path}: a file is in the way; choose another --out")
+    if not folder.config.exists():
+        strange = (
+            [entry.name for entry in folder.path.iterdir() if entry.name != ".lock"] if folder.path.exists() else []
+        )
+        if strange:
+            raise UserError(
+                f"{folder.path}: not empty and not a run (it holds {sorted(strange)[0]}); choose another --out"
+            )
+        return
+    there = parse_experiment(read_yaml(folder.config), str(folder.config)).identity()
+    here = experiment.identity()
+    if there != here:
+        differences = "; ".join(
+            f"{key}: {old!r} there, {new!r} here" for key, old, new in _differences(there, here)[:5]
+        )
+        raise UserError(f"{folder.path} belongs to another experiment ({differences}); choose another --out")
+
+
+def _differences(there: Any, here: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [(prefix, there, here)]
+    found = []
+    for key in dict.fromkeys([*there, *here]):
+        found += _differences(there.get(key), here.get(key), f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{path}: another process is working in this run; wait for it or choose another --out"
+            ) from None
+        yield
+
+
+def _provenance() -> dict[str, Any]:
+    return {"versions": _versions(), "hardware": _hardware(), "git_commit": _git_commit()}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"platform": platform.platform(), "cpu": _cpu_name(), "num_cpus": os.cpu_count(), "gpus": gpus}
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, with `-dirty`; None for an installed wheel."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,73 @@
+"""What every stage of a run needs, prepared once: experiment, search space, parent network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from evoprune.base import Base, load_base, prepare_base, save_base
+from evoprune.compute import make_compute
+from evoprune.config import Experiment
+from evoprune.datasets import load_raw_data, peek_shape
+from evoprune.errors import UserError
+from evoprune.limits import make_limits
+from evoprune.progress import progress, say
+from evoprune.run_folder import RunFolder, timed_stage
+from evoprune.search import reference_directions
+from evoprune.space import SearchSpace, load_search_space
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An experiment with its search space and its parent network (on the CPU)."""
+
+    experiment: Experiment
+    space: SearchSpace
+    base: Base
+
+
+def check_experiment(experiment: Experiment) -> SearchSpace:
+    """Find what would stop the run, before it starts: files, limits, population. Returns the search space.
+
+    Raises:
+        UserError: with the key that is wrong.
+    """
+    space = make_space(experiment)
+    make_limits(space, experiment.search.limits)
+    reference_directions(len(experiment.search.objectives), experiment.search.num_individual)
+    weights = experiment.base.weights
+    if weights is not None and not Path(weights).exists():
+        raise UserError(f"base.weights: {weights}: no such file")
+    return space
+
+
+def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
+    """Load the data set, and load or train the parent network; it stays in the run's folder from then on."""
+    space = make_space(experiment)
+    if not folder.base.exists():
+        with timed_stage(folder, "base"):
+            save_base(_make_base(experiment, space), space, folder.base)
+    base = load_base(space, folder.base)
+    folder.note(base=base.info)
+    for warning in base.info.get("warnings", []):
+        say(f"warning: {warning}")
+    return Setting(experiment, space, base)
+
+
+def make_space(experiment: Experiment) -> SearchSpace:
+    """The search space of an experiment, with the classes, channels and image size of its data."""
+    name, width, shape = (
+        experiment.search_space.name,
+        experiment.search_space.width,
+        peek_shape(experiment.data),
+    )
+    return load_search_space(name, width, shape.num_classes, shape.in_channels, shape.image_size)
+
+
+def _make_base(experiment: Experiment, space: SearchSpace) -> Base:
+    raw = load_raw_data(experiment.data)
+    compute = make_compute(experiment.workers.device, experiment.precision)
+    with progress("base network, epochs", experiment.base.epochs) as meter:
+        for event in prepare_base(experiment, space, raw, compute):
+            if isinstance(event, Base):
+                return event
+            meter.update(event.number, f"loss {event.loss:.3f}")
+    raise AssertionError("prepare_base ends with the base network")

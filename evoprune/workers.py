@@ -1,0 +1,169 @@
+"""Runs jobs in this process or on Ray: the same items, the same results, whoever does the work."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from evoprune.config import WorkersConfig
+from evoprune.errors import UserError
+
+Job = Callable[[Any], Iterator[Any]]
+"""Does one item of work: yields what it has to report, its result last."""
+JobFactory = Callable[[], Job]
+"""Builds the job once in every worker; loads data and the parent network. Picklable."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of an item whose worker died."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a worker reported: which item (its index), which worker, what."""
+
+    index: int
+    worker: str
+    value: Any
+
+
+class Workers(Protocol):
+    """What runs jobs."""
+
+    def map(self, items: Sequence[Any]) -> Iterator[Event]:
+        """Run the job on every item; yields all that the jobs report, in the order in which it comes."""
+        ...
+
+
+def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextManager[Workers]:
+    """Start workers that live until the context ends.
+
+    Raises:
+        UserError: the cluster lacks the resources or cannot be reached, or a worker cannot load what the job needs.
+    """
+    return _LocalWorkers(factory) if config.backend == "local" else _RayWorkers(config, factory)
+
+
+class _LocalWorkers:
+    def __init__(self, factory: JobFactory):
+        self._factory = factory
+
+    def __enter__(self) -> "Workers":
+        self._job = self._factory()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._job
+
+    def map(self, items: Sequence[Any]) -> Iterator[Event]:
+        for index, item in enumerate(items):
+            for value in self._job(item):
+                yield Event(index, "local", value)
+
+
+class _Actor:
+    """Lives in a Ray worker process."""
+
+    def __init__(self, factory: JobFactory):
+        self._error: str | None = None
+        try:
+            self._job = factory()
+        except UserError as error:
+            self._error = str(error)
+
+    def error(self) -> str | None:
+        return self._error
+
+    def run(self, item: Any) -> Iterator[Any]:
+        yield from self._job(item)
+
+
+class _RayWorkers:
+    """A fixed set of actors; one that dies loses its item and is replaced."""
+
+    def __init__(self, config: WorkersConfig, factory: JobFactory):
+        self._config, self._factory = config, factory
+
+    def __enter__(self) -> "Workers":
+        self._ray = _start_ray(self._config)
+        try:
+            self._actor_class = self._ray.remote(_Actor).options(
+                num_cpus=self._config.cpus_per_worker, num_gpus=self._config.gpus_per_worker
+            )
+            self._factory_ref = self._ray.put(self._factory)
+            self._actors = {f"ray-{i}": self._new_actor() for i in range(self._config.num_workers)}
+            for actor in self._actors.values():
+                self._await_ready(actor)
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def map(self, items: Sequence[Any]) -> Iterator[Event]:
+        waiting = deque(enumerate(items))
+        idle = deque(self._actors)
+        running: dict[Any, tuple[int, str]] = {}
+        while waiting or running:
+            while waiting and idle:
+                index, item = waiting.popleft()
+                name = idle.popleft()
+                stream = self._actors[name].run.options(num_returns="streaming").remote(item)
+                running[stream] = (index, name)
+            (stream, *_), _ = self._ray.wait(list(running), num_returns=1)
+            index, name = running[stream]
+            try:
+                yield Event(index, name, self._ray.get(next(stream)))
+                continue
+            except StopIteration:
+                pass
+            except self._ray.exceptions.RayActorError as error:
+                yield Event(index, name, Lost(f"the worker died: {str(error).splitlines()[0]}"))
+                self._actors[name] = self._new_actor()
+                self._await_ready(self._actors[name])
+            del running[stream]
+            idle.append(name)
+
+    def _new_actor(self) -> Any:
+        return self._actor_class.remote(self._factory_ref)
+
+    def _await_ready(self, actor: Any) -> None:
+        error = self._ray.get(actor.error.remote())
+        if error is not None:
+            raise UserError(f"a worker cannot start: {error}")
+
+
+def _start_ray(config: WorkersConfig) -> Any:
+    """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.exceptions
+
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    cpus = config.num_workers * config.cpus_per_worker
+    if config.address is None:
+        ray.init(address="local", num_cpus=cpus, **quiet)
+    else:
+        try:
+            ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"workers.address: no Ray cluster at {config.address!r}: {error}") from None
+    has = ray.cluster_resources()
+    wants = {"CPU": cpus, "GPU": config.num_workers * config.gpus_per_worker}
+    for resource, amount in wants.items():
+        if amount > has.get(resource, 0):
+            ray.shutdown()
+            key = f"{resource.lower()}s_per_worker"
+            raise UserError(
+                f"workers: {config.num_workers} workers with {key}: {getattr(config, key)} need {amount:g} {resource}s, "
+                f"Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
+            )
+    return ray

@@ -1,0 +1,99 @@
+"""What the tests share: a small search space, a small experiment on real digits, real CIFAR-10 where it is at hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evoprune import build_network, load_search_space
+from evoprune.config import Experiment, parse_experiment
+from evoprune.space import SearchSpace
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "precision": "fp32",
+    "data": {"dataset": "digits", "validation": 0.2, "crop": 1, "flip": False},
+    "search_space": {"name": "resnet20", "width": 4},
+    "base": {"epochs": 3, "batch_size": 64, "lr": 0.1},
+    "evaluation": {"epochs": 0, "recalibration_images": 256},
+    "search": {"random_samples": 4, "num_individual": 4, "generations": 1},
+    "retrain": {"select": {"count": 2}, "epochs": 1, "batch_size": 64, "lr": 0.05},
+    "workers": {"backend": "local"},
+}
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+@pytest.fixture
+def make_experiment(tmp_path: Path):
+    """A tiny experiment on digits whose base cache lies in the test's own folder; sections can be changed."""
+
+    def make(**changes: Any) -> Experiment:
+        document = merge(merge(TINY, {"base": {"cache": str(tmp_path / "cache")}}), changes)
+        return parse_experiment(document, "test")
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def small_space() -> SearchSpace:
+    """ResNet-20 with 4 / 8 / 16 channels for 8x8 images with one channel."""
+    return load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
+
+
+@pytest.fixture
+def small_parent(small_space: SearchSpace) -> torch.nn.Module:
+    """A small parent whose batch norms are not trivial, in eval mode."""
+    return scramble(build_network(small_space), seed=0).eval()
+
+
+def scramble(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Give every batch norm random statistics, scale and shift, as training would."""
+    rng = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 1.5),
+            ):
+                tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
+    return network
+
+
+@pytest.fixture(scope="session")
+def cifar10_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real CIFAR-10: 1,000 training images and all test images, as an archive."""
+    script = SHARED_DATA / "cifar10" / "unpack.py"
+    if not script.is_file():
+        pytest.skip("the real CIFAR-10 strips are not beside this checkout")
+    out = tmp_path_factory.mktemp("cifar10") / "cifar10.npz"
+    subprocess.run([sys.executable, str(script), str(out), "--train-strips", "2"], check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def pretrained() -> Path:
+    """Folder of the real ResNet-20/32/56 checkpoints with option A shortcuts."""
+    folder = SHARED_DATA / "pretrained"
+    if not folder.is_dir():
+        pytest.skip("the real pretrained weights are not beside this checkout")
+    return folder
