@@ -98,8 +98,8 @@ def _imported_base(experiment: Experiment, space: SearchSpace, raw: RawData, dat
         "preprocessing": preprocessing(data),
         **_accuracies(network, raw, data, compute),
         "warnings": [
-            f"{path} was trained elsewhere: if it has seen the validation images, validation accuracy tests its memory; "
-            "set data.validation to images that it has not seen"
+            f"{path} was trained elsewhere: if it has seen the validation images, "
+            "their accuracy tests its memory; set data.validation to images that it has not seen"
         ],
     }
     measure_neutral_norms(network, data, experiment.evaluation.recalibration_images, Compute(compute.device, _FP32))

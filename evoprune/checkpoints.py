@@ -78,8 +78,9 @@ def model_folder(path: str | Path) -> Path:
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """Load weights into `network`, exactly, and return it.
 
-    Reads models of evoprune (folder or .safetensors), and PyTorch checkpoints of tensors: a `state_dict`, plain or wrapped
-    (`{"state_dict": ...}`), names with or without `module.`, shortcuts with 1x1 convolutions or without parameters (option A).
+    Reads models of evoprune (folder or .safetensors), and PyTorch checkpoints of tensors: a `state_dict`, plain or
+    wrapped (`{"state_dict": ...}`), names with or without `module.`, shortcuts with 1x1 convolutions or without
+    parameters (option A).
 
     Raises:
         UserError: no such file, a file that needs pickled code, or parameters that do not fit, by name.

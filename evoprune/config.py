@@ -218,7 +218,7 @@ class Experiment(Section):
         return yaml.safe_dump(self._plain(), sort_keys=False)
 
     def identity(self) -> dict[str, Any]:
-        """All that the measurements of a run depend on, as plain types: two runs with the same identity are the same run."""
+        """All that the measurements of a run depend on, as plain types; equal for the same run."""
         plain = self._plain()
         for key in ("workers", "retrain", "report"):
             del plain[key]

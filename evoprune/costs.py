@@ -15,9 +15,9 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
     """Costs of the slim networks of `codes`, without building them.
 
     `flops` are multiply-adds of convolutions and linear layers for one image (1 multiply-add = 1). `params` are all
-    parameters. `bandwidth` is bytes in float32 for one image: each convolution and linear layer reads its input map and its
-    parameters and writes its output map; batch norm, ReLU and additions are taken as fused into them (a batch norm's scale
-    folds into the weights, so its parameters are not read).
+    parameters. `bandwidth` is bytes in float32 for one image: each convolution and linear layer reads its input map
+    and its parameters and writes its output map; batch norm, ReLU and additions are taken as fused into them (a batch
+    norm's scale folds into the weights, so its parameters are not read).
 
     Args:
         space: the search space.

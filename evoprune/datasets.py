@@ -63,7 +63,8 @@ def split_train_validation(raw: RawData, config: DataConfig) -> tuple[Part, Part
     if isinstance(config.validation, str):
         if raw.validation is None:
             raise UserError(
-                f"data.validation: got 'own', but {config.dataset} has no validation images; give a fraction such as 0.1"
+                f"data.validation: got 'own', but {config.dataset} has no validation images; "
+                "give a fraction such as 0.1"
             )
         return raw.train, raw.validation
     images, labels = raw.train
@@ -86,7 +87,8 @@ def _check_part(name: str, part: Part, raw: RawData) -> None:
     images, labels = part
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
         raise UserError(
-            f"{name} images are uint8 (N, height, width, channels), one label each; got {images.dtype} {images.shape}, {len(labels)} labels"
+            f"{name} images are uint8 (N, height, width, channels), one label each; "
+            f"got {images.dtype} {images.shape}, {len(labels)} labels"
         )
     if images.shape[1:] != raw.train[0].shape[1:]:
         raise UserError(f"{name} images have shape {images.shape[1:]}, training images {raw.train[0].shape[1:]}")
@@ -94,7 +96,8 @@ def _check_part(name: str, part: Part, raw: RawData) -> None:
         raise UserError(f"images are square, got {images.shape[1]}x{images.shape[2]}")
     if labels.min() < 0 or labels.max() >= raw.num_classes:
         raise UserError(
-            f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; got {labels.min()} to {labels.max()}"
+            f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; "
+            f"got {labels.min()} to {labels.max()}"
         )
 
 
@@ -108,7 +111,8 @@ def _read_torchvision(config: DataConfig) -> RawData:
             part: Any = source(config.root, train=train, download=True)
         except Exception as error:  # torchvision lets urllib's, zipfile's and its own errors through
             raise UserError(
-                f"data.root: {config.dataset} is not in {config.root!r} and could not be downloaded ({type(error).__name__}: {error}); "
+                f"data.root: {config.dataset} is not in {config.root!r} and could not be downloaded "
+                f"({type(error).__name__}: {error}); "
                 "put the unpacked archive there, or set data.dataset: npz and data.root to an .npz archive"
             ) from None
         parts.append((np.asarray(part.data, dtype=np.uint8), np.asarray(part.targets, dtype=np.int64)))

@@ -65,7 +65,7 @@ class Evaluator:
     def _measure(self, code: Code, started: float) -> dict[str, Any]:
         limit = self.config.time_limit_s
         deadline = None if limit is None else started + limit
-        network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
         recalibrated = accuracy(network, self.data, self.data.validation, self.compute)

@@ -32,9 +32,9 @@ def spread(losses: Losses, count: int) -> list[int]:
 def knees(losses: Losses, count: int = 3) -> list[int]:
     """Indices of at most `count` knees: points where a gain in one objective costs most in the others.
 
-    The trade-off of a point against a neighbour is what is lost by moving there over what is gained, in objectives scaled
-    to [0, 1] over the front; a point's worth is its smallest trade-off over its nearest neighbours (Rachmawati and
-    Srinivasan 2009).
+    The trade-off of a point against a neighbour is what is lost by moving there over what is gained, in objectives
+    scaled to [0, 1] over the front; a point's worth is its smallest trade-off over its nearest neighbours (Rachmawati
+    and Srinivasan 2009).
     """
     if len(losses) <= 2:
         return list(range(len(losses)))

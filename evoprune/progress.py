@@ -76,9 +76,8 @@ class _Lines:
         self._printed = now
         speed = (done - self._first) / max(now - self._started, 1e-9)
         left = f", {_duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
-        say(
-            f"{self._title}: {done:g}/{self._total:g} in {_duration(now - self._started)}{left}{'  ' + note if note else ''}"
-        )
+        taken = _duration(now - self._started)
+        say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + note if note else ''}")
 
 
 def _duration(seconds: float) -> str:

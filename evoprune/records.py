@@ -55,7 +55,7 @@ class Reports:
         self.rows.append(row)
 
     def sort(self) -> None:
-        """Bring the rows of several workers into the order of their ids, so that the file does not tell who was faster."""
+        """Bring rows into the order of their ids, so that the file does not tell which worker was faster."""
         ordered = sorted(self.rows, key=lambda row: row["id"])
         if ordered != self.rows:
             self.rows = ordered

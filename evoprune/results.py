@@ -76,7 +76,8 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
     """The front as a Markdown table beside the uncut parent; costs as shares of the parent's."""
     parent = code_costs(space, space.full_code())
     lines = [
-        "| network | multiply-adds | of parent | parameters | validation accuracy (search) | test accuracy (fully trained) |",
+        "| network | multiply-adds | of parent | parameters | validation accuracy in the search "
+        "| test accuracy, fully trained |",
         "|---|---|---|---|---|---|",
         f"| uncut parent | {parent['flops']:,} | 100.0 % | {parent['params']:,} | {base['validation_accuracy']:.2f} % "
         f"| {base['test_accuracy']:.2f} % |",

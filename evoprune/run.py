@@ -70,8 +70,8 @@ class _Measurer:
         for row in asked:
             if row["id"] in known and known[row["id"]]["key"] != row["key"]:
                 raise UserError(
-                    f"reports.csv: candidate {row['id']} is {known[row['id']]['key']}, this version asks for {row['key']}; "
-                    "a run goes on only with the versions in its run.json"
+                    f"reports.csv: candidate {row['id']} is {known[row['id']]['key']}, "
+                    f"this version asks for {row['key']}; a run goes on only with the versions in its run.json"
                 )
         missing = [row for row in asked if row["id"] not in known]
         for row in self._run(missing):

@@ -85,7 +85,7 @@ class NSGA3Searcher:
 
     def tell(self, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]) -> None:
         """Let pymoo choose the survivors of the last generation; a NaN row counts as a violation of everything."""
-        failed = ~np.isfinite(losses).all(axis=1)
+        failed = np.logical_not(np.isfinite(losses).all(axis=1))
         known = np.where(failed[:, None], 0.0, losses)
         constraint = np.where(failed, _FAILED_VIOLATION, violations)[:, None]
         Evaluator().eval(StaticProblem(self._problem, F=known, G=constraint), self._asked)
@@ -100,7 +100,8 @@ def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArra
     """
     if num_individual < num_objectives:
         raise UserError(
-            f"search.num_individual: got {num_individual}; NSGA-III needs one individual per objective at least, so {num_objectives}"
+            f"search.num_individual: got {num_individual}; "
+            f"NSGA-III needs one individual per objective at least, so {num_objectives}"
         )
     best = None
     for partitions in range(1, num_individual + 1):

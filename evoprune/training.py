@@ -67,8 +67,8 @@ def train(
 ) -> Iterator[Epoch]:
     """Train `network` in place on `data.train`; yields after every epoch, and leaves the network in eval mode.
 
-    SGD with Nesterov momentum; the learning rate warms up linearly and falls along a cosine to 0 at the last step, however
-    short the training. Part epochs are allowed: 0.5 sees half of the images.
+    SGD with Nesterov momentum; the learning rate warms up linearly and falls along a cosine to 0 at the last step,
+    however short the training. Part epochs are allowed: 0.5 sees half of the images.
 
     Args:
         network: on `compute.device`.
@@ -107,7 +107,7 @@ class _Loop:
         teacher: Teacher | None,
         deadline: float | None,
     ):
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=torch.channels_last)
         self.data, self.recipe, self.compute, self.seed = data, recipe, compute, seed
         self.teacher, self.deadline = teacher, deadline
         self.batch_size = min(recipe.batch_size, len(data.train))

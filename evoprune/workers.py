@@ -163,7 +163,7 @@ def _start_ray(config: WorkersConfig) -> Any:
             ray.shutdown()
             key = f"{resource.lower()}s_per_worker"
             raise UserError(
-                f"workers: {config.num_workers} workers with {key}: {getattr(config, key)} need {amount:g} {resource}s, "
-                f"Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
+                f"workers: {config.num_workers} workers with {key}: {getattr(config, key)} need "
+                f"{amount:g} {resource}s, Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
             )
     return ray

@@ -27,6 +27,7 @@ class ResNetCifar(nn.Module):
         in_channels: int,
     ):
         super().__init__()
+        self.stages = [f"layer{stage}" for stage in range(1, len(blocks) + 1)]
         trunk = widths["stem"]
         self.conv1 = nn.Conv2d(in_channels, trunk, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(trunk)
@@ -48,14 +49,16 @@ class ResNetCifar(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, num_classes), of normalised images of shape (batch, in_channels, height, width)."""
         x = F.relu(self.bn1(self.conv1(images)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
+        for name in self.stages:
+            x = self.get_submodule(name)(x)
+        logits: Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Give a checkpoint with parameter-free (option A) shortcuts the 1x1 shortcuts that compute the same.
 
-        Option A subsamples by 2 and pads a quarter of the new width with zeros on each side. The 1x1 convolution is that
-        selection, and its BN changes nothing.
+        Option A subsamples by 2 and pads a quarter of the new width with zeros on each side. The 1x1 convolution is
+        that selection, and its BN changes nothing.
         """
         adapted = dict(state)
         for name, module in self.named_modules():
