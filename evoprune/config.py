@@ -177,7 +177,7 @@ class WorkersConfig(Section):
     backend: Literal["ray", "local"] = "ray"
     num_workers: Positive = 2
     cpus_per_worker: Positive = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -29,7 +29,7 @@ from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import Epoch, Teacher, TrainingError, accuracy, recalibrate, train
-from evoprune.workers import Job, Lost, open_workers
+from evoprune.workers import Job, Lost, open_workers, worker_device
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _save(trained: Trained, task: Task, setting: Setting, folder: RunFolder) -> 
 def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
     config, workers = experiment.retrain, experiment.workers
-    compute = make_compute(workers.device, experiment.precision, workers.cpus_per_worker)
+    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
     raw = load_raw_data(experiment.data)
     data = make_data(raw, experiment.data, compute.device)
     test = to_split(raw.test, compute.device)

@@ -23,7 +23,7 @@ from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import Candidate, NSGA3Searcher
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.workers import Job, Lost, Workers, open_workers
+from evoprune.workers import Job, Lost, Workers, open_workers, worker_device
 
 
 def search(setting: Setting, folder: RunFolder) -> None:
@@ -120,7 +120,7 @@ class _Measurer:
 def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:
     """Build, in a worker, what measures one code (as text) after the other."""
     workers = experiment.workers
-    compute = make_compute(workers.device, experiment.precision, workers.cpus_per_worker)
+    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
     data = load_data(experiment.data, compute.device)
     network = parent.to(compute.device).eval()
     evaluator = Evaluator(

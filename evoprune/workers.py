@@ -93,7 +93,7 @@ class _RayWorkers:
         self._ray = _start_ray(self._config)
         try:
             self._actor_class = self._ray.remote(_Actor).options(
-                num_cpus=self._config.cpus_per_worker, num_gpus=self._config.gpus_per_worker
+                num_cpus=self._config.cpus_per_worker, num_gpus=_gpus_per_worker(self._config, self._ray)
             )
             self._factory_ref = self._ray.put(self._factory)
             self._actors = {f"ray-{i}": self._new_actor() for i in range(self._config.num_workers)}
@@ -140,10 +140,23 @@ class _RayWorkers:
             raise UserError(f"a worker cannot start: {error}")
 
 
+def worker_device(config: WorkersConfig) -> str:
+    """`workers.device` as a worker takes it: one that was given no GPU does not look for one."""
+    return "cpu" if config.device == "auto" and config.gpus_per_worker == 0 else config.device
+
+
+def _gpus_per_worker(config: WorkersConfig, ray: Any) -> float:
+    """GPUs of each worker; by default all that Ray has, shared evenly (whole ones where there are enough)."""
+    if config.gpus_per_worker is not None:
+        return config.gpus_per_worker
+    share = ray.cluster_resources().get("GPU", 0) / config.num_workers if config.device != "cpu" else 0.0
+    return float(int(share)) if share > 1 else share
+
+
 def _start_ray(config: WorkersConfig) -> Any:
     """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
     import ray
     import ray.exceptions
 
@@ -157,7 +170,7 @@ def _start_ray(config: WorkersConfig) -> Any:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"workers.address: no Ray cluster at {config.address!r}: {error}") from None
     has = ray.cluster_resources()
-    wants = {"CPU": cpus, "GPU": config.num_workers * config.gpus_per_worker}
+    wants = {"CPU": cpus, "GPU": config.num_workers * _gpus_per_worker(config, ray)}
     for resource, amount in wants.items():
         if amount > has.get(resource, 0):
             ray.shutdown()
