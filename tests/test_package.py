@@ -1,0 +1,60 @@
+"""The installed wheel: what it carries is found by name, from any folder, and nothing heavy is imported early."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's files and nothing of the checkout."""
+    work = tmp_path_factory.mktemp("wheel")
+    _run(["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work), str(ROOT)], cwd=work)
+    (wheel,) = work.glob("*.whl")
+    target = work / "site"
+    _run(["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)], cwd=work)
+    return target
+
+
+def _run(arguments: list[str], cwd: Path, site: Path | None = None) -> str:
+    environment = {**os.environ, **({"PYTHONPATH": str(site)} if site else {})}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_wheel_finds_search_spaces_and_experiments_in_any_folder(installed: Path, tmp_path: Path):
+    script = (
+        "import evoprune; from evoprune.files import carried_files\n"
+        "spaces = [evoprune.load_search_space(name) for name in ('resnet20', 'resnet32', 'resnet56')]\n"
+        "print(evoprune.__file__, [s.length for s in spaces], *carried_files('experiments'))"
+    )
+    printed = _run(["-c", script], tmp_path, installed)
+    assert printed.startswith(str(installed))
+    assert "[464, 688, 1136]" in printed and "quickstart" in printed
+
+
+def test_wheel_has_the_command(installed: Path, tmp_path: Path):
+    printed = _run(["-m", "evoprune.cli", "validate", "quickstart"], tmp_path, installed)
+    assert "464 bits" in printed and "2,532,992 flops" in printed
+
+
+def test_results_are_read_without_torch(tmp_path: Path):
+    modules = "config, space, costs, limits, front, records, results, objectives, datasets"
+    script = f"import sys; from evoprune import {modules}; print('torch' in sys.modules, 'ray' in sys.modules)"
+    assert _run(["-c", script], tmp_path).split() == ["False", "False"]
+
+
+def test_each_third_party_has_one_door():
+    doors = {"pymoo": {"search.py"}, "ray": {"workers.py"}, "matplotlib": {"report.py"}, "moocore": {"front.py"}}
+    for package, allowed in doors.items():
+        door = re.compile(rf"^\s*(import|from) {package}\b", re.M)
+        importers = {path.name for path in (ROOT / "evoprune").rglob("*.py") if door.search(path.read_text())}
+        assert importers == allowed, package
