@@ -80,7 +80,8 @@ class _Actor:
         return self._error
 
     def run(self, item: Any) -> Iterator[Any]:
-        yield from self._job(item)
+        for value in self._job(item):  # not `yield from`: Ray sends into the generator, and a job may be any iterator
+            yield value  # noqa: UP028
 
 
 class _RayWorkers:
