@@ -80,8 +80,9 @@ class _Actor:
         return self._error
 
     def run(self, item: Any) -> Iterator[Any]:
-        for value in self._job(item):  # not `yield from`: Ray sends into the generator, and a job may be any iterator
-            yield value  # noqa: UP028
+        # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
+        for value in self._job(item):  # noqa: UP028
+            yield value
 
 
 class _RayWorkers:
