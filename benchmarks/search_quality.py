@@ -27,8 +27,9 @@ def hypervolume_of(proposal: str, seed: int, work: Path) -> float:
     ]
     experiment = load_experiment("quickstart", overrides)
     with open_run_folder(work / f"{proposal}-{seed}", experiment) as folder:
-        search(prepare(experiment, folder), folder)
-        return hypervolumes(read_rows(folder.reports), experiment.search.objectives)[-1]
+        setting = prepare(experiment, folder)
+        search(setting, folder)
+        return hypervolumes(read_rows(folder.reports), experiment.search.objectives, setting.space)[-1]
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def load_base(space: SearchSpace, folder: Path) -> Base:
 def base_folder(experiment: Experiment, space: SearchSpace) -> Path:
     """Where the base network of this recipe, data, seed and precision is kept."""
     identity = {
-        "space": space.name,
+        "space": [space.name, dict(space.network), [repr(part) for part in (*space.segments, *space.layers)]],
         "parameters": dict(space.parameters),
         "data": experiment.data.model_dump(mode="json"),
         "recipe": _recipe(experiment).model_dump(mode="json"),
@@ -78,9 +78,13 @@ def _train_base(
         torch.manual_seed(seed)
         network = build_network(space).to(compute.device)
     checkpoint = folder / "training.ckpt"
-    yield from train(network, data, experiment.base, compute, seed, checkpoint=checkpoint)
+    seconds = 0.0
+    for epoch in train(network, data, experiment.base, compute, seed, checkpoint=checkpoint):
+        seconds += epoch.seconds
+        yield epoch
     info = {
         "source": "trained on the training split",
+        "seconds": round(seconds, 1),
         "recipe": _recipe(experiment).model_dump(mode="json"),
         "preprocessing": preprocessing(data),
         **_accuracies(network, raw, data, compute),

@@ -1,7 +1,6 @@
 """Models on disk: weights without pickle beside a JSON that rebuilds the network; and other people's checkpoints."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,16 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
         info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
     """
     folder = Path(folder)
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    state = {name: _storable(value) for name, value in network.state_dict().items()}
     write_atomically(folder / WEIGHTS_NAME, save(state))
     description = {"format": _FORMAT, "network": dict(spec), **info}
     write_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
     return folder
+
+
+def _storable(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return (value.float() if value.is_floating_point() else value).contiguous()
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -66,6 +70,8 @@ def read_description(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a model description: {error}") from None
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         raise UserError(f"{file}: not a model description of format {_FORMAT}")
+    if not isinstance(description.get("network"), dict):
+        raise UserError(f"{file}: network is a mapping, got {description.get('network')!r}")
     return description
 
 
@@ -100,7 +106,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(f"{path}: not a checkpoint of plain tensors: {reason}") from None
     for wrapper in _WRAPPERS:

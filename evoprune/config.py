@@ -1,9 +1,10 @@
 """An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -16,7 +17,7 @@ from pydantic import (
 
 from evoprune.config_errors import describe_errors
 from evoprune.errors import UserError
-from evoprune.files import find_carried_file, parse_yaml, read_yaml, suggest
+from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml, suggest
 from evoprune.objectives import ALIASES, OBJECTIVES
 
 
@@ -37,9 +38,9 @@ def _bound(value: Any) -> float | str | None:
     """A number, or a share of the parent's value such as 50%."""
     if isinstance(value, str):
         number = value.removesuffix("%").strip()
-        if value.endswith("%") and number.replace(".", "", 1).isdigit():
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and value.endswith("%"):
             return value
-    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
         return value
     raise ValueError("a number, or a share of the parent such as 50%")
 
@@ -72,6 +73,16 @@ class CountSelection(Section):
     count: Annotated[int, Field(ge=1)]
 
 
+def _once(limits: Any) -> Any:
+    """Refuse two names of one quantity, of which a dict would silently keep the later."""
+    if isinstance(limits, dict):
+        names = [ALIASES.get(name, name) for name in limits]
+        for alias, name in ALIASES.items():
+            if names.count(name) > 1:
+                raise ValueError(f"one of {name} and {alias}, which are the same")
+    return limits
+
+
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("each name once")
@@ -80,6 +91,7 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
+_GENERATIONS = ("generations", "num_generation")
 ObjectiveName = Annotated[str, BeforeValidator(_objective)]
 
 
@@ -146,10 +158,10 @@ class SearchConfig(Section):
     objectives: Annotated[
         tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(_unique)
     ] = ("accuracy", "flops")
-    limits: dict[ObjectiveName, LimitConfig] = {}
+    limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(_once)] = {}
     random_samples: Positive = 64
     num_individual: Annotated[int, Field(ge=2)] = 32
-    generations: NonNegative = Field(default=31, validation_alias=AliasChoices("generations", "num_generation"))
+    generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*_GENERATIONS))
     proposal: Literal["evolution", "random"] = "evolution"
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -215,7 +227,7 @@ class Experiment(Section):
 
     def to_yaml(self) -> str:
         """The experiment with every key, as a file that runs again."""
-        return yaml.safe_dump(self._plain(), sort_keys=False)
+        return format_yaml(self._plain())
 
     def identity(self) -> dict[str, Any]:
         """All that the measurements of a run depend on, as plain types; equal for the same run."""
@@ -264,9 +276,14 @@ def _override(document: dict[str, Any], text: str) -> None:
     *sections, key = path.strip().split(".")
     place: Any = document
     for section in sections:
-        place = place.setdefault(section, {}) if isinstance(place, dict) else None
-        if place is None:
+        if not isinstance(place, dict):
             raise UserError(f"--set {text}: {section} is not a section of this experiment")
+        if place.get(section) is None:
+            place[section] = {}
+        place = place[section]
     if not isinstance(place, dict):
         raise UserError(f"--set {text}: {'.'.join(sections)} is not a section of this experiment")
+    if sections == ["search"] and key in _GENERATIONS:
+        for name in _GENERATIONS:
+            place.pop(name, None)
     place[key] = parse_yaml(value, f"--set {text}")

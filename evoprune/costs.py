@@ -29,16 +29,21 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
     Raises:
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
-    table = np.atleast_2d(np.asarray(codes))
-    if table.ndim != 2:
-        raise UserError(f"codes have shape (population, {space.length}), got {table.shape}")
-    repaired = np.array([space.repair(code) for code in table]).reshape(-1, space.length)
+    repaired = np.array([space.repair(code) for code in _rows(codes)]).reshape(-1, space.length)
     bits = {segment.name: repaired[:, segment.slice] for segment in space.segments}
     totals = {name: np.zeros(len(repaired), dtype=np.int64) for name in COST_NAMES}
     for layer in space.layers:
         for name, value in _layer_costs(space, layer, bits).items():
             totals[name] += value
     return totals
+
+
+def _rows(codes: npt.ArrayLike) -> list[npt.ArrayLike]:
+    """The codes one by one; a single code is a population of one."""
+    if not isinstance(codes, np.ndarray | list | tuple):
+        raise UserError(f"codes are an array of shape (population, length), got {type(codes).__name__}")
+    rows = list(codes)
+    return [rows] if rows and np.ndim(rows[0]) == 0 else rows
 
 
 def code_costs(space: SearchSpace, code: npt.ArrayLike) -> dict[str, int]:

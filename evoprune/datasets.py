@@ -1,6 +1,7 @@
 """Where images come from: every source ends as uint8 NumPy arrays. No torch here; torchvision only to read CIFAR."""
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,17 +142,22 @@ def _foreign_validation(path: str) -> Part:
     return _npz_part(arrays, "val", path)
 
 
-def _open_npz(path: str, key: str) -> Any:
+def _open_npz(path: str, key: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{key}: {path}: no such file; an .npz archive with train_images, train_labels, ... is wanted")
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{key}: {path}: not a NumPy archive: {error}") from None
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("one array, not an .npz archive of several")
+            return {name: archive[name] for name in archive.files if name.endswith(("_images", "_labels"))}
+    except (ValueError, zipfile.BadZipFile, zlib.error, OSError) as error:
+        raise UserError(f"{key}: {path}: not a NumPy archive of plain arrays: {error}") from None
 
 
 def _npz_part(arrays: Any, name: str, path: str) -> Part:
     images, labels = arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"])
+    if not len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"{path}: {name}_images and whole-number {name}_labels; got {len(images)}, {labels.dtype}")
     if labels.size != len(labels):
         raise UserError(f"{path}: {name}_labels has shape {labels.shape}; one label per image is wanted")
     return (images[..., None] if images.ndim == 3 else images), labels.reshape(-1).astype(np.int64)

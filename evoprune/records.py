@@ -63,37 +63,43 @@ class Reports:
 
     def _read(self) -> list[Row]:
         text = self._path.read_bytes().decode("utf-8", errors="replace")
-        lines = text.splitlines(keepends=True)
-        if not lines or not lines[0].endswith("\n"):
-            write_atomically(self._path, _format([], self._columns))
-            return []
-        if lines[0].strip() != ",".join(self._columns):
+        columns, rows = _parse_table(text, self._path)
+        if columns and columns != self._columns:
             raise UserError(f"{self._path}: its columns are not those of this experiment; choose another --out")
-        rows = []
-        for number, line in enumerate(lines[1:], start=2):
-            row = _parse_line(line, self._columns)
-            if row is not None:
-                rows.append(row)
-            elif number < len(lines):
-                raise UserError(
-                    f"{self._path}: line {number} is damaged; repair or delete that line, or choose another --out"
-                )
-        if "".join(lines[1:]) != "".join(_format_row(row, self._columns) for row in rows):
+        if text != _format(rows, self._columns):
             write_atomically(self._path, _format(rows, self._columns))
         return rows
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows of a `reports.csv` or `output.csv` as typed dicts; empty cells are None.
+    """Rows of a `reports.csv` or `output.csv` as typed dicts; empty cells are None; a torn last line is left out.
 
     Raises:
-        UserError: no such file.
+        UserError: no such file, or a damaged line that is not the last.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{name: _parse(name, text) for name, text in row.items()} for row in csv.DictReader(file)]
+        text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the folder of a run with finished evaluations is wanted") from None
+    return _parse_table(text, path)[1]
+
+
+def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
+    """Columns and rows of a table; none where not even its first line is whole."""
+    lines = text.splitlines(keepends=True)
+    if not lines or not lines[0].endswith("\n"):
+        return [], []
+    columns = lines[0].rstrip("\n").split(",")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        row = _parse_line(line, columns)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):
+            raise UserError(
+                f"{path}: line {number} is damaged; repair or delete that line, or start afresh with another --out"
+            )
+    return columns, rows
 
 
 def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:

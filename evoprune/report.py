@@ -1,6 +1,6 @@
 """Pictures and a table of a run. The only module that imports a plotting library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from evoprune.config import Experiment
+from evoprune.costs import code_costs
+from evoprune.errors import UserError
 from evoprune.front import hypervolume
 from evoprune.objectives import OBJECTIVES
 from evoprune.records import Row, front_rows, read_rows
@@ -22,21 +24,26 @@ from evoprune.space import SearchSpace
 def report(folder: RunFolder, experiment: Experiment, space: SearchSpace) -> str:
     """Write `front.png`, `hypervolume.png`, `output.csv` and `table.md`; returns the table."""
     rows = read_rows(folder.reports)
+    if not rows:
+        raise UserError(f"{folder.reports}: no evaluation is finished yet; `evoprune run` goes on with this run")
     front = write_front(folder, rows, experiment, space)
     names = experiment.search.objectives
     _draw_front(folder.path / "front.png", rows, front, names, experiment.report.every)
-    _draw_hypervolume(folder.path / "hypervolume.png", rows, names)
+    _draw_hypervolume(folder.path / "hypervolume.png", hypervolumes(rows, names, space), names)
     table = result_table(front, experiment, space, folder.facts()["base"])
     (folder.path / "table.md").write_text(table + "\n", encoding="utf-8")
     return table
 
 
-def hypervolumes(rows: Sequence[Row], names: Sequence[str]) -> list[float]:
+def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
     """Hypervolume of all candidates up to each generation, in [0, 1].
 
-    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network.
+    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network (of the slowest
+    one where latency was measured and the full network's is not there).
     """
-    parent = next(row for row in rows if row["proposal"] == "full")
+    slowest = max((row["latency"] or 0.0 for row in rows), default=0.0) if "latency" in names else 0.0
+    full = next((row for row in rows if row["proposal"] == "full" and row["status"] == "ok"), {"latency": slowest})
+    parent = {**code_costs(space, space.full_code()), "latency": full.get("latency", 0.0)}
     volumes = []
     for generation in range(max(row["generation"] for row in rows) + 1):
         so_far = [row for row in rows if row["generation"] <= generation and row["status"] == "ok"]
@@ -44,17 +51,17 @@ def hypervolumes(rows: Sequence[Row], names: Sequence[str]) -> list[float]:
     return volumes
 
 
-def _scaled(rows: Sequence[Row], names: Sequence[str], parent: Row) -> np.ndarray:
+def _scaled(rows: Sequence[Row], names: Sequence[str], parent: Mapping[str, float]) -> np.ndarray:
     columns = []
     for name in names:
         values = np.array([row[name] for row in rows], dtype=float)
-        columns.append(1 - values / 100 if OBJECTIVES[name].maximise else values / float(parent[name] or 1))
+        columns.append(1 - values / 100 if OBJECTIVES[name].maximise else values / (parent[name] or 1))
     return np.stack(columns, axis=1) if rows else np.zeros((0, len(names)))
 
 
-def _draw_hypervolume(path: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
+def _draw_hypervolume(path: Path, volumes: Sequence[float], names: Sequence[str]) -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.plot(hypervolumes(rows, names), marker="o", markersize=3)
+    axes.plot(volumes, marker="o", markersize=3)
     axes.set(xlabel="generation", ylabel="hypervolume", title=f"hypervolume of {', '.join(names)}")
     axes.grid(alpha=0.3)
     _save(figure, path)

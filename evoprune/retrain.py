@@ -1,5 +1,6 @@
 """Full training of networks of the front, on the same workers as the search."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -88,8 +89,10 @@ def select_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:
     done = {model["seed"] for model in trained_models(folder, row["key"], experiment)}
+    settings = json.dumps(training_settings(experiment), sort_keys=True)
+    name = f"training-{derive_seed(settings):016x}.ckpt"  # a checkpoint of other settings is not continued
     return [
-        Task(row["key"], row["code"], seed, str((folder.model(row["key"], seed) / "training.ckpt").absolute()))
+        Task(row["key"], row["code"], seed, str((folder.model(row["key"], seed) / name).absolute()))
         for seed in range(experiment.retrain.seeds)
         if seed not in done
     ]
@@ -142,7 +145,8 @@ def _save(trained: Trained, task: Task, setting: Setting, folder: RunFolder) -> 
         test_accuracy=trained.test_accuracy,
         preprocessing=trained.preprocessing,
     )
-    Path(task.checkpoint).unlink(missing_ok=True)
+    for checkpoint in Path(task.checkpoint).parent.glob("training-*.ckpt"):
+        checkpoint.unlink()
 
 
 def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:

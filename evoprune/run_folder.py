@@ -78,7 +78,10 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
     """
     folder = RunFolder(path)
     _check_owner(folder, experiment)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
     with _lock(path):
         text = experiment.to_yaml()
         if not folder.config.exists() or folder.config.read_text(encoding="utf-8") != text:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evoprune.base import Base, load_base, prepare_base, save_base
+from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.datasets import load_raw_data, peek_shape
@@ -42,7 +43,7 @@ def check_experiment(experiment: Experiment) -> SearchSpace:
 def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
     """Load the data set, and load or train the parent network; it stays in the run's folder from then on."""
     space = make_space(experiment)
-    if not folder.base.exists():
+    if not (folder.base / DESCRIPTION_NAME).is_file():
         with timed_stage(folder, "base"):
             save_base(_make_base(experiment, space), space, folder.base)
     base = load_base(space, folder.base)
@@ -59,7 +60,10 @@ def make_space(experiment: Experiment) -> SearchSpace:
         experiment.search_space.width,
         peek_shape(experiment.data),
     )
-    return load_search_space(name, width, shape.num_classes, shape.in_channels, shape.image_size)
+    try:
+        return load_search_space(name, width, shape.num_classes, shape.in_channels, shape.image_size)
+    except UserError as error:
+        raise UserError(f"search_space.name: {error}") from None
 
 
 def _make_base(experiment: Experiment, space: SearchSpace) -> Base:

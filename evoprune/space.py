@@ -196,7 +196,10 @@ def _build_space(document: Mapping[str, Any], parameters: dict[str, int]) -> Sea
             raise UserError(f"search space parameter {key} is a whole number of at least 1, got {value!r}")
     segments, start = [], 0
     for row in document["segments"]:
-        segment = Segment(row["name"], row["times"] * parameters["width"], start)
+        times = row["times"]
+        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+            raise UserError(f"segment {row['name']}: times is a whole number of at least 1, got {times!r}")
+        segment = Segment(row["name"], times * parameters["width"], start)
         segments.append(segment)
         start += segment.width
     layers = tuple(Layer(**{"kind": "conv", **row}) for row in document["layers"])

@@ -25,7 +25,9 @@ def slim_network(space: SearchSpace, network: nn.Module, code: npt.ArrayLike) ->
     """
     kept = {name: torch.from_numpy(indices) for name, indices in space.kept(code).items()}
     device = next(network.parameters()).device
-    slim = build_network(space, code).to(device)
+    with torch.device("meta"):  # every weight is copied below: nothing to initialise
+        slim = build_network(space, code)
+    slim = slim.to_empty(device=device)
     for layer in space.layers:
         target = slim.get_submodule(layer.name)
         if isinstance(target, nn.Identity):

@@ -1,6 +1,7 @@
 """Runs jobs in this process or on Ray: the same items, the same results, whoever does the work."""
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -142,6 +143,17 @@ class _RayWorkers:
             raise UserError(f"a worker cannot start: {error}")
 
 
+def _probe(address: str) -> None:
+    """Fail within seconds where nobody listens at `address`: Ray itself keeps trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, or a name that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"workers.address: nobody listens at {address!r}: {error}") from None
+
+
 def worker_device(config: WorkersConfig) -> str:
     """`workers.device` as a worker takes it: one that was given no GPU does not look for one."""
     return "cpu" if config.device == "auto" and config.gpus_per_worker == 0 else config.device
@@ -167,6 +179,7 @@ def _start_ray(config: WorkersConfig) -> Any:
     if config.address is None:
         ray.init(address="local", num_cpus=cpus, **quiet)
     else:
+        _probe(config.address)
         try:
             ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:

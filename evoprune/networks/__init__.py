@@ -39,9 +39,9 @@ def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:
     """
     keys = dict(spec)
     family = keys.pop("family", None)
-    if family not in NETWORKS:
+    if not isinstance(family, str) or family not in NETWORKS:
         raise UserError(f"unknown network family {family!r}; {suggest(str(family), NETWORKS)}")
     try:
         return NETWORKS[family](**keys)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"network family {family}: the description does not fit: {error}") from None

@@ -62,30 +62,32 @@ class ResNetCifar(nn.Module):
         """
         adapted = dict(state)
         for name, module in self.named_modules():
-            first = f"{name}.0.weight"
-            if (
-                not name.endswith(".shortcut")
-                or not isinstance(module, nn.Sequential)
-                or len(module) != 2
-                or first in state
-            ):
+            if not name.endswith(".shortcut") or not isinstance(module, nn.Sequential):
                 continue
-            conv, norm = module[0], module[1]
-            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-            weight = torch.zeros_like(conv.weight)
-            pad = (conv.out_channels - conv.in_channels) // 2
-            channels = torch.arange(conv.in_channels)
-            weight[channels + pad, channels] = 1.0
-            ones = torch.ones(norm.num_features)
-            adapted |= {
-                first: weight,
-                f"{name}.1.weight": ones * (1 + norm.eps) ** 0.5,
-                f"{name}.1.bias": ones * 0,
-                f"{name}.1.running_mean": ones * 0,
-                f"{name}.1.running_var": ones,
-                f"{name}.1.num_batches_tracked": torch.tensor(0),
-            }
+            if not any(key.startswith(f"{name}.") for key in state):
+                adapted |= {f"{name}.{key}": value for key, value in _option_a(module).items()}
         return adapted
+
+
+def _option_a(shortcut: nn.Sequential) -> dict[str, Tensor]:
+    """State of a 1x1 convolution + BN that computes a parameter-free shortcut; empty where it narrows."""
+    conv, norm = shortcut[0], shortcut[1]
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    pad = (conv.out_channels - conv.in_channels) // 2
+    if pad < 0:
+        return {}
+    weight = torch.zeros_like(conv.weight)
+    channels = torch.arange(conv.in_channels)
+    weight[channels + pad, channels] = 1.0
+    ones = torch.ones(norm.num_features)
+    return {
+        "0.weight": weight,
+        "1.weight": ones * (1 + norm.eps) ** 0.5,
+        "1.bias": ones * 0,
+        "1.running_mean": ones * 0,
+        "1.running_var": ones,
+        "1.num_batches_tracked": torch.tensor(0),
+    }
 
 
 class _Block(nn.Module):

@@ -1,0 +1,178 @@
+"""One contract for every kind of workers, and what only Ray can go through."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evoprune import UserError
+from evoprune.config import WorkersConfig
+from evoprune.workers import Event, Job, Lost, Workers, open_workers
+
+CONFIGS = {
+    "local": WorkersConfig(backend="local"),
+    "ray": WorkersConfig(backend="ray", num_workers=2),
+}
+ITEMS = [("parts", 3), ("parts", 1), ("parts", 0), ("parts", 2), ("parts", 3)]
+
+LOCAL_WITHOUT_RAY = """
+import sys
+import evoprune.cli, evoprune.run, evoprune.retrain
+from evoprune.config import WorkersConfig
+from evoprune.workers import open_workers
+with open_workers(WorkersConfig(backend="local"), lambda: lambda item: iter([item + 1])) as workers:
+    assert [event.value for event in workers.map([1, 2])] == [2, 3]
+print([name for name in sys.modules if name.split(".")[0] == "ray"])
+"""
+
+
+def make_job(calls: Path) -> Job:
+    """A factory that leaves one file in `calls` for every call."""
+    (calls / uuid.uuid4().hex).touch()
+    return job
+
+
+def job(item: tuple[str, int]) -> Iterator[Any]:
+    kind, number = item
+    if kind == "die":
+        os._exit(1)
+    if kind == "list":
+        yield from [("part", part) for part in range(number)]
+    else:
+        yield from (("part", part) for part in range(number))
+    yield ("result", number)
+
+
+def refuse() -> Job:
+    raise UserError("data.root: no such file")
+
+
+@dataclass
+class Outcome:
+    """What one set of workers reported for several lists of items, or the error that a list ended in."""
+
+    events: list[Event]
+    again: list[Event]
+    empty: list[Event]
+    listed: list[Event] | Exception
+    num_factory_calls: int
+
+
+def collect(workers: Workers, items: list[tuple[str, int]]) -> list[Event]:
+    return list(workers.map(items))
+
+
+def collect_or_error(workers: Workers, items: list[tuple[str, int]]) -> list[Event] | Exception:
+    try:
+        return collect(workers, items)
+    except Exception as error:
+        return error
+
+
+@pytest.fixture(scope="module")
+def ray_config() -> WorkersConfig:
+    """Two Ray workers, which get the functions of this file by value: they cannot import it."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    return CONFIGS["ray"]
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "ray":
+        request.getfixturevalue("ray_config")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def outcome(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Workers are started once for the contract and are gone before a test runs."""
+    calls = tmp_path_factory.mktemp("calls")
+    with open_workers(CONFIGS[backend], partial(make_job, calls)) as workers:
+        events, again, empty = (collect(workers, items) for items in (ITEMS, ITEMS[:2], []))
+        listed = collect_or_error(workers, [("list", 2)])
+    return Outcome(events, again, empty, listed, len(list(calls.iterdir())))
+
+
+@pytest.fixture(scope="module")
+def survived(ray_config: WorkersConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Event], list[Event]]:
+    """What two Ray workers report when one dies on its item, and what they report afterwards."""
+    calls = tmp_path_factory.mktemp("calls")
+    with open_workers(ray_config, partial(make_job, calls)) as workers:
+        return collect(workers, [("parts", 2), ("die", 0), *ITEMS]), collect(workers, ITEMS)
+
+
+def reported(events: list[Event], index: int) -> list[Any]:
+    return [event.value for event in events if event.index == index]
+
+
+def all_of(number: int) -> list[Any]:
+    return [*(("part", part) for part in range(number)), ("result", number)]
+
+
+def test_every_item_reports_all_in_order_and_its_result_last(outcome):
+    for index, (_, number) in enumerate(ITEMS):
+        assert reported(outcome.events, index) == all_of(number)
+    assert {event.index for event in outcome.events} == set(range(len(ITEMS)))
+
+
+def test_an_item_stays_with_one_worker(outcome, backend):
+    names = {"local"} if backend == "local" else {"ray-0", "ray-1"}
+    assert {event.worker for event in outcome.events} == names
+    for index in range(len(ITEMS)):
+        assert len({event.worker for event in outcome.events if event.index == index}) == 1
+
+
+def test_workers_take_one_list_after_the_other(outcome):
+    assert [reported(outcome.again, index) for index in (0, 1)] == [all_of(3), all_of(1)]
+    assert outcome.empty == []
+
+
+def test_the_factory_is_called_once_per_worker(outcome, backend):
+    assert outcome.num_factory_calls == {"local": 1, "ray": 2}[backend]
+
+
+def test_a_job_may_pass_on_any_iterable(outcome):
+    assert not isinstance(outcome.listed, Exception), str(outcome.listed)
+    assert reported(outcome.listed, 0) == all_of(2)
+
+
+def test_a_users_mistake_in_the_factory_stays_one(backend):
+    with pytest.raises(UserError, match=r"data\.root: no such file"), open_workers(CONFIGS[backend], refuse):
+        pass
+
+
+def test_a_dead_worker_loses_its_item_and_no_other(survived):
+    events, _ = survived
+    (lost,) = reported(events, 1)
+    assert isinstance(lost, Lost) and lost.reason.startswith("the worker died")
+    assert reported(events, 0) == all_of(2)
+    for index, (_, number) in enumerate(ITEMS, start=2):
+        assert reported(events, index) == all_of(number)
+
+
+def test_a_dead_worker_is_replaced(survived):
+    _, afterwards = survived
+    assert {event.worker for event in afterwards} == {"ray-0", "ray-1"}
+    for index, (_, number) in enumerate(ITEMS):
+        assert reported(afterwards, index) == all_of(number)
+
+
+def test_missing_gpus_are_named_before_work_starts(tmp_path):
+    config = WorkersConfig(backend="ray", num_workers=1, gpus_per_worker=1000.0)
+    with pytest.raises(UserError, match=r"gpus_per_worker: 1000\.0 need 1000 GPUs"):
+        open_workers(config, partial(make_job, tmp_path)).__enter__()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_local_workers_never_import_ray():
+    done = subprocess.run([sys.executable, "-c", LOCAL_WITHOUT_RAY], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
