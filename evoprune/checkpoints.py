@@ -129,13 +129,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     wanted = {name: value.shape for name, value in network.state_dict().items()}
     optional = {name for name in wanted if name.endswith("num_batches_tracked")}
-    problems = [f"{name} is missing" for name in wanted if name not in state and name not in optional]
-    problems += [f"{name} is not in the network" for name in state if name not in wanted]
-    problems += [
+    problems = [
         f"{name} has shape {tuple(value.shape)}, the network's is {tuple(wanted[name])}"
         for name, value in state.items()
         if name in wanted and value.shape != wanted[name]
     ]
+    problems += [f"{name} is missing" for name in wanted if name not in state and name not in optional]
+    problems += [f"{name} is not in the network" for name in state if name not in wanted]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise UserError(f"{source}: the weights do not fit the network: {'; '.join(problems[:5])}{more}")

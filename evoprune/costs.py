@@ -43,6 +43,8 @@ def _rows(codes: npt.ArrayLike) -> list[npt.ArrayLike]:
     if not isinstance(codes, np.ndarray | list | tuple):
         raise UserError(f"codes are an array of shape (population, length), got {type(codes).__name__}")
     rows = list(codes)
+    if not rows and np.ndim(codes) < 2:
+        raise UserError("codes are an array of shape (population, length), got an empty list")
     return [rows] if rows and np.ndim(rows[0]) == 0 else rows
 
 

@@ -146,9 +146,10 @@ def _open_npz(path: str, key: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise UserError(f"{key}: {path}: no such file; an .npz archive with train_images, train_labels, ... is wanted")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("one array, not an .npz archive of several")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not an .npz archive of several")
+        with archive:
             return {name: archive[name] for name in archive.files if name.endswith(("_images", "_labels"))}
     except (ValueError, zipfile.BadZipFile, zlib.error, OSError) as error:
         raise UserError(f"{key}: {path}: not a NumPy archive of plain arrays: {error}") from None
