@@ -23,10 +23,26 @@ def hypervolume(losses: Losses, reference: Losses) -> float:
 
 
 def spread(losses: Losses, count: int) -> list[int]:
-    """Indices of `count` points at even steps along the front, ordered by the last objective; both ends included."""
+    """Indices of `count` points at even steps along the front, ordered by the last objective; both ends included.
+
+    Steps are measured in objectives scaled to [0, 1] over the front, so that a crowded stretch does not get them all.
+    """
+    if len(losses) == 0:
+        return []
     order = np.lexsort(losses.T)
-    positions = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    return [int(order[position]) for position in dict.fromkeys(positions)]
+    steps = np.abs(np.diff(_scale(losses)[order], axis=0)).sum(axis=1)
+    along = np.concatenate(([0.0], np.cumsum(steps)))
+    picked: list[int] = []
+    for target in np.linspace(0, along[-1], min(count, len(order))):
+        nearest = np.argsort(np.abs(along - target), kind="stable")
+        picked.append(next(int(index) for index in nearest if index not in picked))
+    return [int(order[index]) for index in picked]
+
+
+def _scale(losses: Losses) -> Losses:
+    """Each objective scaled to [0, 1] over the rows."""
+    span = np.ptp(losses, axis=0)
+    return (losses - losses.min(axis=0)) / np.where(span > 0, span, 1)
 
 
 def knees(losses: Losses, count: int = 3) -> list[int]:
@@ -38,8 +54,7 @@ def knees(losses: Losses, count: int = 3) -> list[int]:
     """
     if len(losses) <= 2:
         return list(range(len(losses)))
-    span = np.ptp(losses, axis=0)
-    scaled = (losses - losses.min(axis=0)) / np.where(span > 0, span, 1)
+    scaled = _scale(losses)
     worth = [_smallest_trade_off(scaled, index) for index in range(len(scaled))]
     return sorted(range(len(scaled)), key=lambda index: -worth[index])[:count]
 

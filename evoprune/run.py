@@ -36,12 +36,8 @@ def search(setting: Setting, folder: RunFolder) -> None:
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
     limits = make_limits(setting.space, config.limits)
     searcher = NSGA3Searcher(setting.space, config, limits, experiment.seed)
-    with (
-        timed_stage(folder, "search"),
-        progress("search", experiment.num_evaluations) as meter,
-        ExitStack() as stack,
-    ):
-        measurer = _Measurer(setting, reports, limits, meter, stack)
+    with progress("search", experiment.num_evaluations) as meter, ExitStack() as stack:
+        measurer = _Measurer(setting, folder, reports, limits, meter, stack)
         for generation in range(config.generations + 1):
             candidates = searcher.ask()
             if not candidates:
@@ -57,8 +53,10 @@ def search(setting: Setting, folder: RunFolder) -> None:
 class _Measurer:
     """Gets the rows of a generation: from `reports.csv` where they are, from workers where not."""
 
-    def __init__(self, setting: Setting, reports: Reports, limits: Limits, meter: Meter, stack: ExitStack):
-        self._setting, self._reports, self._limits = setting, reports, limits
+    def __init__(
+        self, setting: Setting, folder: RunFolder, reports: Reports, limits: Limits, meter: Meter, stack: ExitStack
+    ):
+        self._setting, self._folder, self._reports, self._limits = setting, folder, reports, limits
         self._meter, self._stack = meter, stack
         self._workers: Workers | None = None
         self._num_asked = 0
@@ -99,6 +97,7 @@ class _Measurer:
             return
         if self._workers is None:
             factory = partial(evaluation_job, self._setting.experiment, self._setting.space, self._setting.base.network)
+            self._stack.enter_context(timed_stage(self._folder, "search"))
             self._workers = self._stack.enter_context(open_workers(self._setting.experiment.workers, factory))
         for event in self._workers.map([row["code"] for row in rows]):
             row = {

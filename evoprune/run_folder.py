@@ -93,13 +93,17 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
 
 @contextmanager
 def timed_stage(folder: RunFolder, stage: str) -> Iterator[None]:
-    """Add the seconds of a stage to `run.json`, over all processes that worked on it."""
+    """Note a stage in `run.json`: its seconds, over all processes that worked on it, and their commits."""
     before = float(folder.facts().get("seconds", {}).get(stage, 0.0))
-    started = time.monotonic()
+    started, commit = time.monotonic(), _git_commit()
     try:
         yield
     finally:
-        folder.note(seconds={stage: round(before + time.monotonic() - started, 1)}, finished=_now())
+        seconds = {stage: round(before + time.monotonic() - started, 1)}
+        commits = list(folder.facts().get("commits", {}).get(stage, []))
+        if commit and commit not in commits:
+            commits.append(commit)
+        folder.note(seconds=seconds, commits={stage: commits}, finished=_now())
 
 
 def _check_owner(folder: RunFolder, experiment: Experiment) -> None:
@@ -150,7 +154,7 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _provenance() -> dict[str, Any]:
-    return {"versions": _versions(), "hardware": _hardware(), "git_commit": _git_commit()}
+    return {"versions": _versions(), "hardware": _hardware()}
 
 
 def _versions() -> dict[str, str]:

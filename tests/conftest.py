@@ -48,8 +48,10 @@ def make_experiment(tmp_path: Path):
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks this small are slower on many threads, and far slower where other work runs beside the tests."""
     torch.set_num_threads(1)
+    monkeypatch.setattr("evoprune.compute.available_cpus", lambda: 1)
 
 
 @pytest.fixture(scope="session")

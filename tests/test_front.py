@@ -80,6 +80,11 @@ def test_spread_does_not_depend_on_the_order_of_rows():
     assert {tuple(front[order][index]) for index in spread(front[order], 4)} == first
 
 
+def test_spread_does_not_crowd_where_the_front_is_crowded():
+    front = np.array([(1.0, 0.0), (0.99, 0.01), (0.98, 0.02), (0.97, 0.03), (0.5, 0.5), (0.0, 1.0)])
+    assert spread(front, 3) == [0, 4, 5]
+
+
 def test_spread_of_nothing_is_nothing():
     assert spread(np.zeros((0, 2)), 3) == []
 
