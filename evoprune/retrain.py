@@ -58,7 +58,8 @@ def retrain(setting: Setting, folder: RunFolder) -> list[Row]:
     experiment, space = setting.experiment, setting.space
     rows = read_rows(folder.reports)
     front = front_rows(rows, experiment.search.objectives)
-    selected = select_rows(front, experiment)
+    # The longest training first: no worker is left alone with it at the end.
+    selected = sorted(select_rows(front, experiment), key=lambda row: -row["flops"])
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     if tasks:
         with timed_stage(folder, "retrain"):
