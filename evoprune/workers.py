@@ -183,7 +183,10 @@ def _start_ray(config: WorkersConfig) -> Any:
         try:
             ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"workers.address: no Ray cluster at {config.address!r}: {error}") from None
+            raise UserError(
+                f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
+                "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
+            ) from None
     has = ray.cluster_resources()
     wants = {"CPU": cpus, "GPU": config.num_workers * _gpus_per_worker(config, ray)}
     for resource, amount in wants.items():
