@@ -1,11 +1,13 @@
 """The parent network: given weights, or trained on the training split, once for all runs of the same recipe."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,6 +17,7 @@ from evoprune.config import Experiment, TrainingConfig
 from evoprune.data import Data, make_data, to_split
 from evoprune.datasets import RawData
 from evoprune.networks import build_network, network_spec
+from evoprune.run_folder import lock_folder
 from evoprune.seeds import derive_seed
 from evoprune.space import SearchSpace
 from evoprune.training import Epoch, accuracy, measure_neutral_norms, train
@@ -36,9 +39,11 @@ def prepare_base(experiment: Experiment, space: SearchSpace, raw: RawData, compu
     if experiment.base.weights is not None:
         yield _imported_base(experiment, space, raw, data, compute)
         return
-    folder = base_folder(experiment, space)
-    if not (folder / DESCRIPTION_NAME).is_file():
-        yield from _train_base(experiment, space, raw, data, compute, folder)
+    folder = base_folder(experiment, space, raw)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder, wait=True):
+        if not (folder / DESCRIPTION_NAME).is_file():
+            yield from _train_base(experiment, space, raw, data, compute, folder)
     yield load_base(space, folder)
 
 
@@ -52,12 +57,13 @@ def load_base(space: SearchSpace, folder: Path) -> Base:
     return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])
 
 
-def base_folder(experiment: Experiment, space: SearchSpace) -> Path:
+def base_folder(experiment: Experiment, space: SearchSpace, raw: RawData) -> Path:
     """Where the base network of this recipe, data, seed and precision is kept."""
     identity = {
         "space": [space.name, dict(space.network), [repr(part) for part in (*space.segments, *space.layers)]],
         "parameters": dict(space.parameters),
         "data": experiment.data.model_dump(mode="json"),
+        "images": [zlib.crc32(np.ascontiguousarray(part[::97]).tobytes()) for part in raw.train],
         "recipe": _recipe(experiment).model_dump(mode="json"),
         "seed": experiment.seed,
         "precision": experiment.precision,

@@ -95,10 +95,12 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _retrain(arguments: argparse.Namespace) -> None:
-    from evoprune.retrain import retrain
+    from evoprune.records import front_rows, read_rows
+    from evoprune.retrain import retrain, select_rows
     from evoprune.setting import prepare
 
     experiment = _experiment_of_run(arguments)
+    select_rows(front_rows(read_rows(RunFolder(arguments.run).reports), experiment.search.objectives), experiment)
     with open_run_folder(arguments.run, experiment) as folder:
         retrain(prepare(experiment, folder), folder)
         _print_report(folder, experiment)
@@ -136,9 +138,9 @@ def _out(arguments: argparse.Namespace, experiment: Experiment) -> Path:
 
 def _print_report(folder: RunFolder, experiment: Experiment) -> None:
     from evoprune.report import report
-    from evoprune.setting import make_space
+    from evoprune.setting import space_of_run
 
-    say(report(folder, experiment, make_space(experiment)))
+    say(report(folder, experiment, space_of_run(experiment, folder)))
     say(f"results: {folder.path}/  (reports.csv, output.csv, front.png, hypervolume.png, table.md, models/)")
 
 

@@ -35,6 +35,9 @@ def make_compute(device: str, precision: str, num_threads: int | None = None) ->
     torch.set_num_threads(num_threads or available_cpus())
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("workers.device: got 'cuda', but torch sees no CUDA device here; use auto or cpu")
+    torch.backends.cudnn.deterministic = True  # the same seed gives the same rows
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32: bf16 is there for speed
     resolved = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _has_fast_bf16(resolved))
     return Compute(resolved, bf16)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -81,6 +82,12 @@ def _once(limits: Any) -> Any:
             if names.count(name) > 1:
                 raise ValueError(f"one of {name} and {alias}, which are the same")
     return limits
+
+
+def _gpu_share(value: float | None) -> float | None:
+    if value is not None and (value < 0 or (value > 1 and value != int(value))):
+        raise ValueError("0, a fraction of one GPU, or a whole number")
+    return value
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -189,7 +196,7 @@ class WorkersConfig(Section):
     backend: Literal["ray", "local"] = "ray"
     num_workers: Positive = 2
     cpus_per_worker: Positive = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    gpus_per_worker: Annotated[float | None, AfterValidator(_gpu_share)] = None
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -236,6 +243,13 @@ class Experiment(Section):
             del plain[key]
         del plain["base"]["cache"]
         return plain
+
+    def for_workers(self) -> "Experiment":
+        """The same with absolute data paths, as a worker does not run in this process's folder."""
+        data = self.data.model_dump() | {"root": str(Path(self.data.root).absolute())}
+        if isinstance(self.data.validation, str) and self.data.validation != "own":
+            data["validation"] = str(Path(self.data.validation).absolute())
+        return self.model_copy(update={"data": DataConfig.model_validate(data)})
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)

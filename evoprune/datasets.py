@@ -169,14 +169,23 @@ def _read_digits(config: DataConfig) -> RawData:
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = digits.target.astype(np.int64)
+    train, test = _hold_out_test((images, digits.target.astype(np.int64)))
+    return RawData(train, test, None, 10)
+
+
+def _hold_out_test(whole: Part) -> tuple[Part, Part]:
+    """Training and test part of a data set that has no test part: a fixed, stratified fifth is for testing."""
+    images, labels = whole
     held_out = _stratified(labels, 0.2, np.random.default_rng(0))
-    return RawData((images[~held_out], labels[~held_out]), (images[held_out], labels[held_out]), None, 10)
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
 
 
 def _read_image_folder(config: DataConfig) -> RawData:
     root, classes = Path(config.root), _class_folders(config)
     assert config.image_size is not None
+    if not (root / "train").is_dir():
+        train, test = _hold_out_test(_read_folder(root, classes, config.image_size))
+        return RawData(train, test, None, len(classes))
     names = [name for name in ("train", "test", "val") if (root / name).is_dir()]
     parts = {name: _read_folder(root / name, classes, config.image_size) for name in names}
     return RawData(parts["train"], parts["test"], parts.get("val"), len(classes))
@@ -186,11 +195,15 @@ def _class_folders(config: DataConfig) -> list[str]:
     root = Path(config.root)
     if config.image_size is None:
         raise UserError("data.image_size is missing: images of a folder are resized to that many pixels a side")
-    if not (root / "train").is_dir() or not (root / "test").is_dir():
+    if not root.is_dir() or (root / "train").is_dir() != (root / "test").is_dir():
         raise UserError(
-            f"data.root: {root} needs the folders train/ and test/ (and val/ if wanted), one folder per class in each"
+            f"data.root: {root} needs one folder per class, or train/ and test/ (and val/ if wanted) with these in each"
         )
-    return sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
+    train = root / "train" if (root / "train").is_dir() else root
+    classes = sorted(path.name for path in train.iterdir() if path.is_dir())
+    if len(classes) < 2:
+        raise UserError(f"data.root: {train} needs one folder for each of at least 2 classes, got {classes}")
+    return classes
 
 
 def _read_folder(folder: Path, classes: list[str], side: int) -> Part:
@@ -231,6 +244,20 @@ _KNOWN_SHAPES = {
     "cifar100": DataShape(100, 3, 32),
     "digits": DataShape(10, 1, 8),
 }
+
+
+def check_data_keys(config: DataConfig) -> None:
+    """Find keys of `data` that cannot fit, without reading images.
+
+    Raises:
+        UserError: with the key.
+    """
+    channels = peek_shape(config).in_channels
+    for key, given in (("mean", config.mean), ("std", config.std)):
+        if given is not None and len(given) != channels:
+            raise UserError(f"data.{key}: one number per channel, so {channels}; got {len(given)}")
+    if isinstance(config.validation, str) and config.validation != "own":
+        _foreign_validation(config.validation)
 
 
 def peek_shape(config: DataConfig) -> DataShape:

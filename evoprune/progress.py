@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SPEED_OVER_SECONDS = 3600.0
 
 
 class Meter(Protocol):
@@ -28,10 +29,10 @@ class Meter(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: float) -> Iterator[Meter]:
-    """A meter for `total` pieces of work, with the time left."""
+def progress(title: str, total: float, done: float = 0) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, of which `done` were finished before, with the time left."""
     if not sys.stdout.isatty():
-        yield _Lines(title, total)
+        yield _Lines(title, total, done)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -42,8 +43,9 @@ def progress(title: str, total: float) -> Iterator[Meter]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(file=sys.stdout)) as bars:
-        yield _Bar(bars, title, total)
+    console = Console(file=sys.stdout)
+    with Progress(*columns, console=console, speed_estimate_period=_SPEED_OVER_SECONDS) as bars:
+        yield _Bar(bars, title, total, done)
 
 
 def say(text: str) -> None:
@@ -52,25 +54,22 @@ def say(text: str) -> None:
 
 
 class _Bar:
-    def __init__(self, bars: Progress, title: str, total: float):
+    def __init__(self, bars: Progress, title: str, total: float, done: float):
         self._bars = bars
-        self._task = bars.add_task(title, total=total, note="")
+        self._task = bars.add_task(title, total=total, completed=int(done), note="")
 
     def update(self, done: float, note: str = "") -> None:
         self._bars.update(self._task, completed=done, note=note)
 
 
 class _Lines:
-    def __init__(self, title: str, total: float):
-        self._title, self._total = title, total
+    def __init__(self, title: str, total: float, done: float):
+        self._title, self._total, self._first = title, total, done
         self._started = time.monotonic()
         self._printed = self._started
-        self._first: float | None = None
 
     def update(self, done: float, note: str = "") -> None:
         now = time.monotonic()
-        if self._first is None:
-            self._first = done  # work that was finished before this process began says nothing of the time left
         if now - self._printed < _SECONDS_BETWEEN_LINES and done < self._total:
             return
         self._printed = now

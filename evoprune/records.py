@@ -16,8 +16,8 @@ from evoprune.space import SearchSpace
 Row = dict[str, Any]
 NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
-_TEXT = {"proposal", "status", "code", "key", "worker", "error"}
-_WHOLE = {"id", "generation", "flops", "params", "bandwidth"}
+_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model"}
+_WHOLE = {"id", "generation", "flops", "params", "bandwidth", "num_seeds"}
 
 
 def report_columns(space: SearchSpace, with_latency: bool) -> list[str]:
@@ -112,9 +112,8 @@ def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:
 
 
 def write_output(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Write `output.csv`, whole or not at all; extra columns of the rows follow `columns`."""
-    extra = [name for row in rows for name in row if name not in columns]
-    write_atomically(path, _format(rows, [*columns, *dict.fromkeys(extra)]))
+    """Write `output.csv`, whole or not at all."""
+    write_atomically(path, _format(rows, columns))
 
 
 def _format(rows: Iterable[Row], columns: Sequence[str]) -> str:
@@ -154,6 +153,4 @@ def _parse(name: str, text: str) -> Any:
         return text
     if name in _WHOLE or name.startswith("kept."):
         return int(text)
-    if name in ("model",):
-        return text
     return float(text)

@@ -9,17 +9,31 @@ from evoprune.config import Experiment
 from evoprune.costs import COST_NAMES, code_costs
 from evoprune.front import spread
 from evoprune.objectives import OBJECTIVES, to_losses
-from evoprune.records import Row, front_rows, report_columns, write_output
+from evoprune.records import Row, front_rows, read_rows, report_columns, write_output
 from evoprune.run_folder import RunFolder
 from evoprune.space import SearchSpace
 
+_RETRAINED = ("test_accuracy", "test_accuracy_std", "num_seeds", "model")
+
 
 def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> list[Row]:
-    """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained."""
-    front = [
-        {**row, **_retrained(folder, row["key"], experiment)} for row in front_rows(rows, experiment.search.objectives)
-    ]
-    write_output(folder.output, front, report_columns(space, experiment.measures_latency))
+    """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained.
+
+    What the file already says of a network whose model is no longer there is kept.
+    """
+    written = {row["key"]: row for row in read_rows(folder.output)} if folder.output.exists() else {}
+    front = []
+    for row in front_rows(rows, experiment.search.objectives):
+        if (folder.model(row["key"]) / "model.json").is_file():
+            trained = _retrained(folder, row["key"], experiment)
+        else:
+            before = written.get(row["key"], {})
+            trained = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
+        front.append({**row, **trained})
+    if any("num_seeds" in row for row in front):
+        front = [{**row, "num_seeds": row.get("num_seeds", 0)} for row in front]
+    columns = report_columns(space, experiment.measures_latency)
+    write_output(folder.output, front, columns + [name for name in _RETRAINED if any(name in row for row in front)])
     return front
 
 
@@ -83,7 +97,7 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
         f"| {base['test_accuracy']:.2f} % |",
     ]
     for row in reversed(front):
-        if "test_accuracy" in row or experiment.retrain.select == "all":
+        if row.get("test_accuracy") is not None or experiment.retrain.select == "all":
             lines.append(_table_line(row, parent))
     return "\n".join(lines)
 

@@ -29,7 +29,7 @@ from evoprune.seeds import derive_seed
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.surgery import slim_network
-from evoprune.training import Epoch, Teacher, TrainingError, accuracy, recalibrate, train
+from evoprune.training import Epoch, Teacher, accuracy, recalibrate, train
 from evoprune.workers import Job, Lost, open_workers, worker_device
 
 
@@ -101,7 +101,7 @@ def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Tas
 
 def _train_all(tasks: Sequence[Task], setting: Setting, folder: RunFolder) -> None:
     experiment = setting.experiment
-    factory = partial(retrain_job, experiment, setting.space, setting.base.network)
+    factory = partial(retrain_job, experiment.for_workers(), setting.space, setting.base.network)
     total = len(tasks) * experiment.retrain.epochs
     epochs_done = 0.0
     with (
@@ -167,8 +167,8 @@ def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -
         try:
             yield from train(slim, data, config, compute, seed, teacher, checkpoint=Path(task.checkpoint))
             validation, tested = (accuracy(slim, data, split, exact) for split in (data.validation, test))
-        except TrainingError as error:
-            yield TrainingFailed(str(error))
+        except Exception as error:  # one network that cannot be trained must not cost the others
+            yield TrainingFailed(f"{type(error).__name__}: {error}")
             return
         state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
         yield Trained(state, validation, tested, preprocessing(data))

@@ -36,7 +36,7 @@ def search(setting: Setting, folder: RunFolder) -> None:
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
     limits = make_limits(setting.space, config.limits)
     searcher = NSGA3Searcher(setting.space, config, limits, experiment.seed)
-    with progress("search", experiment.num_evaluations) as meter, ExitStack() as stack:
+    with progress("search", experiment.num_evaluations, len(reports.rows)) as meter, ExitStack() as stack:
         measurer = _Measurer(setting, folder, reports, limits, meter, stack)
         for generation in range(config.generations + 1):
             candidates = searcher.ask()
@@ -96,7 +96,9 @@ class _Measurer:
         if not rows:
             return
         if self._workers is None:
-            factory = partial(evaluation_job, self._setting.experiment, self._setting.space, self._setting.base.network)
+            factory = partial(
+                evaluation_job, self._setting.experiment.for_workers(), self._setting.space, self._setting.base.network
+            )
             self._stack.enter_context(timed_stage(self._folder, "search"))
             self._workers = self._stack.enter_context(open_workers(self._setting.experiment.workers, factory))
         for event in self._workers.map([row["code"] for row in rows]):

@@ -82,7 +82,7 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
-    with _lock(path):
+    with lock_folder(path):
         text = experiment.to_yaml()
         if not folder.config.exists() or folder.config.read_text(encoding="utf-8") != text:
             write_atomically(folder.config, text)
@@ -118,6 +118,8 @@ def _check_owner(folder: RunFolder, experiment: Experiment) -> None:
                 f"{folder.path}: not empty and not a run (it holds {sorted(strange)[0]}); choose another --out"
             )
         return
+    if not folder.reports.exists() and not folder.base.exists():
+        return  # an earlier attempt came to nothing: there is nothing to lose
     there = parse_experiment(read_yaml(folder.config), str(folder.config)).identity()
     here = experiment.identity()
     if there != here:
@@ -137,7 +139,8 @@ def _differences(there: Any, here: Any, prefix: str = "") -> list[tuple[str, Any
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
+    """Be the only process in a folder; where another is, wait for its end or raise UserError."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system
@@ -145,7 +148,7 @@ def _lock(path: Path) -> Iterator[None]:
         return
     with (path / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(
                 f"{path}: another process is working in this run; wait for it or choose another --out"
@@ -185,20 +188,18 @@ def _cpu_name() -> str:
 
 def _git_commit() -> str | None:
     """Commit of the checkout that this package runs from, with `-dirty`; None for an installed wheel."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    checkout = Path(__file__).resolve().parents[1]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if Path(_git(checkout, "rev-parse", "--show-toplevel")).resolve() != checkout:
+            return None
+        return _git(checkout, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _now() -> str:

@@ -1,13 +1,13 @@
 """What every stage of a run needs, prepared once: experiment, search space, parent network."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from evoprune.base import Base, load_base, prepare_base, save_base
 from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import make_compute
 from evoprune.config import Experiment
-from evoprune.datasets import load_raw_data, peek_shape
+from evoprune.datasets import DataShape, check_data_keys, load_raw_data, peek_shape
 from evoprune.errors import UserError
 from evoprune.limits import make_limits
 from evoprune.progress import progress, say
@@ -31,6 +31,7 @@ def check_experiment(experiment: Experiment) -> SearchSpace:
     Raises:
         UserError: with the key that is wrong.
     """
+    check_data_keys(experiment.data)
     space = make_space(experiment)
     make_limits(space, experiment.search.limits)
     reference_directions(len(experiment.search.objectives), experiment.search.num_individual)
@@ -40,6 +41,12 @@ def check_experiment(experiment: Experiment) -> SearchSpace:
     return space
 
 
+def space_of_run(experiment: Experiment, folder: RunFolder) -> SearchSpace:
+    """The search space of a run that has begun, also where its data set is not at hand."""
+    shape = folder.facts().get("data_shape")
+    return make_space(experiment, DataShape(**shape) if shape else None)
+
+
 def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
     """Load the data set, and load or train the parent network; it stays in the run's folder from then on."""
     space = make_space(experiment)
@@ -47,19 +54,16 @@ def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
         with timed_stage(folder, "base"):
             save_base(_make_base(experiment, space), space, folder.base)
     base = load_base(space, folder.base)
-    folder.note(base=base.info)
+    folder.note(base=base.info, data_shape=asdict(peek_shape(experiment.data)))
     for warning in base.info.get("warnings", []):
         say(f"warning: {warning}")
     return Setting(experiment, space, base)
 
 
-def make_space(experiment: Experiment) -> SearchSpace:
+def make_space(experiment: Experiment, shape: DataShape | None = None) -> SearchSpace:
     """The search space of an experiment, with the classes, channels and image size of its data."""
-    name, width, shape = (
-        experiment.search_space.name,
-        experiment.search_space.width,
-        peek_shape(experiment.data),
-    )
+    shape = shape or peek_shape(experiment.data)
+    name, width = experiment.search_space.name, experiment.search_space.width
     try:
         return load_search_space(name, width, shape.num_classes, shape.in_channels, shape.image_size)
     except UserError as error:

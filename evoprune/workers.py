@@ -1,5 +1,6 @@
 """Runs jobs in this process or on Ray: the same items, the same results, whoever does the work."""
 
+import math
 import os
 import socket
 from collections import deque
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 
 from evoprune.config import WorkersConfig
 from evoprune.errors import UserError
+
+_START_LIMIT_S = 900.0
 
 Job = Callable[[Any], Iterator[Any]]
 """Does one item of work: yields what it has to report, its result last."""
@@ -127,7 +130,9 @@ class _RayWorkers:
                 continue
             except StopIteration:
                 pass
-            except self._ray.exceptions.RayActorError as error:
+            except self._ray.exceptions.RayTaskError:
+                raise  # a job reports its failures itself: this one is our own bug
+            except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
                 yield Event(index, name, Lost(f"the worker died: {str(error).splitlines()[0]}"))
                 self._actors[name] = self._new_actor()
                 self._await_ready(self._actors[name])
@@ -138,7 +143,13 @@ class _RayWorkers:
         return self._actor_class.remote(self._factory_ref)
 
     def _await_ready(self, actor: Any) -> None:
-        error = self._ray.get(actor.error.remote())
+        try:
+            error = self._ray.get(actor.error.remote(), timeout=_START_LIMIT_S)
+        except self._ray.exceptions.GetTimeoutError:
+            raise UserError(
+                f"workers: a worker did not start within {_START_LIMIT_S:g} s; others use the cluster's CPUs or GPUs, "
+                "or they do not fit on its nodes: lower workers.num_workers, cpus_per_worker or gpus_per_worker"
+            ) from None
         if error is not None:
             raise UserError(f"a worker cannot start: {error}")
 
@@ -163,8 +174,12 @@ def _gpus_per_worker(config: WorkersConfig, ray: Any) -> float:
     """GPUs of each worker; by default all that Ray has, shared evenly (whole ones where there are enough)."""
     if config.gpus_per_worker is not None:
         return config.gpus_per_worker
-    share = ray.cluster_resources().get("GPU", 0) / config.num_workers if config.device != "cpu" else 0.0
-    return float(int(share)) if share > 1 else share
+    num_gpus = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
+    if num_gpus == 0:
+        return 0.0
+    if num_gpus >= config.num_workers:
+        return float(num_gpus // config.num_workers)
+    return 1 / math.ceil(config.num_workers / num_gpus)  # as many on each GPU as on the fullest
 
 
 def _start_ray(config: WorkersConfig) -> Any:

@@ -275,3 +275,19 @@ def test_the_shape_that_is_peeked_is_the_shape_that_is_loaded(tmp_path, kind):
     raw = load_raw_data(config)
     _, height, _, channels = raw.train[0].shape
     assert peek_shape(config) == DataShape(raw.num_classes, channels, height)
+
+
+def test_a_folder_of_class_folders_alone_gives_a_fifth_for_testing(tmp_path):
+    for name, value in (("cat", 10), ("dog", 200)):
+        (tmp_path / name).mkdir()
+        for index in range(10):
+            Image.fromarray(np.full((6, 7, 3), value + index, np.uint8)).save(tmp_path / name / f"{index}.png")
+    raw = load_raw_data(DataConfig(dataset="image_folder", root=str(tmp_path), image_size=5))
+    assert np.bincount(raw.train[1]).tolist() == [8, 8] and np.bincount(raw.test[1]).tolist() == [2, 2]
+    pixels = [{int(image[0, 0, 0]) for image in part[0]} for part in (raw.train, raw.test)]
+    assert pixels[0] | pixels[1] == {*range(10, 20), *range(200, 210)} and not pixels[0] & pixels[1]
+
+
+def test_a_folder_without_class_folders_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.root: .*one folder for each"):
+        load_raw_data(DataConfig(dataset="image_folder", root=str(tmp_path), image_size=5))

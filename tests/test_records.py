@@ -187,8 +187,9 @@ def test_the_front_is_the_good_rows_cheapest_first(small_space):
 
 def test_output_has_further_columns_behind(small_space, columns, tmp_path):
     rows = [make_row(small_space, 0), make_row(small_space, 1, test_accuracy=91.5, num_seeds=2, model="models/k1")]
-    write_output(tmp_path / "output.csv", rows, columns)
+    wanted = [*columns, "test_accuracy", "num_seeds", "model"]
+    write_output(tmp_path / "output.csv", rows, wanted)
     table = pd.read_csv(tmp_path / "output.csv")
-    assert table.columns.tolist() == [*columns, "test_accuracy", "num_seeds", "model"]
+    assert table.columns.tolist() == wanted
     assert table.test_accuracy.isna().tolist() == [True, False]
     assert read_rows(tmp_path / "output.csv")[1]["model"] == "models/k1"

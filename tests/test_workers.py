@@ -176,3 +176,22 @@ def test_missing_gpus_are_named_before_work_starts(tmp_path):
 def test_local_workers_never_import_ray():
     done = subprocess.run([sys.executable, "-c", LOCAL_WITHOUT_RAY], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+class _Cluster:
+    """Stands for Ray on machines that this one is not: only what it says of its resources."""
+
+    def __init__(self, num_gpus: int):
+        self._resources = {"GPU": num_gpus}
+
+    def cluster_resources(self) -> dict[str, int]:
+        return self._resources
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "num_gpus", "share"), [(2, 0, 0), (2, 1, 1 / 2), (3, 2, 1 / 2), (5, 2, 1 / 3), (2, 2, 1), (2, 5, 2)]
+)
+def test_by_default_gpus_are_shared_so_that_every_worker_fits(num_workers: int, num_gpus: int, share: float):
+    from evoprune.workers import _gpus_per_worker
+
+    assert _gpus_per_worker(WorkersConfig(num_workers=num_workers), _Cluster(num_gpus)) == share
