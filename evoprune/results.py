@@ -19,17 +19,15 @@ _RETRAINED = ("test_accuracy", "test_accuracy_std", "num_seeds", "model")
 def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> list[Row]:
     """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained.
 
-    What the file already says of a network whose model is no longer there is kept.
+    Where the models are gone altogether, as in published results, what the file already says of them is kept.
     """
-    written = {row["key"]: row for row in read_rows(folder.output)} if folder.output.exists() else {}
+    models_are_gone = not (folder.path / "models").exists() and folder.output.exists()
+    written = {row["key"]: row for row in read_rows(folder.output)} if models_are_gone else {}
     front = []
     for row in front_rows(rows, experiment.search.objectives):
-        if (folder.model(row["key"]) / "model.json").is_file():
-            trained = _retrained(folder, row["key"], experiment)
-        else:
-            before = written.get(row["key"], {})
-            trained = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
-        front.append({**row, **trained})
+        before = written.get(row["key"], {})
+        kept = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
+        front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})
     if any("num_seeds" in row for row in front):
         front = [{**row, "num_seeds": row.get("num_seeds", 0)} for row in front]
     columns = report_columns(space, experiment.measures_latency)

@@ -186,6 +186,7 @@ def _start_ray(config: WorkersConfig) -> Any:
     """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 any other process starves a search on CPUs
     import ray
     import ray.exceptions
 
