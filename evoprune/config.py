@@ -1,7 +1,5 @@
 """An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
 
-import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,41 +15,15 @@ from pydantic import (
 )
 
 from evoprune.config_errors import describe_errors
+from evoprune.config_values import bound, each_once, gpu_share, named_once, objective_name, validation_source
 from evoprune.errors import UserError
-from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml, suggest
-from evoprune.objectives import ALIASES, OBJECTIVES
+from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
 
 class Section(BaseModel):
     """A mapping in the YAML file: unknown keys and wrong types are errors, objects are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _objective(name: Any) -> str:
-    canonical = ALIASES.get(name, name) if isinstance(name, str) else name
-    if canonical not in OBJECTIVES:
-        raise ValueError(suggest(str(name), [*OBJECTIVES, *ALIASES]))
-    return canonical
-
-
-def _bound(value: Any) -> float | str | None:
-    """A number, or a share of the parent's value such as 50%."""
-    if isinstance(value, str):
-        number = value.removesuffix("%").strip()
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and value.endswith("%"):
-            return value
-    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
-        return value
-    raise ValueError("a number, or a share of the parent such as 50%")
-
-
-def _fraction_or_source(value: Any) -> float | str:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, float) and 0 < value < 1:
-        return value
-    raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
 
 
 def _selection(value: Any) -> Any:
@@ -74,32 +46,10 @@ class CountSelection(Section):
     count: Annotated[int, Field(ge=1)]
 
 
-def _once(limits: Any) -> Any:
-    """Refuse two names of one quantity, of which a dict would silently keep the later."""
-    if isinstance(limits, dict):
-        names = [ALIASES.get(name, name) for name in limits]
-        for alias, name in ALIASES.items():
-            if names.count(name) > 1:
-                raise ValueError(f"one of {name} and {alias}, which are the same")
-    return limits
-
-
-def _gpu_share(value: float | None) -> float | None:
-    if value is not None and (value < 0 or (value > 1 and value != int(value))):
-        raise ValueError("0, a fraction of one GPU, or a whole number")
-    return value
-
-
-def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) != len(names):
-        raise ValueError("each name once")
-    return names
-
-
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 _GENERATIONS = ("generations", "num_generation")
-ObjectiveName = Annotated[str, BeforeValidator(_objective)]
+ObjectiveName = Annotated[str, BeforeValidator(objective_name)]
 
 
 class DataConfig(Section):
@@ -107,7 +57,7 @@ class DataConfig(Section):
 
     dataset: Literal["cifar10", "cifar100", "image_folder", "npz", "digits"]
     root: str = "data"
-    validation: Annotated[float | str, BeforeValidator(_fraction_or_source)] = 0.1
+    validation: Annotated[float | str, BeforeValidator(validation_source)] = 0.1
     split_seed: NonNegative = 0
     image_size: Positive | None = None
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
@@ -155,17 +105,17 @@ class EvaluationConfig(TrainingConfig):
 class LimitConfig(Section):
     """Bounds of one quantity: absolute, or a share of the parent's value (`50%`)."""
 
-    min: Annotated[float | str | None, BeforeValidator(_bound)] = None
-    max: Annotated[float | str | None, BeforeValidator(_bound)] = None
+    min: Annotated[float | str | None, BeforeValidator(bound)] = None
+    max: Annotated[float | str | None, BeforeValidator(bound)] = None
 
 
 class SearchConfig(Section):
     """NSGA-III: `random_samples` codes first, then `generations` times `num_individual` new ones."""
 
     objectives: Annotated[
-        tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(_unique)
+        tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(each_once)
     ] = ("accuracy", "flops")
-    limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(_once)] = {}
+    limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(named_once)] = {}
     random_samples: Positive = 64
     num_individual: Annotated[int, Field(ge=2)] = 32
     generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*_GENERATIONS))
@@ -196,7 +146,7 @@ class WorkersConfig(Section):
     backend: Literal["ray", "local"] = "ray"
     num_workers: Positive = 2
     cpus_per_worker: Positive = 1
-    gpus_per_worker: Annotated[float | None, AfterValidator(_gpu_share)] = None
+    gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

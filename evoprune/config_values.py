@@ -1,0 +1,60 @@
+"""What single values of an experiment may be: each check returns the value, or raises ValueError saying what may."""
+
+import math
+import re
+from typing import Any
+
+from evoprune.files import suggest
+from evoprune.objectives import ALIASES, OBJECTIVES
+
+
+def objective_name(name: Any) -> str:
+    """An objective's name, aliases resolved."""
+    canonical = ALIASES.get(name, name) if isinstance(name, str) else name
+    if canonical not in OBJECTIVES:
+        raise ValueError(suggest(str(name), [*OBJECTIVES, *ALIASES]))
+    return canonical
+
+
+def bound(value: Any) -> float | str | None:
+    """A number, or a share of the parent's value such as 50%."""
+    if isinstance(value, str):
+        number = value.removesuffix("%").strip()
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and value.endswith("%"):
+            return value
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise ValueError("a number, or a share of the parent such as 50%")
+
+
+def validation_source(value: Any) -> float | str:
+    """Where validation images come from: a share of the training set, `own`, or a path."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
+
+
+def named_once(limits: Any) -> Any:
+    """Refuse two names of one quantity, of which a dict would silently keep the later."""
+    if isinstance(limits, dict):
+        names = [ALIASES.get(name, name) for name in limits]
+        for alias, name in ALIASES.items():
+            if names.count(name) > 1:
+                raise ValueError(f"one of {name} and {alias}, which are the same")
+    return limits
+
+
+def gpu_share(value: float | None) -> float | None:
+    """GPUs of a worker as Ray takes them."""
+    if value is not None and (value < 0 or (value > 1 and value != int(value))):
+        raise ValueError("0, a fraction of one GPU, or a whole number")
+    return value
+
+
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names without repetition."""
+    if len(set(names)) != len(names):
+        raise ValueError("each name once")
+    return names
