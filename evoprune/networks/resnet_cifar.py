@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from evoprune.layers import norm_relu
 
 
 class ResNetCifar(nn.Module):
@@ -48,7 +49,7 @@ class ResNetCifar(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, num_classes), of normalised images of shape (batch, in_channels, height, width)."""
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = norm_relu(self.bn1, self.conv1(images))
         for name in self.stages:
             x = self.get_submodule(name)(x)
         logits: Tensor = self.linear(x.mean((2, 3)))
@@ -106,6 +107,13 @@ class _Block(nn.Module):
             self.shortcut = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + self.shortcut(x))
+        out = norm_relu(self.bn1, self.conv1(x))
+        return norm_relu(self.bn2, self.conv2(out), residual=self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if isinstance(self.shortcut, nn.Sequential):
+            conv, norm = self.shortcut
+            assert isinstance(norm, nn.BatchNorm2d)
+            return norm_relu(norm, conv(x), relu=False)
+        out: Tensor = self.shortcut(x)
+        return out
