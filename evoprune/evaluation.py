@@ -41,7 +41,7 @@ class Evaluator:
     seed: int
     with_latency: bool = False
 
-    def evaluate(self, codes: Sequence[Code]) -> list[dict[str, Any]]:
+    def evaluate(self, codes: Sequence[Code], epochs: float | None = None) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
 
         Returns:
@@ -49,38 +49,33 @@ class Evaluator:
             training), `accuracy` (the last of the two), all in percent on the validation split, the closed-form costs,
             `latency` in ms if asked for, and `seconds`.
         """
-        return [self._evaluate_one(code) for code in codes]
+        epochs = self.config.epochs if epochs is None else epochs
+        return [self._evaluate_one(code, epochs) for code in codes]
 
-    def _evaluate_one(self, code: Code) -> dict[str, Any]:
+    def _evaluate_one(self, code: Code, epochs: float) -> dict[str, Any]:
         started = time.monotonic()
         costs = code_costs(self.space, code)
         try:
-            measured = {"status": "ok", "error": None, **self._measure(code, started)}
+            measured = {"status": "ok", "error": None, **self._measure(code, epochs, started)}
         except Exception as error:  # whatever a candidate does must cost the search one row, not the run
             measured = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
             if self.compute.device.type == "cuda":
                 torch.cuda.empty_cache()
         return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
 
-    def _measure(self, code: Code, started: float) -> dict[str, Any]:
+    def _measure(self, code: Code, epochs: float, started: float) -> dict[str, Any]:
         limit = self.config.time_limit_s
         deadline = None if limit is None else started + limit
         network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
-        recalibrated = accuracy(network, self.data, self.data.validation, self.compute)
-        trained = None
-        if self.config.epochs > 0:
-            seed = derive_seed(self.seed, self.space.key(code), self.config.epochs)
-            for _ in train(network, self.data, self.config, self.compute, seed, deadline=deadline):
+        if epochs > 0:
+            recipe = self.config.model_copy(update={"epochs": epochs})
+            seed = derive_seed(self.seed, "short training", epochs)
+            for _ in train(network, self.data, recipe, self.compute, seed, deadline=deadline):
                 pass
-            trained = accuracy(network, self.data, self.data.validation, self.compute)
+        measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self.data.validation, self.compute)}
         check_deadline(deadline)
-        measured: dict[str, Any] = {
-            "accuracy": recalibrated if trained is None else trained,
-            "accuracy_recalibrated": recalibrated,
-            "accuracy_trained": trained,
-        }
         if self.with_latency:
             shape = self.data.validation.images.shape[1:]
             measured["latency"] = measure_latency(network, tuple(shape), self.config.latency_batch_size, self.compute)

@@ -42,6 +42,7 @@ def _can_fuse(norm: nn.BatchNorm2d, x: Tensor) -> bool:
         and type(norm) is nn.BatchNorm2d
         and norm.affine
         and norm.track_running_stats
+        and not (norm._forward_hooks or norm._forward_pre_hooks)
     )
 
 

@@ -151,6 +151,12 @@ def test_everything_else_takes_the_plain_path(x: Tensor) -> None:
     torch.testing.assert_close(norm_relu(norm, x, residual=x), F.relu(twin(x) + x), rtol=0, atol=0)
 
 
+def test_hooks_of_the_norm_are_called() -> None:
+    norm = make_norm(3)
+    norm.register_forward_hook(lambda _module, _inputs, out: out * 0)
+    assert not norm_relu(norm, make_map((2, 3, 4, 4), 1)).any()
+
+
 def test_same_input_same_bits() -> None:
     results = []
     for _ in range(2):
