@@ -63,9 +63,12 @@ def mask_channels(network: nn.Module, space: SearchSpace, code: str) -> None:
         network.get_submodule(place).register_forward_hook(lambda _m, _i, out, mask=mask: out * mask)
 
 
-def train_and_score(network: nn.Module, loaders: Sequence[DataLoader[Any]], trial: dict[str, Any]) -> float:
+def train_and_score(
+    network: nn.Module, loaders: Sequence[DataLoader[Any]], trial: dict[str, Any], device: torch.device
+) -> float:
     """Train on the first loader, return the accuracy on the second in percent."""
     train, validation = loaders
+    network.to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), lr=trial["lr"], momentum=0.9, nesterov=True, weight_decay=trial["weight_decay"]
     )
@@ -73,14 +76,14 @@ def train_and_score(network: nn.Module, loaders: Sequence[DataLoader[Any]], tria
     network.train()
     for images, labels in train:
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
+        F.cross_entropy(network(images.to(device)), labels.to(device)).backward()
         optimizer.step()
         schedule.step()
     network.eval()
     correct = total = 0
     with torch.no_grad():
         for images, labels in validation:
-            correct += int((network(images).argmax(1) == labels).sum())
+            correct += int((network(images.to(device)).argmax(1).cpu() == labels).sum())
             total += len(labels)
     return 100 * correct / total
 
@@ -91,7 +94,8 @@ def main() -> None:
     torch.manual_seed(trial["seed"])
     network = load_model(trial["parent"])
     mask_channels(network, load_search_space(trial["space"]), trial["code"])
-    accuracy = train_and_score(network, make_loaders(trial), trial)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    accuracy = train_and_score(network, make_loaders(trial), trial, device)
     print(json.dumps({"accuracy": accuracy, "seconds_inside": round(time.monotonic() - started, 2)}))
 
 

@@ -1,0 +1,175 @@
+"""Candidates per hour of evoprune's evaluation, against the same candidates measured as people commonly do it.
+
+In turns, round by round, on the same codes, with as many images trained on and scored:
+  standard   a fresh process, DataLoader with workers, float32, the full-width network with masked channels
+  loader     one process on all cores, DataLoader with workers, float32, the slim network
+  tuned      one process on all cores: images as tensors, bfloat16 where it is fast, channels last, the slim network
+  evoprune   its own evaluation on all its workers
+
+Usage: python benchmarks/candidate_throughput.py EXPERIMENT [--set KEY=VALUE] [--codes 8] [--rounds 3] [--out FOLDER]
+Writes candidate_throughput.csv (one row per measurement) and candidate_throughput.md (medians over the rounds).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+from benchmark_tools import add_arguments, describe, markdown, open_setting, random_codes
+from standard_trial import make_loaders, train_and_score
+
+from evoprune.base import save_base
+from evoprune.compute import available_cpus, make_compute
+from evoprune.data import Data, make_data
+from evoprune.datasets import load_raw_data
+from evoprune.measuring import Batch, open_measuring
+from evoprune.setting import Setting
+from evoprune.surgery import slim_network
+from evoprune.training import accuracy, train
+
+METHODS = ("standard", "loader", "tuned", "evoprune")
+Measured = Iterator[tuple[str, float, float]]
+"""Code, accuracy in percent, seconds."""
+
+
+def standard(trial: dict[str, Any], codes: list[str], work: Path) -> Measured:
+    """Start a process for every code."""
+    script = Path(__file__).with_name("standard_trial.py")
+    for code in codes:
+        started = time.monotonic()
+        (work / "trial.json").write_text(json.dumps(trial | {"code": code}))
+        command = [sys.executable, str(script), str(work / "trial.json")]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        yield code, json.loads(answer)["accuracy"], time.monotonic() - started
+
+
+def loader(trial: dict[str, Any], codes: list[str], setting: Setting, device: torch.device) -> Measured:
+    """A float32 DataLoader loop over the slim network."""
+    parent = setting.base.network.to(device)
+    for code in codes:
+        started = time.monotonic()
+        network = slim_network(setting.space, parent, setting.space.parse_code(code))
+        yield code, train_and_score(network, make_loaders(trial), trial, device), time.monotonic() - started
+
+
+def tuned(trial: dict[str, Any], codes: list[str], setting: Setting, data: Data) -> Measured:
+    """What a careful engineer writes in plain torch, one candidate after the other."""
+    compute = make_compute("auto", "auto", available_cpus())
+    parent = setting.base.network.to(compute.device)
+    recipe = setting.experiment.evaluation
+    with patch("evoprune.layers._can_fuse", return_value=False):
+        for code in codes:
+            started = time.monotonic()
+            network = slim_network(setting.space, parent, setting.space.parse_code(code))
+            network = network.to(memory_format=torch.channels_last)
+            for _ in train(network, data, recipe, compute, trial["seed"]):
+                pass
+            yield code, accuracy(network, data, data.validation, compute), time.monotonic() - started
+
+
+def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
+    """Save what a standard trial reads: parent network, images, recipe."""
+    recipe, base = setting.experiment.evaluation, setting.base
+    save_base(base, setting.space, work / "parent")
+    splits = {"train": data.train, "val": data.validation}
+    arrays: dict[str, Any] = {}
+    for name, split in splits.items():
+        arrays[f"{name}_images"] = split.images.permute(0, 2, 3, 1).cpu().numpy()
+        arrays[f"{name}_labels"] = split.labels.cpu().numpy()
+    np.savez(work / "data.npz", **arrays)
+    steps = max(1, round(recipe.epochs * (len(data.train) // recipe.batch_size)))
+    return {
+        "parent": str(work / "parent"),
+        "data": str(work / "data.npz"),
+        "space": setting.space.name,
+        "mean": data.mean.flatten().tolist(),
+        "std": data.std.flatten().tolist(),
+        "num_images": steps * recipe.batch_size,
+        "batch_size": recipe.batch_size,
+        "lr": recipe.lr,
+        "weight_decay": recipe.weight_decay,
+        "loader_workers": min(8, available_cpus()),
+        "seed": 0,
+    }
+
+
+def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Rows of every method, code and round; evoprune's workers start once, as in a search."""
+    device = make_compute("auto", "auto").device
+    data = make_data(load_raw_data(setting.experiment.data), setting.experiment.data, device)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = write_trial(setting, data, Path(folder))
+        for number in range(rounds):
+            trial["seed"] = number
+            turns = {
+                "standard": standard(trial, codes, Path(folder)),
+                "loader": loader(trial, codes, setting, device),
+                "tuned": tuned(trial, codes, setting, data),
+                "evoprune": evoprune(setting, codes, number),
+            }
+            for method, measured in turns.items():
+                for code, percent, seconds in measured:
+                    yield {"method": method, "round": number, "code": code, "accuracy": percent, "seconds": seconds}
+
+
+def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
+    """evoprune's own evaluation; the seconds are those of all codes together, in even shares."""
+    experiment = setting.experiment.model_copy(update={"seed": seed})
+    with open_measuring(Setting(experiment, setting.space, setting.base)) as workers:
+        warm = [Batch((code,), 0.0) for code in codes[: 2 * available_cpus()]]
+        list(workers.map(warm))
+        started = time.monotonic()
+        events = list(workers.map([Batch((code,), experiment.evaluation.epochs) for code in codes]))
+        share = (time.monotonic() - started) / len(codes)
+    for event in events:
+        yield codes[event.index], event.value["accuracy"], share
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per method: candidates per hour (median over the rounds), the ratio to it, accuracy over all codes."""
+    by_round = rows.groupby(["method", "round"])
+    per_hour = (3600 / by_round["seconds"].mean()).unstack()
+    accuracies = by_round["accuracy"].mean().unstack()
+    table = pd.DataFrame(
+        {
+            "candidates per hour": per_hour.median(axis=1),
+            "lowest": per_hour.min(axis=1),
+            "highest": per_hour.max(axis=1),
+            "evoprune is faster by": (per_hour.loc["evoprune"] / per_hour).median(axis=1),
+            "mean accuracy": accuracies.mean(axis=1),
+            "its spread over rounds": accuracies.std(axis=1),
+        }
+    )
+    return table.loc[list(METHODS)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--codes", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    setting = open_setting(arguments)
+    codes = random_codes(setting, arguments.codes)
+    rows = []
+    for row in measure(setting, codes, arguments.rounds):
+        rows.append(row)
+        print(f"{row['method']:9} {row['accuracy']:6.2f} % {row['seconds']:6.2f} s", flush=True)
+        pd.DataFrame(rows).to_csv(arguments.out / "candidate_throughput.csv", index=False)
+    table = markdown(summarise(pd.DataFrame(rows)).reset_index())
+    text = f"{describe(setting)}\n\n{table}\n"
+    (arguments.out / "candidate_throughput.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
