@@ -27,6 +27,18 @@ TINY: dict[str, Any] = {
     "workers": {"backend": "local"},
 }
 
+NINE_CODES = """
+name: nine_codes
+network: {family: resnet_cifar, blocks: [1]}
+parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
+segments: [{name: first, times: 1}, {name: second, times: 1}]
+layers:
+  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
+  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
+  - {name: linear, kind: linear, inputs: second, outputs: classes}
+"""
+"""A search space of nine codes: two segments of two channels, of which one at least is kept."""
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with `changes`, section by section."""

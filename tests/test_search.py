@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import NINE_CODES
 from pymoo.indicators.hv import HV
 
 from evoprune import UserError, compute_costs, load_search_space
@@ -15,17 +16,6 @@ from evoprune.search import Candidate, NSGA3Searcher, reference_directions
 from evoprune.space import SearchSpace
 
 Objective = Callable[[np.ndarray], np.ndarray]
-
-NINE_CODES = """
-name: nine_codes
-network: {family: resnet_cifar, blocks: [1]}
-parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
-segments: [{name: first, times: 1}, {name: second, times: 1}]
-layers:
-  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
-  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
-  - {name: linear, kind: linear, inputs: second, outputs: classes}
-"""
 
 
 def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
