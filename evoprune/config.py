@@ -1,6 +1,7 @@
 """An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from evoprune.config_errors import describe_errors
@@ -92,14 +95,35 @@ class BaseConfig(TrainingConfig):
     cache: str = "results/base"
 
 
+class RungConfig(Section):
+    """A cheaper measurement before the full one, and the share of those measured so that earns the next."""
+
+    epochs: Annotated[float, Field(ge=0)]
+    promote: Annotated[float, Field(gt=0, lt=1)]
+
+
 class EvaluationConfig(TrainingConfig):
-    """The fidelity of one measurement."""
+    """The measurement of a candidate: rungs of a ladder, cheapest first, and the full fidelity `epochs`."""
 
     epochs: Annotated[float, Field(ge=0)] = 0.0
+    ladder: Annotated[tuple[RungConfig, ...], Field(strict=False)] = ()
     lr: Annotated[float, Field(gt=0)] = 0.02
     recalibration_images: Positive = 2048
     time_limit_s: Annotated[float, Field(gt=0)] | None = None
     latency_batch_size: Positive = 1
+
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """Epochs of short training at each rung, the full fidelity last."""
+        return (*(rung.epochs for rung in self.ladder), self.epochs)
+
+    @field_validator("ladder")
+    @classmethod
+    def _check_ladder(cls, ladder: tuple[RungConfig, ...], info: ValidationInfo) -> tuple[RungConfig, ...]:
+        epochs = [rung.epochs for rung in ladder] + [info.data["epochs"]] * ("epochs" in info.data)
+        if any(lower >= higher for lower, higher in pairwise(epochs)):
+            raise ValueError("rungs whose epochs grow from each to the next and stay below evaluation.epochs")
+        return ladder
 
 
 class LimitConfig(Section):
@@ -112,6 +136,7 @@ class LimitConfig(Section):
 class SearchConfig(Section):
     """NSGA-III: `random_samples` codes first, then `generations` times `num_individual` new ones."""
 
+    mode: Literal["generational", "steady_state"] = "generational"
     objectives: Annotated[
         tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(each_once)
     ] = ("accuracy", "flops")

@@ -27,9 +27,9 @@ class Evaluator:
         space: the search space of `parent`.
         parent: the full network, on the compute device, in eval mode.
         data: training and validation splits on the device; the test split is not in it.
-        config: the fidelity: how many images recalibrate batch norm, how long the short training is.
+        config: how many images recalibrate batch norm, the recipe of the short training, time limit.
         compute: device and precision.
-        seed: the run's seed; each candidate's own follows from it, the code and the fidelity.
+        seed: the run's seed; that of the short training follows from it and the fidelity, for all codes alike.
         with_latency: whether to measure latency.
     """
 
@@ -41,15 +41,17 @@ class Evaluator:
     seed: int
     with_latency: bool = False
 
-    def evaluate(self, codes: Sequence[Code], epochs: float | None = None) -> list[dict[str, Any]]:
+    def evaluate(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
 
+        Args:
+            codes: 0/1, each of shape (space.length,).
+            epochs: length of the short training; 0 recalibrates batch norm and trains nothing.
+
         Returns:
-            For each code `status` (`ok`, `failed`), `error`, `accuracy_recalibrated`, `accuracy_trained` (None without
-            training), `accuracy` (the last of the two), all in percent on the validation split, the closed-form costs,
-            `latency` in ms if asked for, and `seconds`.
+            For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
+            closed-form costs, `latency` in ms if asked for, and `seconds`.
         """
-        epochs = self.config.epochs if epochs is None else epochs
         return [self._evaluate_one(code, epochs) for code in codes]
 
     def _evaluate_one(self, code: Code, epochs: float) -> dict[str, Any]:
@@ -70,8 +72,9 @@ class Evaluator:
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
         if epochs > 0:
-            recipe = self.config.model_copy(update={"epochs": epochs})
+            # The same images in the same order for all codes: what differs between two candidates is their codes.
             seed = derive_seed(self.seed, "short training", epochs)
+            recipe = self.config.model_copy(update={"epochs": epochs})
             for _ in train(network, self.data, recipe, self.compute, seed, deadline=deadline):
                 pass
         measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self.data.validation, self.compute)}

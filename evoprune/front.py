@@ -16,6 +16,24 @@ def non_dominated(losses: Losses) -> npt.NDArray[np.bool_]:
     return np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
 
 
+def ranks(losses: Losses) -> npt.NDArray[np.int64]:
+    """Rank of each row of `losses`, shape (N, objectives): 0 for the non-dominated, 1 for those without them, ..."""
+    rank = np.full(len(losses), -1)
+    while (left := np.flatnonzero(rank < 0)).size:
+        rank[left[non_dominated(losses[left])]] = rank.max() + 1
+    return rank
+
+
+def crowding(losses: Losses) -> Losses:
+    """Crowding distance of each row, shape (N,): how far apart its neighbours are (Deb et al. 2002); ends have inf."""
+    distance = np.zeros(len(losses))
+    for column in _scale(losses).T if len(losses) else ():
+        order = np.argsort(column, kind="stable")
+        distance[order[[0, -1]]] = np.inf
+        distance[order[1:-1]] += column[order[2:]] - column[order[:-2]]
+    return distance
+
+
 def hypervolume(losses: Losses, reference: Losses) -> float:
     """Volume that `losses` dominate below `reference`, shape (objectives,)."""
     inside = losses[(losses < reference).all(axis=1)]

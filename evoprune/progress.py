@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,14 +17,15 @@ from rich.progress import (
 )
 
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_NOTES = 1.0
 _SPEED_OVER_SECONDS = 3600.0
 
 
 class Meter(Protocol):
     """Counts finished work."""
 
-    def update(self, done: float, note: str = "") -> None:
-        """Show that `done` of the total is finished; `note` says what is best so far."""
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        """Show that `done` of the total is finished; `note`, called when it is shown, says what is best."""
         ...
 
 
@@ -57,26 +58,33 @@ class _Bar:
     def __init__(self, bars: Progress, title: str, total: float, done: float):
         self._bars = bars
         self._task = bars.add_task(title, total=total, completed=int(done), note="")
+        self._noted = -_SECONDS_BETWEEN_NOTES
 
-    def update(self, done: float, note: str = "") -> None:
-        self._bars.update(self._task, completed=done, note=note)
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        self._bars.update(self._task, completed=done)
+        if time.monotonic() - self._noted >= _SECONDS_BETWEEN_NOTES:
+            self._noted = time.monotonic()
+            self._bars.update(self._task, note=note())
 
 
 class _Lines:
     def __init__(self, title: str, total: float, done: float):
-        self._title, self._total, self._first = title, total, done
+        self._title, self._total, self._first, self._done = title, total, done, done
         self._started = time.monotonic()
         self._printed = self._started
 
-    def update(self, done: float, note: str = "") -> None:
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
         now = time.monotonic()
-        if now - self._printed < _SECONDS_BETWEEN_LINES and done < self._total:
+        ends = self._done < self._total <= done
+        self._done = done
+        if now - self._printed < _SECONDS_BETWEEN_LINES and not ends:
             return
         self._printed = now
         speed = (done - self._first) / max(now - self._started, 1e-9)
         left = f", {_duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
         taken = _duration(now - self._started)
-        say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + note if note else ''}")
+        text = note()
+        say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + text if text else ''}")
 
 
 def _duration(seconds: float) -> str:

@@ -17,22 +17,22 @@ Row = dict[str, Any]
 NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
 _TEXT = {"proposal", "status", "code", "key", "worker", "error", "model"}
-_WHOLE = {"id", "generation", "flops", "params", "bandwidth", "num_seeds"}
+_WHOLE = {"id", "generation", "rung", "flops", "params", "bandwidth", "num_seeds"}
 
 
 def report_columns(space: SearchSpace, with_latency: bool) -> list[str]:
     """Columns of `reports.csv`, in order."""
     return [
-        *("id", "generation", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"),
+        *("id", "generation", "rung", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"),
         *(("latency",) if with_latency else ()),
-        *("accuracy_recalibrated", "accuracy_trained", "epochs", "seconds", "worker", "error"),
+        *("epochs", "seconds", "worker", "error"),
         *(f"kept.{segment.name}" for segment in space.segments),
         "code",
     ]
 
 
 class Reports:
-    """`reports.csv`: one row per evaluation, appended whole and flushed to the disk.
+    """`reports.csv`: one row per evaluation, that is per candidate and rung, appended whole and flushed to the disk.
 
     Raises:
         UserError: on opening, where a line that is not the last one is damaged, or columns differ.
@@ -45,6 +45,11 @@ class Reports:
             self.rows = self._read()
         else:
             write_atomically(path, _format([], self._columns))
+        self._found = {_place(row): row for row in self.rows}
+
+    def find(self, candidate: int, rung: int) -> Row | None:
+        """The row of a candidate at a rung, or None."""
+        return self._found.get((candidate, rung))
 
     def append(self, row: Row) -> None:
         """Add one row; when this returns it is on the disk."""
@@ -53,11 +58,12 @@ class Reports:
             file.flush()
             os.fsync(file.fileno())
         self.rows.append(row)
+        self._found[_place(row)] = row
 
     def sort(self) -> None:
-        """Bring rows into the order of their ids, so that the file does not tell which worker was faster."""
-        ordered = sorted(self.rows, key=lambda row: row["id"])
-        if ordered != self.rows:
+        """Bring rows into the order of ids and rungs, so that the file does not tell which worker was faster."""
+        ordered = sorted(self.rows, key=_place)
+        if any(row is not other for row, other in zip(ordered, self.rows, strict=True)):
             self.rows = ordered
             write_atomically(self._path, _format(ordered, self._columns))
 
@@ -66,9 +72,15 @@ class Reports:
         columns, rows = _parse_table(text, self._path)
         if columns and columns != self._columns:
             raise UserError(f"{self._path}: its columns are not those of this experiment; choose another --out")
-        if text != _format(rows, self._columns):
-            write_atomically(self._path, _format(rows, self._columns))
+        whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else _format([], self._columns)
+        if text != whole:
+            write_atomically(self._path, whole)
         return rows
+
+
+def _place(row: Row) -> tuple[int, int]:
+    """Which evaluation a row is."""
+    return row["id"], row["rung"]
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -102,13 +114,40 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
     return columns, rows
 
 
+def latest_rows(rows: Iterable[Row]) -> list[Row]:
+    """Each candidate's row of its highest rung: what is known best of it."""
+    latest: dict[int, Row] = {}
+    for row in rows:
+        if row["id"] not in latest or row["rung"] > latest[row["id"]]["rung"]:
+            latest[row["id"]] = row
+    return list(latest.values())
+
+
 def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:
-    """The non-dominated rows of status `ok`, cheapest first (by the last objective that is minimised)."""
-    good = [row for row in rows if row["status"] == "ok"]
-    losses = to_losses(good, objectives)
-    front = [row for row, keep in zip(good, non_dominated(losses), strict=True) if keep]
+    """The non-dominated candidates of status `ok`, cheapest first (by the last objective that is minimised)."""
+    front = _non_dominated_rows(_good(rows), objectives)
     order = to_losses(front, list(reversed(objectives)))
     return [front[i] for i in sorted(range(len(front)), key=lambda i: tuple(order[i]))]
+
+
+def fronts_by_generation(rows: Iterable[Row], objectives: Sequence[str]) -> list[list[Row]]:
+    """The front of all candidates up to each generation, from generation 0 to the last one."""
+    latest = latest_rows(rows)
+    new: list[list[Row]] = [[] for _ in range(max((row["generation"] for row in latest), default=-1) + 1)]
+    for row in _good(latest):
+        new[row["generation"]].append(row)
+    fronts: list[list[Row]] = []
+    for candidates in new:  # what was dominated once stays so: only the last front meets the new candidates
+        fronts.append(_non_dominated_rows([*(fronts[-1] if fronts else []), *candidates], objectives))
+    return fronts
+
+
+def _good(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in latest_rows(rows) if row["status"] == "ok"]
+
+
+def _non_dominated_rows(rows: Sequence[Row], objectives: Sequence[str]) -> list[Row]:
+    return [row for row, keep in zip(rows, non_dominated(to_losses(rows, objectives)), strict=True) if keep]
 
 
 def write_output(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

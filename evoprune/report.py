@@ -15,7 +15,7 @@ from evoprune.costs import code_costs
 from evoprune.errors import UserError
 from evoprune.front import hypervolume
 from evoprune.objectives import OBJECTIVES
-from evoprune.records import Row, front_rows, read_rows
+from evoprune.records import Row, fronts_by_generation, latest_rows, read_rows
 from evoprune.results import result_table, write_front
 from evoprune.run_folder import RunFolder
 from evoprune.space import SearchSpace
@@ -41,14 +41,14 @@ def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) 
     Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network (of the slowest
     one where latency was measured and the full network's is not there).
     """
-    slowest = max((row["latency"] or 0.0 for row in rows), default=0.0) if "latency" in names else 0.0
-    full = next((row for row in rows if row["proposal"] == "full" and row["status"] == "ok"), {"latency": slowest})
+    candidates = latest_rows(rows)
+    slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
+    full = next(
+        (row for row in candidates if row["proposal"] == "full" and row["status"] == "ok"), {"latency": slowest}
+    )
     parent = {**code_costs(space, space.full_code()), "latency": full.get("latency", 0.0)}
-    volumes = []
-    for generation in range(max(row["generation"] for row in rows) + 1):
-        so_far = [row for row in rows if row["generation"] <= generation and row["status"] == "ok"]
-        volumes.append(hypervolume(_scaled(so_far, names, parent), np.ones(len(names))))
-    return volumes
+    fronts = fronts_by_generation(candidates, names)
+    return [hypervolume(_scaled(front, names, parent), np.ones(len(names))) for front in fronts]
 
 
 def _scaled(rows: Sequence[Row], names: Sequence[str], parent: Mapping[str, float]) -> np.ndarray:
@@ -72,15 +72,15 @@ def _draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Se
     figure, panels = plt.subplots(
         1, len(names) - 1, figsize=(7 * (len(names) - 1), 5), layout="constrained", squeeze=False
     )
-    good = [row for row in rows if row["status"] == "ok"]
-    last = max(row["generation"] for row in rows)
+    good = [row for row in latest_rows(rows) if row["status"] == "ok"]
+    fronts = fronts_by_generation(rows, names)
+    last = len(fronts) - 1
     shown = sorted({0, *range(every, last, every), last})
     for axes, name in zip(panels[0], names[1:], strict=True):
         _scatter(axes, good, name, names[0], color="0.8", s=8, label="candidates")
         for generation in shown:
-            so_far = front_rows((row for row in good if row["generation"] <= generation), names)
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
-            _line(axes, so_far, name, names[0], color=color, label=f"front, generation {generation}")
+            _line(axes, fronts[generation], name, names[0], color=color, label=f"front, generation {generation}")
         tested = [row for row in front if row.get("test_accuracy") is not None]
         if tested and names[0] == "accuracy":
             _scatter(

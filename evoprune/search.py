@@ -1,15 +1,15 @@
 """NSGA-III as ask and tell. The only module that imports pymoo."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pymoo.algorithms.moo.nsga3 import NSGA3, comp_by_cv_then_random
+from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
 from pymoo.config import Config
 from pymoo.core.evaluator import Evaluator
-from pymoo.core.infill import InfillCriterion
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.operators.selection.tournament import TournamentSelection
@@ -26,70 +26,153 @@ from evoprune.space import Code, SearchSpace
 Codes = npt.NDArray[np.uint8]
 _TRIES = 100
 _FAILED_VIOLATION = 1e6
+_FEWEST_PARENTS = 2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A repaired code that was never asked for before, and who proposed it."""
+    """A repaired code that was never asked for before, its number, and who proposed it."""
 
+    id: int
     code: Code
     proposal: str
 
 
 class Searcher(Protocol):
-    """Proposes candidates and learns from what they measured."""
+    """Proposes candidates and learns from what they measured, a generation at a time or one by one."""
 
-    def ask(self) -> list[Candidate]:
-        """The next generation; empty when no new code is left."""
+    @property
+    def num_first(self) -> int:
+        """How many candidates are asked for before the first child."""
         ...
 
-    def tell(self, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]) -> None:
-        """Report what the last `ask` measured.
+    @property
+    def can_ask(self) -> bool:
+        """False as long as children are asked for next and too few candidates are told to be their parents."""
+        ...
+
+    def ask(self, most: int) -> list[Candidate]:
+        """At most `most` candidates with the lowest free ids; none when no new code is left."""
+        ...
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        losses: npt.NDArray[np.float64],
+        violations: npt.NDArray[np.float64],
+    ) -> None:
+        """Report what candidates measured.
 
         Args:
+            candidates: any of those that were asked for, each once.
             losses: to minimise, shape (candidates, objectives); a failed candidate's row is NaN.
             violations: of the limits, shape (candidates,); 0 where they are kept.
         """
+        ...
+
+    def remember(self, candidates: Iterable[Candidate]) -> None:
+        """Take the ids and codes of candidates of an earlier process as asked for."""
         ...
 
 
 class NSGA3Searcher:
     """NSGA-III (Deb and Jain 2014) over 0/1 codes; proposals make the children, pymoo chooses parents and survivors.
 
-    The first generation is the full network and `random_samples - 1` random codes. No code is asked for twice.
+    The first candidates are the full network and `random_samples - 1` random codes. No code is asked for twice. Told a
+    generation at a time it is the algorithm of the paper, told one by one its (mu + 1) variant. Chance depends on the
+    seed, the ids asked for and the number of calls of `tell`: the same calls of `tell` lead to the same children,
+    whatever was asked between them.
     """
 
     def __init__(self, space: SearchSpace, config: SearchConfig, limits: Limits, seed: int):
         Config.warnings["not_compiled"] = False
+        self._seed, self._config = seed, config
         self._source = _Source(space, limits)
-        self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
-        children = _Children(self._source, make_proposal(config.proposal, space, config), config.proposal)
+        self._proposal = make_proposal(config.proposal, space, config)
         rng = np.random.default_rng(derive_seed(seed, "random samples"))
-        first = self._source.draw_first(Random(space, config.min_keep), config.random_samples, rng)
-        self._algorithm = NSGA3(
-            reference_directions(len(config.objectives), config.num_individual),
-            pop_size=config.num_individual,
-            sampling=first,
-            mating=children,
-            eliminate_duplicates=False,
-            seed=derive_seed(seed, "search") % 2**32,
-        )
-        self._algorithm.setup(self._problem, termination=("n_gen", np.inf))
-        self._asked: Population = Population.empty()
+        self._first = self._source.draw_first(Random(space, config.min_keep), config.random_samples, rng)
+        self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
+        self._selection = TournamentSelection(func_comp=_less_violation_wins)
+        directions = reference_directions(len(config.objectives), config.num_individual)
+        self._survival = ReferenceDirectionSurvival(directions)
+        self._population = Population.empty()
+        self._taken: set[int] = set()
+        self._lowest_free, self._num_told = 0, 0
 
-    def ask(self) -> list[Candidate]:
-        """The next generation; empty when no new code is left."""
-        asked = self._algorithm.infill()
-        self._asked = Population.empty() if asked is None else asked
-        return [Candidate(code, self._source.origin(code)) for code in self._asked.get("X")] if len(self._asked) else []
+    @property
+    def num_first(self) -> int:
+        """How many candidates are asked for before the first child."""
+        return len(self._first)
 
-    def tell(self, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]) -> None:
-        """Let pymoo choose the survivors of the last generation; a NaN row counts as a violation of everything."""
+    @property
+    def can_ask(self) -> bool:
+        """False as long as children are asked for next and too few candidates are told to be their parents."""
+        (next_id,) = self._free_ids(1)
+        return next_id < self.num_first or len(self._population) >= min(_FEWEST_PARENTS, self.num_first)
+
+    def ask(self, most: int) -> list[Candidate]:
+        """At most `most` candidates with the lowest free ids; none when no new code is left."""
+        ids = self._free_ids(most)
+        if ids[0] < self.num_first:
+            found = [Candidate(i, self._first[i], "random" if i else "full") for i in ids if i < self.num_first]
+        else:
+            codes = self._children(most, np.random.default_rng(derive_seed(self._seed, "ask", ids[0])))
+            found = [Candidate(i, code, self._config.proposal) for i, code in zip(ids, codes, strict=False)]
+        self._taken.update(candidate.id for candidate in found)
+        return found
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        losses: npt.NDArray[np.float64],
+        violations: npt.NDArray[np.float64],
+    ) -> None:
+        """Let pymoo choose survivors; a NaN row counts as a violation of everything."""
         failed = np.logical_not(np.isfinite(losses).all(axis=1))
         known = np.where(failed[:, None], 0.0, losses)
         constraint = np.where(failed, _FAILED_VIOLATION, violations)[:, None]
-        Evaluator().eval(StaticProblem(self._problem, F=known, G=constraint), self._asked)
-        self._algorithm.advance(infills=self._asked)
+        told = Population.new("X", np.stack([candidate.code for candidate in candidates]))
+        Evaluator().eval(StaticProblem(self._problem, F=known, G=constraint), told)
+        self._population = self._survival.do(
+            self._problem,
+            Population.merge(self._population, told),
+            n_survive=self._config.num_individual if len(self._population) else len(told),
+            random_state=np.random.default_rng(derive_seed(self._seed, "tell", self._num_told)),
+        )
+        self._num_told += 1
+
+    def remember(self, candidates: Iterable[Candidate]) -> None:
+        """Take the ids and codes of candidates of an earlier process as asked for."""
+        for candidate in candidates:
+            self._taken.add(candidate.id)
+            self._source.remember(candidate.code)
+
+    def _free_ids(self, number: int) -> list[int]:
+        while self._lowest_free in self._taken:
+            self._lowest_free += 1
+        return list(islice((i for i in count(self._lowest_free) if i not in self._taken), number))
+
+    def _children(self, number: int, rng: np.random.Generator) -> list[Code]:
+        """At most `number` new codes: binary tournaments as in NSGA-III, then a proposal in place of its operators."""
+        children: list[Code] = []
+        for _ in range(_TRIES):
+            missing = number - len(children)
+            if missing == 0:
+                break
+            pairs = self._selection.do(self._problem, self._population, missing, 2, to_pop=False, random_state=rng)
+            parents = self._population.get("X")[np.asarray(pairs)]
+            children += self._source.accept(self._proposal.propose(parents, rng), rng)
+        return children
+
+
+def _less_violation_wins(
+    population: Population, pairs: npt.NDArray[np.int64], random_state: np.random.Generator, **_: Any
+) -> npt.NDArray[np.int64]:
+    """The winners, shape (N, 1), of `pairs`, shape (N, 2). As pymoo's own, whose ties are beyond its seed."""
+    violations = population.get("CV")[:, 0][pairs]
+    tied = violations[:, 0] == violations[:, 1]
+    column = np.where(tied, random_state.integers(0, 2, len(pairs)), violations.argmin(axis=1))
+    return np.take_along_axis(pairs, column[:, None], axis=1)
 
 
 def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArray[np.float64]:
@@ -114,58 +197,34 @@ def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArra
 
 
 class _Source:
-    """Makes codes new, repaired and allowed; remembers who proposed them."""
+    """Makes codes new, repaired and allowed."""
 
     def __init__(self, space: SearchSpace, limits: Limits):
         self._space, self._limits = space, limits
-        self._origins: dict[str, str] = {}
+        self._known: set[str] = set()
 
-    def origin(self, code: Code) -> str:
-        return self._origins[self._space.key(code)]
+    def remember(self, code: Code) -> None:
+        """Never accept this code again."""
+        self._known.add(self._space.key(code))
 
-    def draw_first(self, proposal: Proposal, count: int, rng: np.random.Generator) -> Codes:
-        """The full network, whatever the limits say of it, and random codes; shape (at most count, length)."""
-        full = self._space.full_code()
-        self._origins[self._space.key(full)] = "full"
-        codes = [full]
+    def draw_first(self, proposal: Proposal, number: int, rng: np.random.Generator) -> Codes:
+        """The full network, whatever the limits say of it, and random codes; shape (at most number, length)."""
+        codes = [self._space.full_code()]
+        self.remember(codes[0])
         nobody = np.zeros((1, 2, self._space.length), dtype=np.uint8)
-        for _ in range(_TRIES * count):
-            if len(codes) == count:
+        for _ in range(_TRIES * number):
+            if len(codes) == number:
                 break
-            codes += self.accept(proposal.propose(nobody, rng), "random", rng)
+            codes += self.accept(proposal.propose(nobody, rng), rng)
         return np.stack(codes)
 
-    def accept(self, proposed: Codes, origin: str, rng: np.random.Generator) -> list[Code]:
+    def accept(self, proposed: Codes, rng: np.random.Generator) -> list[Code]:
         """Those of the proposed codes that are new and allowed, after repair and shrinking under the limits."""
         accepted = []
         for code in proposed:
             fitting = self._limits.shrink(code, rng)
             key = self._space.key(fitting)
-            if key not in self._origins and bool(self._limits.allow(fitting[None])[0]):
-                self._origins[key] = origin
+            if key not in self._known and bool(self._limits.allow(fitting[None])[0]):
+                self._known.add(key)
                 accepted.append(fitting)
         return accepted
-
-
-class _Children(InfillCriterion):
-    """pymoo's place for mating: binary tournament as in NSGA-III, then a proposal in place of its operators."""
-
-    def __init__(self, source: _Source, proposal: Proposal, name: str):
-        super().__init__()
-        self._source, self._proposal, self._name = source, proposal, name
-        self._selection = TournamentSelection(func_comp=comp_by_cv_then_random)
-
-    def do(
-        self, problem: Problem, pop: Population, n_offsprings: int, random_state: Any = None, **kwargs: Any
-    ) -> Population:
-        children: list[Code] = []
-        for _ in range(_TRIES):
-            missing = n_offsprings - len(children)
-            if missing == 0:
-                break
-            pairs: Sequence[Any] = self._selection.do(
-                problem, pop, missing, 2, to_pop=False, random_state=random_state, **kwargs
-            )
-            parents = pop.get("X")[np.asarray(pairs)]
-            children += self._source.accept(self._proposal.propose(parents, random_state), self._name, random_state)
-        return Population.new("X", np.stack(children)) if children else Population.empty()

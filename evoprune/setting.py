@@ -1,6 +1,7 @@
 """What every stage of a run needs, prepared once: experiment, search space, parent network."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from evoprune.base import Base, load_base, prepare_base, save_base
@@ -77,5 +78,5 @@ def _make_base(experiment: Experiment, space: SearchSpace) -> Base:
         for event in prepare_base(experiment, space, raw, compute):
             if isinstance(event, Base):
                 return event
-            meter.update(event.number, f"loss {event.loss:.3f}")
+            meter.update(event.number, partial("loss {:.3f}".format, event.loss))
     raise AssertionError("prepare_base ends with the base network")

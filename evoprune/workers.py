@@ -4,9 +4,10 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 from evoprune.config import WorkersConfig
@@ -39,8 +40,14 @@ class Event:
 class Workers(Protocol):
     """What runs jobs."""
 
-    def map(self, items: Sequence[Any]) -> Iterator[Event]:
-        """Run the job on every item; yields all that the jobs report, in the order in which it comes."""
+    def map(self, items: Iterable[Any]) -> Iterator[Event]:
+        """Run the job on every item; yields all that the jobs report, in the order in which it comes.
+
+        Args:
+            items: one is taken when a worker is idle, and not before, so that a generator may decide late from what
+                was reported until then. None says "nothing for now": the next one is taken after the next report, and
+                where no item is being worked on it is the end.
+        """
         ...
 
 
@@ -64,8 +71,10 @@ class _LocalWorkers:
     def __exit__(self, *_: object) -> None:
         del self._job
 
-    def map(self, items: Sequence[Any]) -> Iterator[Event]:
-        for index, item in enumerate(items):
+    def map(self, items: Iterable[Any]) -> Iterator[Event]:
+        source, indices = iter(items), count()
+        while (item := next(source, None)) is not None:
+            index = next(indices)
             for value in self._job(item):
                 yield Event(index, "local", value)
 
@@ -113,16 +122,17 @@ class _RayWorkers:
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
 
-    def map(self, items: Sequence[Any]) -> Iterator[Event]:
-        waiting = deque(enumerate(items))
+    def map(self, items: Iterable[Any]) -> Iterator[Event]:
+        source, indices = iter(items), count()
         idle = deque(self._actors)
         running: dict[Any, tuple[int, str]] = {}
-        while waiting or running:
-            while waiting and idle:
-                index, item = waiting.popleft()
+        while True:
+            while idle and (item := next(source, None)) is not None:
                 name = idle.popleft()
                 stream = self._actors[name].run.options(num_returns="streaming").remote(item)
-                running[stream] = (index, name)
+                running[stream] = (next(indices), name)
+            if not running:
+                return
             (stream, *_), _ = self._ray.wait(list(running), num_returns=1)
             index, name = running[stream]
             try:

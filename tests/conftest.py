@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -26,6 +27,18 @@ TINY: dict[str, Any] = {
     "workers": {"backend": "local"},
 }
 
+NINE_CODES = """
+name: nine_codes
+network: {family: resnet_cifar, blocks: [1]}
+parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
+segments: [{name: first, times: 1}, {name: second, times: 1}]
+layers:
+  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
+  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
+  - {name: linear, kind: linear, inputs: second, outputs: classes}
+"""
+"""A search space of nine codes: two segments of two channels, of which one at least is kept."""
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with `changes`, section by section."""
@@ -45,6 +58,39 @@ def make_experiment(tmp_path: Path):
         return parse_experiment(document, "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One base network for all runs of `tiny` experiments."""
+    return tmp_path_factory.mktemp("base")
+
+
+@pytest.fixture(scope="session")
+def tiny(cache: Path):
+    """A tiny experiment on digits whose base network is trained once for all tests; sections can be changed."""
+
+    def make(**changes: Any) -> Experiment:
+        return parse_experiment(merge(merge(TINY, {"base": {"cache": str(cache)}}), changes), "test")
+
+    return make
+
+
+def run_search(experiment: Experiment, path: Path) -> Path:
+    """A search in the folder `path`, as the command does it."""
+    from evoprune.run import search
+    from evoprune.run_folder import open_run_folder
+    from evoprune.setting import prepare
+
+    with open_run_folder(path, experiment) as folder:
+        search(prepare(experiment, folder), folder)
+    return path
+
+
+def repeated(path: Path, name: str = "reports.csv") -> str:
+    """The text of a run's table without what may differ between two runs."""
+    table = pd.read_csv(path / name, dtype=str, keep_default_na=False)
+    return table.drop(columns=["seconds", "worker", "model"], errors="ignore").to_csv(index=False)
 
 
 @pytest.fixture(autouse=True)

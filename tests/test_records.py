@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 
 from evoprune import UserError
-from evoprune.records import Reports, front_rows, read_rows, report_columns, write_output
+from evoprune.records import (
+    Reports,
+    front_rows,
+    fronts_by_generation,
+    latest_rows,
+    read_rows,
+    report_columns,
+    write_output,
+)
 from evoprune.space import SearchSpace
 
 NASTY = 'a, "quoted"\nsecond line\r\nthird; \u2028 fourth, \x0c fifth'
@@ -25,6 +33,7 @@ def make_row(space: SearchSpace, number: int, **changes: Any) -> dict[str, Any]:
     row = {
         "id": number,
         "generation": number // 2,
+        "rung": 0,
         "proposal": "evolution",
         "status": "ok",
         "key": space.key(code),
@@ -34,8 +43,6 @@ def make_row(space: SearchSpace, number: int, **changes: Any) -> dict[str, Any]:
         "params": 1000 - number,
         "bandwidth": 12345 * (number + 1),
         "latency": 0.25,
-        "accuracy_recalibrated": 40.5,
-        "accuracy_trained": None,
         "epochs": 0.0,
         "seconds": 1.125,
         "worker": "ray-0",
@@ -66,7 +73,8 @@ def test_what_is_read_is_what_was_written(three, small_space, columns):
 
 
 def test_the_columns_are_the_documented_ones(small_space, columns):
-    assert columns[:9] == ["id", "generation", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"]
+    assert columns[:6] == ["id", "generation", "rung", "proposal", "status", "key"]
+    assert columns[6:10] == ["accuracy", "flops", "params", "bandwidth"]
     assert set(make_row(small_space, 0)) == set(columns)
     assert set(columns) - set(report_columns(small_space, with_latency=False)) == {"latency"}
     assert next(name for name in columns if name.startswith("kept.")) == "kept.layer1.0.middle"
@@ -83,8 +91,8 @@ def test_a_row_is_on_the_disk_when_append_returns(small_space, columns, tmp_path
 def test_pandas_needs_no_options(three, columns):
     table = pd.read_csv(three)
     assert table.columns.tolist() == columns
-    whole = ["id", "generation", "flops", "params", "bandwidth", *(c for c in columns if c.startswith("kept."))]
-    broken = ["accuracy", "latency", "accuracy_recalibrated", "accuracy_trained", "epochs", "seconds"]
+    whole = ["id", "generation", "rung", "flops", "params", "bandwidth", *(c for c in columns if c.startswith("kept."))]
+    broken = ["accuracy", "latency", "epochs", "seconds"]
     text = ["proposal", "status", "key", "code", "worker", "error"]
     assert all(pd.api.types.is_integer_dtype(table[name]) for name in whole)
     assert all(pd.api.types.is_float_dtype(table[name]) for name in broken)
@@ -171,6 +179,21 @@ def test_sort_brings_ids_in_order(small_space, columns, tmp_path):
     assert Reports(path, columns).rows == [make_row(small_space, number) for number in range(4)]
 
 
+def test_sort_brings_the_rungs_of_a_candidate_together(small_space, columns, tmp_path):
+    rows = [make_row(small_space, number, rung=rung) for number, rung in [(0, 0), (1, 0), (2, 0), (1, 1), (0, 1)]]
+    path = write(tmp_path / "reports.csv", columns, rows)
+    Reports(path, columns).sort()
+    table = pd.read_csv(path)
+    assert list(zip(table.id, table.rung, strict=True)) == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+
+
+def test_a_row_is_found_by_candidate_and_rung(three, small_space, columns):
+    reports = Reports(three, columns)
+    reports.append(make_row(small_space, 1, rung=1, accuracy=70.0))
+    assert reports.find(1, 0)["accuracy"] == 50.0 + 1 / 3 and reports.find(1, 1)["accuracy"] == 70.0
+    assert reports.find(2, 1) is None and reports.find(3, 0) is None
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"reports\.csv: no such file"):
         read_rows(tmp_path / "reports.csv")
@@ -183,6 +206,34 @@ def test_the_front_is_the_good_rows_cheapest_first(small_space):
     rows.append(make_row(small_space, 7, accuracy=99.0, flops=1, status="infeasible"))
     assert [row["id"] for row in front_rows(rows, ["accuracy", "flops"])] == [4, 1, 5, 0]
     assert front_rows(rows[6:], ["accuracy", "flops"]) == []
+
+
+def test_a_candidate_is_what_its_highest_rung_says(small_space):
+    """Candidate 0 fell from 90 to 70 % on the second rung, where 1 rose; 2 failed there; in any order of rows."""
+    rows = [
+        make_row(small_space, 0, accuracy=90.0, flops=100),
+        make_row(small_space, 0, accuracy=70.0, flops=100, rung=1),
+        make_row(small_space, 1, accuracy=75.0, flops=100, rung=1),
+        make_row(small_space, 1, accuracy=10.0, flops=100),
+        make_row(small_space, 2, accuracy=99.0, flops=100),
+        make_row(small_space, 2, accuracy=None, flops=100, rung=1, status="failed"),
+    ]
+    assert [(row["id"], row["rung"]) for row in latest_rows(rows)] == [(0, 1), (1, 1), (2, 1)]
+    assert [(row["id"], row["accuracy"]) for row in front_rows(rows, ["accuracy", "flops"])] == [(1, 75.0)]
+
+
+def test_fronts_by_generation_are_those_of_all_rows_until_then(small_space):
+    points = [(50.0, 90), (40.0, 50), (60.0, 90), (45.0, 60), (30.0, 10), (70.0, 100), (40.0, 50)]
+    rows = [make_row(small_space, i, accuracy=a, flops=f) for i, (a, f) in enumerate(points)]
+    rows[4]["status"] = "failed"
+    fronts = fronts_by_generation(rows[::-1], ["accuracy", "flops"])
+    assert [sorted(row["id"] for row in front) for front in fronts] == [
+        [0, 1],
+        [1, 2, 3],
+        [1, 2, 3, 5],
+        [1, 2, 3, 5, 6],
+    ]
+    assert fronts_by_generation([], ["accuracy", "flops"]) == []
 
 
 def test_output_has_further_columns_behind(small_space, columns, tmp_path):

@@ -8,20 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import TINY, merge
+from conftest import TINY, merge, repeated, run_search
 
 from evoprune import UserError
-from evoprune.config import Experiment, parse_experiment
-from evoprune.run import search
+from evoprune.config import Experiment
 from evoprune.run_folder import open_run_folder
 from evoprune.setting import prepare
-
-NOT_REPEATED = ["seconds", "worker"]
 
 LOCK_HOLDER = """
 import sys
@@ -35,20 +31,6 @@ with open_run_folder(Path(sys.argv[1]), load_experiment(sys.argv[1] + "/config.y
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One base network for all runs of this file."""
-    return tmp_path_factory.mktemp("base")
-
-
-@pytest.fixture(scope="module")
-def tiny(cache: Path):
-    def make(**changes: Any) -> Experiment:
-        return parse_experiment(merge(merge(TINY, {"base": {"cache": str(cache)}}), changes), "test")
-
-    return make
-
-
-@pytest.fixture(scope="module")
 def searched(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished search in this process; tests copy it before they change anything."""
     return run_search(tiny(), tmp_path_factory.mktemp("runs") / "searched")
@@ -59,24 +41,12 @@ def copied(searched: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(searched, tmp_path / "copied"))
 
 
-def run_search(experiment: Experiment, path: Path) -> Path:
-    with open_run_folder(path, experiment) as folder:
-        search(prepare(experiment, folder), folder)
-    return path
-
-
 def run_retrain(experiment: Experiment, path: Path) -> pd.DataFrame:
     from evoprune.retrain import retrain
 
     with open_run_folder(path, experiment) as folder:
         retrain(prepare(experiment, folder), folder)
     return pd.read_csv(path / "output.csv")
-
-
-def repeated(path: Path, name: str = "reports.csv") -> str:
-    """The text of a table without what may differ between two runs."""
-    table = pd.read_csv(path / name, dtype=str, keep_default_na=False)
-    return table.drop(columns=[column for column in (*NOT_REPEATED, "model") if column in table]).to_csv(index=False)
 
 
 def snapshot(path: Path) -> dict[str, bytes]:

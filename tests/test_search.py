@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import NINE_CODES
 from pymoo.indicators.hv import HV
 
 from evoprune import UserError, compute_costs, load_search_space
@@ -15,17 +16,6 @@ from evoprune.search import Candidate, NSGA3Searcher, reference_directions
 from evoprune.space import SearchSpace
 
 Objective = Callable[[np.ndarray], np.ndarray]
-
-NINE_CODES = """
-name: nine_codes
-network: {family: resnet_cifar, blocks: [1]}
-parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
-segments: [{name: first, times: 1}, {name: second, times: 1}]
-layers:
-  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
-  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
-  - {name: linear, kind: linear, inputs: second, outputs: classes}
-"""
 
 
 def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
@@ -53,13 +43,15 @@ def many_losses(num_objectives: int, length: int) -> Objective:
     return lambda codes: codes.astype(float) @ weights
 
 
-def evolve(searcher: NSGA3Searcher, objective: Objective, generations: int) -> list[list[Candidate]]:
-    """The candidates of the first and `generations` more generations."""
+def evolve(
+    searcher: NSGA3Searcher, objective: Objective, generations: int, size: int = 8, first: int | None = None
+) -> list[list[Candidate]]:
+    """The candidates of a generation of `first` (by default all first ones) and of `generations` more of `size`."""
     asked = []
-    for _ in range(generations + 1):
-        asked.append(searcher.ask())
+    for number in [searcher.num_first if first is None else first] + generations * [size]:
+        asked.append(searcher.ask(number))
         losses = objective(codes_of(asked[-1]))
-        searcher.tell(losses, np.zeros(len(losses)))
+        searcher.tell(asked[-1], losses, np.zeros(len(losses)))
     return asked
 
 
@@ -72,7 +64,7 @@ def flat(generations: list[list[Candidate]]) -> list[Candidate]:
 
 
 def test_the_first_generation_is_the_full_network_and_random_codes(small_space):
-    first = make_searcher(small_space, small_config(random_samples=10)).ask()
+    first = make_searcher(small_space, small_config(random_samples=10)).ask(10)
     assert len(first) == 10
     assert first[0].code.all() and first[0].proposal == "full"
     assert {candidate.proposal for candidate in first[1:]} == {"random"}
@@ -116,14 +108,14 @@ def test_global_randomness_has_no_say(small_space):
 def test_two_to_six_objectives_run(small_space, num_objectives):
     names = tuple(f"objective {i}" for i in range(num_objectives))
     config = small_config(num_individual=12).model_copy(update={"objectives": names})
-    generations = evolve(make_searcher(small_space, config), many_losses(num_objectives, small_space.length), 4)
+    generations = evolve(make_searcher(small_space, config), many_losses(num_objectives, small_space.length), 4, 12)
     assert [len(generation) for generation in generations] == [10, 12, 12, 12, 12]
 
 
 @pytest.mark.parametrize(("random_samples", "num_individual"), [(1, 4), (2, 16), (40, 4)])
 def test_any_sizes_run(small_space, random_samples, num_individual):
     config = small_config(random_samples=random_samples, num_individual=num_individual)
-    generations = evolve(make_searcher(small_space, config), loss_and_cost(small_space), 3)
+    generations = evolve(make_searcher(small_space, config), loss_and_cost(small_space), 3, num_individual)
     assert [len(generation) for generation in generations] == [random_samples, *[num_individual] * 3]
 
 
@@ -159,7 +151,8 @@ def test_failed_candidates_stop_nothing_and_leave_few_children(small_space):
         losses[codes[:, 0] == 1] = np.nan
         return losses
 
-    generations = evolve(make_searcher(small_space, small_config(random_samples=24, num_individual=12)), failing, 10)
+    searcher = make_searcher(small_space, small_config(random_samples=24, num_individual=12))
+    generations = evolve(searcher, failing, 10, 12)
     share = [codes_of(generation)[:, 0].mean() for generation in generations]
     assert share[0] > 0.4
     assert np.mean(share[-4:]) < 0.2
@@ -169,16 +162,17 @@ def test_a_generation_in_which_all_failed_stops_nothing(small_space):
     searcher = make_searcher(small_space, small_config())
     generations = evolve(searcher, lambda codes: np.full((len(codes), 2), np.nan), 2)
     assert [len(generation) for generation in generations] == [10, 8, 8]
-    assert len(evolve(searcher, loss_and_cost(small_space), 1)[1]) == 8
+    assert len(evolve(searcher, loss_and_cost(small_space), 1, first=8)[1]) == 8
 
 
 def test_violations_lose_against_kept_limits(small_space):
     searcher = make_searcher(small_space, small_config(random_samples=24, num_individual=12))
     share = []
-    for _ in range(10):
-        codes = codes_of(searcher.ask())
+    for number in [24] + 9 * [12]:
+        asked = searcher.ask(number)
+        codes = codes_of(asked)
         share.append(codes[:, 0].mean())
-        searcher.tell(loss_and_cost(small_space)(codes), 0.5 * codes[:, 0])
+        searcher.tell(asked, loss_and_cost(small_space)(codes), 0.5 * codes[:, 0])
     assert share[0] > 0.4 and np.mean(share[-4:]) < 0.2
 
 
@@ -188,9 +182,9 @@ def test_a_space_that_runs_out_of_codes_ends_with_nothing_to_ask(tmp_path: Path)
     space = load_search_space(str(file))
     searcher = make_searcher(space, small_config(random_samples=3, num_individual=4))
     asked = []
-    while generation := searcher.ask():
+    while generation := searcher.ask(4):
         asked += generation
-        searcher.tell(loss_and_cost(space)(codes_of(generation)), np.zeros(len(generation)))
+        searcher.tell(generation, loss_and_cost(space)(codes_of(generation)), np.zeros(len(generation)))
     assert len({candidate.code.tobytes() for candidate in asked}) == len(asked) == 9
 
 
@@ -199,10 +193,10 @@ def test_a_first_generation_larger_than_the_space_is_the_whole_space(tmp_path: P
     file.write_text(NINE_CODES)
     space = load_search_space(str(file))
     searcher = make_searcher(space, small_config(random_samples=50))
-    first = searcher.ask()
-    assert len(first) == 9
-    searcher.tell(loss_and_cost(space)(codes_of(first)), np.zeros(9))
-    assert searcher.ask() == []
+    first = searcher.ask(50)
+    assert len(first) == searcher.num_first == 9
+    searcher.tell(first, loss_and_cost(space)(codes_of(first)), np.zeros(9))
+    assert searcher.ask(1) == []
 
 
 def mean_hypervolume(space: SearchSpace, proposal: str) -> float:
@@ -210,7 +204,7 @@ def mean_hypervolume(space: SearchSpace, proposal: str) -> float:
     config = small_config(random_samples=32, num_individual=24, proposal=proposal)
     volumes = []
     for seed in range(3):
-        asked = flat(evolve(make_searcher(space, config, seed), objective, 15))
+        asked = flat(evolve(make_searcher(space, config, seed), objective, 15, 24))
         assert len(asked) == 32 + 15 * 24
         volumes.append(HV(ref_point=np.ones(2))(objective(codes_of(asked))))
     return float(np.mean(volumes))
@@ -219,3 +213,66 @@ def mean_hypervolume(space: SearchSpace, proposal: str) -> float:
 def test_evolution_beats_random_codes_at_equal_budget(small_space):
     evolution, random = (mean_hypervolume(small_space, proposal) for proposal in ("evolution", "random"))
     assert evolution > random + 0.05
+
+
+def test_ids_are_the_lowest_free_ones(small_space):
+    searcher = make_searcher(small_space, small_config(random_samples=3))
+    earlier = make_searcher(small_space, small_config(random_samples=3)).ask(3)
+    searcher.remember([earlier[1]])
+    assert [candidate.id for candidate in searcher.ask(1)] == [0]
+    (last,) = searcher.ask(5)
+    assert last.id == 2 and (last.code == earlier[2].code).all()
+
+
+def test_children_wait_for_two_parents(small_space):
+    searcher = make_searcher(small_space, small_config(random_samples=3))
+    first = searcher.ask(2)
+    assert searcher.can_ask, "one of the first is left"
+    first += searcher.ask(1)
+    for candidate in first[:2]:
+        assert not searcher.can_ask
+        searcher.tell([candidate], np.full((1, 2), np.nan), np.zeros(1))
+    assert searcher.can_ask and searcher.ask(1)[0].id == 3
+
+
+def test_chance_depends_on_what_was_told_and_not_on_what_was_asked(small_space):
+    """Told the same, a searcher that asked for 7 children and one that never asked have the same 8th."""
+    objective = loss_and_cost(small_space)
+    whole, resumed = (make_searcher(small_space, small_config()) for _ in range(2))
+    asked = whole.ask(10)
+    for candidate in asked[:7]:
+        whole.tell([candidate], objective(candidate.code[None]), np.zeros(1))
+    children = whole.ask(7)
+    resumed.remember([*asked, *children])
+    for candidate in asked[:7]:
+        resumed.tell([candidate], objective(candidate.code[None]), np.zeros(1))
+    assert (whole.ask(1)[0].code == resumed.ask(1)[0].code).all()
+
+
+def test_ties_between_failed_parents_are_seeded_too(small_space):
+    """All failed, so every tournament is a tie: two searchers of one seed still have the same children."""
+    asked = []
+    for _ in range(2):
+        generations = evolve(make_searcher(small_space, small_config()), lambda c: np.full((len(c), 2), np.nan), 3)
+        asked.append(codes_of(flat(generations)))
+    assert (asked[0] == asked[1]).all()
+
+
+def one_by_one(searcher: NSGA3Searcher, objective: Objective, number: int, in_flight: int) -> np.ndarray:
+    """Codes of `number` candidates, told in order, each when `in_flight` more have been asked for."""
+    asked: list[Candidate] = []
+    for told in range(number):
+        while len(asked) < min(number, told + in_flight) and searcher.can_ask:
+            asked += searcher.ask(1)
+        searcher.tell([asked[told]], objective(asked[told].code[None]), np.zeros(1))
+    return codes_of(asked)
+
+
+def test_told_one_by_one_it_finds_as_much(small_space):
+    objective = loss_and_cost(small_space)
+    config = small_config(random_samples=32, num_individual=24)
+    volumes = [
+        HV(ref_point=np.ones(2))(objective(one_by_one(make_searcher(small_space, config, seed), objective, 392, 8)))
+        for seed in range(3)
+    ]
+    assert np.mean(volumes) > mean_hypervolume(small_space, "evolution") - 0.03

@@ -62,6 +62,8 @@ class Outcome:
     again: list[Event]
     empty: list[Event]
     listed: list[Event] | Exception
+    ended: list[Event]
+    late: list[int]
     num_factory_calls: int
 
 
@@ -99,7 +101,27 @@ def outcome(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     with open_workers(CONFIGS[backend], partial(make_job, calls)) as workers:
         events, again, empty = (collect(workers, items) for items in (ITEMS, ITEMS[:2], []))
         listed = collect_or_error(workers, [("list", 2)])
-    return Outcome(events, again, empty, listed, len(list(calls.iterdir())))
+        ended = list(workers.map(iter([None, ("parts", 1)])))
+        late = collect_late(workers)
+    return Outcome(events, again, empty, listed, ended, late, len(list(calls.iterdir())))
+
+
+def collect_late(workers: Workers) -> list[int]:
+    """How many results had come when each of five items was taken; the second item waits for the first result."""
+    heard_when_taken: list[int] = []
+    heard = 0
+
+    def source() -> Iterator[tuple[str, int] | None]:
+        while len(heard_when_taken) < 5:
+            if heard_when_taken and heard == 0:
+                yield None
+            else:
+                heard_when_taken.append(heard)
+                yield ("parts", 1)
+
+    for event in workers.map(source()):
+        heard += event.value[0] == "result"
+    return heard_when_taken
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +156,16 @@ def test_an_item_stays_with_one_worker(outcome, backend):
 def test_workers_take_one_list_after_the_other(outcome):
     assert [reported(outcome.again, index) for index in (0, 1)] == [all_of(3), all_of(1)]
     assert outcome.empty == []
+
+
+def test_an_item_is_taken_when_a_worker_is_idle_and_none_waits(outcome, backend):
+    num_workers = {"local": 1, "ray": 2}[backend]
+    assert outcome.late[0] == 0 and outcome.late[1] >= 1
+    assert all(heard > index - num_workers for index, heard in enumerate(outcome.late))
+
+
+def test_none_with_nothing_under_way_is_the_end(outcome):
+    assert outcome.ended == []
 
 
 def test_the_factory_is_called_once_per_worker(outcome, backend):
