@@ -1,0 +1,124 @@
+"""Does the fidelity ladder pay? Hypervolume at equal wall-clock time, with the ladder and with every candidate trained.
+
+Usage: python benchmarks/ladder.py EXPERIMENT [--set KEY=VALUE] [--seeds 3] [--minutes 5] [--out FOLDER]
+The experiment has a ladder; the other arm is the same without it. Both search, in turns, until the time is up. Only rows
+of the full fidelity count, so that both are judged by the same measurement. Writes ladder.csv and ladder.md.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from benchmark_tools import add_arguments, describe, markdown, open_setting
+
+from evoprune.base import save_base
+from evoprune.costs import code_costs
+from evoprune.front import hypervolume
+from evoprune.records import Row, read_rows
+from evoprune.setting import Setting
+
+ARMS = {"every candidate trained": ["evaluation.ladder=[]"], "ladder": []}
+_POLL_S = 0.2
+_UNENDING = "search.generations=100000"
+
+
+def search_for(seconds: float, experiment: str, overrides: Sequence[str], folder: Path) -> list[Row]:
+    """Search in a process of its own until `seconds` after its first row, and return the rows."""
+    sets = [argument for override in overrides for argument in ("--set", override)]
+    command = [sys.executable, "-m", "evoprune.cli", "search", experiment, "--out", str(folder), *sets]
+    with (folder.parent / f"{folder.name}.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            while process.poll() is None and not _has_rows(folder):
+                time.sleep(_POLL_S)
+            process.wait(timeout=seconds)
+            raise SystemExit(f"{folder.name} ended before its time: {Path(log.name).read_text()}")
+        except subprocess.TimeoutExpired:
+            return read_rows(folder / "reports.csv")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def _has_rows(folder: Path) -> bool:
+    path = folder / "reports.csv"
+    return path.exists() and path.read_bytes().count(b"\n") > 1
+
+
+def volume(rows: Sequence[Row], setting: Setting) -> float:
+    """Hypervolume of accuracy and share of FLOPs below (0 %, the parent's FLOPs), of rows of the full fidelity."""
+    full = code_costs(setting.space, setting.space.full_code())["flops"]
+    epochs = setting.experiment.evaluation.epochs
+    points = [
+        (1 - row["accuracy"] / 100, row["flops"] / full)
+        for row in rows
+        if row["status"] == "ok" and row["epochs"] == epochs
+    ]
+    return hypervolume(np.array(points).reshape(-1, 2), np.ones(2))
+
+
+def measure(arguments: argparse.Namespace, setting: Setting, work: Path) -> list[dict[str, Any]]:
+    """One row per seed and arm; the arm that goes first alternates."""
+    measured = []
+    for seed in range(arguments.seeds):
+        for name in sorted(ARMS, reverse=bool(seed % 2)):
+            overrides = [*arguments.overrides, *ARMS[name], f"seed={seed}", _UNENDING]
+            overrides.append(f"base.weights={work / 'parent'}")
+            rows = search_for(60 * arguments.minutes, arguments.experiment, overrides, work / f"{name[:6]}-{seed}")
+            full = [row for row in rows if row["epochs"] == setting.experiment.evaluation.epochs]
+            measured.append(
+                {
+                    "seed": seed,
+                    "arm": name,
+                    "candidates": sum(row["rung"] == 0 for row in rows),
+                    "trained": len(full),
+                    "hypervolume": volume(rows, setting),
+                }
+            )
+            print(measured[-1], flush=True)
+            pd.DataFrame(measured).to_csv(arguments.out / "ladder.csv", index=False)
+    return measured
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of each arm, and the ratio of hypervolumes seed by seed."""
+    table = rows.groupby("arm", sort=False).agg(
+        candidates=("candidates", "mean"),
+        trained=("trained", "mean"),
+        hypervolume=("hypervolume", "mean"),
+        spread=("hypervolume", "std"),
+    )
+    by_seed = rows.pivot(index="seed", columns="arm", values="hypervolume")
+    ratio = by_seed["ladder"] / by_seed["every candidate trained"]
+    return table.reset_index().assign(
+        **{"ladder / every, by seed": ["", " ".join(f"{value:.4f}" for value in ratio)][: len(table)]}
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    arguments = parser.parse_args()
+    setting = open_setting(arguments)
+    if not setting.experiment.evaluation.ladder:
+        parser.error("the experiment has no evaluation.ladder")
+    with tempfile.TemporaryDirectory() as folder:
+        save_base(setting.base, setting.space, Path(folder) / "parent")
+        table = summarise(pd.DataFrame(measure(arguments, setting, Path(folder))))
+    text = f"{describe(setting)}\n\n{markdown(table)}\n"
+    (arguments.out / "ladder.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
