@@ -1,7 +1,6 @@
 """An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -193,13 +192,6 @@ class Experiment(Section):
             del plain[key]
         del plain["base"]["cache"]
         return plain
-
-    def for_workers(self) -> "Experiment":
-        """The same with absolute data paths, as a worker does not run in this process's folder."""
-        data = self.data.model_dump() | {"root": str(Path(self.data.root).absolute())}
-        if isinstance(self.data.validation, str) and self.data.validation != "own":
-            data["validation"] = str(Path(self.data.validation).absolute())
-        return self.model_copy(update={"data": DataConfig.model_validate(data)})
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)

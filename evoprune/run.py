@@ -11,7 +11,8 @@ from torch import nn
 from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.costs import code_costs
-from evoprune.data import load_data
+from evoprune.data import Arrays, place_data, split_data
+from evoprune.datasets import load_raw_data
 from evoprune.errors import UserError
 from evoprune.evaluation import Evaluator
 from evoprune.limits import Limits, make_limits
@@ -23,7 +24,7 @@ from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import Candidate, NSGA3Searcher
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.workers import Job, Lost, Workers, open_workers, worker_device
+from evoprune.workers import Job, JobFactory, Lost, Workers, open_workers, worker_device
 
 
 def search(setting: Setting, folder: RunFolder) -> None:
@@ -96,11 +97,9 @@ class _Measurer:
         if not rows:
             return
         if self._workers is None:
-            factory = partial(
-                evaluation_job, self._setting.experiment.for_workers(), self._setting.space, self._setting.base.network
-            )
             self._stack.enter_context(timed_stage(self._folder, "search"))
-            self._workers = self._stack.enter_context(open_workers(self._setting.experiment.workers, factory))
+            workers = open_workers(self._setting.experiment.workers, _job_factory(self._setting))
+            self._workers = self._stack.enter_context(workers)
         for event in self._workers.map([row["code"] for row in rows]):
             row = {
                 **rows[event.index],
@@ -118,11 +117,17 @@ class _Measurer:
         return {**costs, "status": "failed", "error": value.reason, "seconds": None}
 
 
-def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:
+def _job_factory(setting: Setting) -> JobFactory:
+    config = setting.experiment.data
+    arrays = split_data(load_raw_data(config), config)
+    return partial(evaluation_job, setting.experiment, setting.space, setting.base.network, arrays)
+
+
+def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays) -> Job:
     """Build, in a worker, what measures one code (as text) after the other."""
     workers = experiment.workers
     compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
-    data = load_data(experiment.data, compute.device)
+    data = place_data(arrays, compute.device)
     network = parent.to(compute.device).eval()
     evaluator = Evaluator(
         space, network, data, experiment.evaluation, compute, experiment.seed, experiment.measures_latency

@@ -17,7 +17,7 @@ _START_LIMIT_S = 900.0
 Job = Callable[[Any], Iterator[Any]]
 """Does one item of work: yields what it has to report, its result last."""
 JobFactory = Callable[[], Job]
-"""Builds the job once in every worker; loads data and the parent network. Picklable."""
+"""Builds the job once in every worker. Picklable; NumPy arrays in it are shared by the workers of a node, read-only."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class _RayWorkers:
             self._actor_class = self._ray.remote(_Actor).options(
                 num_cpus=self._config.cpus_per_worker, num_gpus=_gpus_per_worker(self._config, self._ray)
             )
-            self._factory_ref = self._ray.put(self._factory)
+            self._factory_ref = _share(self._factory, self._ray)
+            del self._factory  # Ray's copy of the data is enough
             self._actors = {f"ray-{i}": self._new_actor() for i in range(self._config.num_workers)}
             for actor in self._actors.values():
                 self._await_ready(actor)
@@ -152,6 +153,18 @@ class _RayWorkers:
             ) from None
         if error is not None:
             raise UserError(f"a worker cannot start: {error}")
+
+
+def _share(factory: JobFactory, ray: Any) -> Any:
+    """Put what workers need into Ray's object store, whose arrays all workers of a node read in place."""
+    try:
+        return ray.put(factory)
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        raise UserError(
+            f"data.root: the images do not fit Ray's object store: {str(error).splitlines()[0]}; free memory, /dev/shm "
+            "or disk, start a cluster with a larger --object-store-memory and name it in workers.address, or set "
+            "workers.backend: local"
+        ) from None
 
 
 def _probe(address: str) -> None:

@@ -267,12 +267,12 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tiny, copied, tmp_path)
 
 def leave_checkpoint(experiment: Experiment, run: Path, key: str) -> None:
     """What an interrupted full training with the settings of `experiment` leaves behind: one epoch of a checkpoint."""
-    from evoprune.retrain import Task, retrain_job
+    from evoprune.retrain import Task, _job_factory
 
     with open_run_folder(run, experiment) as folder:
         setting = prepare(experiment, folder)
     reports = pd.read_csv(run / "reports.csv")
     code = reports.code[reports.key == key].item()
     checkpoint = folder.model(key) / "training.ckpt"
-    next(retrain_job(experiment, setting.space, setting.base.network)(Task(key, code, 0, str(checkpoint))))
+    next(_job_factory(setting)()(Task(key, code, 0, str(checkpoint))))
     assert checkpoint.is_file()
