@@ -14,7 +14,15 @@ from pydantic import (
 )
 
 from evoprune.config_errors import describe_errors
-from evoprune.config_values import bound, each_once, gpu_share, named_once, objective_name, validation_source
+from evoprune.config_values import (
+    bound,
+    each_once,
+    gpu_share,
+    named_once,
+    objective_name,
+    validation_source,
+    worker_count,
+)
 from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
@@ -143,7 +151,7 @@ class WorkersConfig(Section):
     """Where the work runs; nothing here changes a result, except the rounding of another device."""
 
     backend: Literal["ray", "local"] = "ray"
-    num_workers: Positive = 2
+    num_workers: Annotated[int | str, BeforeValidator(worker_count)] = "auto"
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
     address: str | None = None

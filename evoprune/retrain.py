@@ -30,7 +30,8 @@ from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import Epoch, Teacher, accuracy, recalibrate, train
-from evoprune.workers import Job, JobFactory, Lost, open_workers, worker_device
+from evoprune.worker_shape import worker_device
+from evoprune.workers import Job, JobFactory, Lost, open_workers
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import Candidate, NSGA3Searcher
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.workers import Job, JobFactory, Lost, Workers, open_workers, worker_device
+from evoprune.worker_shape import worker_device
+from evoprune.workers import Job, JobFactory, Lost, Workers, open_workers
 
 
 def search(setting: Setting, folder: RunFolder) -> None:

@@ -1,16 +1,16 @@
 """Runs jobs in this process or on Ray: the same items, the same results, whoever does the work."""
 
-import math
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from evoprune.config import WorkersConfig
 from evoprune.errors import UserError
+from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine
 
 _START_LIMIT_S = 900.0
 
@@ -43,6 +43,10 @@ class Workers(Protocol):
         """Run the job on every item; yields all that the jobs report, in the order in which it comes."""
         ...
 
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        """Call a picklable function once in every worker; its answers by the workers' names."""
+        ...
+
 
 def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextManager[Workers]:
     """Start workers that live until the context ends.
@@ -69,11 +73,16 @@ class _LocalWorkers:
             for value in self._job(item):
                 yield Event(index, "local", value)
 
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        return {"local": question()}
+
 
 class _Actor:
     """Lives in a Ray worker process."""
 
-    def __init__(self, factory: JobFactory):
+    def __init__(self, factory: JobFactory, cores: Sequence[int]):
+        if cores:
+            os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
         self._error: str | None = None
         try:
             self._job = factory()
@@ -82,6 +91,9 @@ class _Actor:
 
     def error(self) -> str | None:
         return self._error
+
+    def answer(self, question: Callable[[], Any]) -> Any:
+        return question()
 
     def run(self, item: Any) -> Iterator[Any]:
         # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
@@ -96,14 +108,18 @@ class _RayWorkers:
         self._config, self._factory = config, factory
 
     def __enter__(self) -> "Workers":
-        self._ray = _start_ray(self._config)
+        self._ray, shape = _start_ray(self._config)
         try:
             self._actor_class = self._ray.remote(_Actor).options(
-                num_cpus=self._config.cpus_per_worker, num_gpus=_gpus_per_worker(self._config, self._ray)
+                num_cpus=shape.cpus_per_worker,
+                num_gpus=shape.gpus_per_worker,
+                runtime_env={"env_vars": _environment(shape)},
             )
             self._factory_ref = _share(self._factory, self._ray)
             del self._factory  # Ray's copy of the data is enough
-            self._actors = {f"ray-{i}": self._new_actor() for i in range(self._config.num_workers)}
+            cores = own_cores(shape) if self._config.address is None else [()] * shape.num_workers
+            self._cores = {f"ray-{i}": own for i, own in enumerate(cores)}
+            self._actors = {name: self._new_actor(name) for name in self._cores}
             for actor in self._actors.values():
                 self._await_ready(actor)
         except BaseException:
@@ -135,13 +151,17 @@ class _RayWorkers:
                 raise  # a job reports its failures itself: this one is our own bug
             except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
                 yield Event(index, name, Lost(f"the worker died: {str(error).splitlines()[0]}"))
-                self._actors[name] = self._new_actor()
+                self._actors[name] = self._new_actor(name)
                 self._await_ready(self._actors[name])
             del running[stream]
             idle.append(name)
 
-    def _new_actor(self) -> Any:
-        return self._actor_class.remote(self._factory_ref)
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        answers = [actor.answer.remote(question) for actor in self._actors.values()]
+        return dict(zip(self._actors, self._ray.get(answers), strict=True))
+
+    def _new_actor(self, name: str) -> Any:
+        return self._actor_class.remote(self._factory_ref, self._cores[name])
 
     def _await_ready(self, actor: Any) -> None:
         try:
@@ -153,6 +173,12 @@ class _RayWorkers:
             ) from None
         if error is not None:
             raise UserError(f"a worker cannot start: {error}")
+
+
+def _environment(shape: Shape) -> dict[str, str]:
+    """What must stand in a worker's environment before it imports torch."""
+    threads = str(shape.cpus_per_worker)  # else the libraries start as many threads as the machine has cores
+    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
 
 
 def _share(factory: JobFactory, ray: Any) -> Any:
@@ -178,24 +204,7 @@ def _probe(address: str) -> None:
         raise UserError(f"workers.address: nobody listens at {address!r}: {error}") from None
 
 
-def worker_device(config: WorkersConfig) -> str:
-    """`workers.device` as a worker takes it: one that was given no GPU does not look for one."""
-    return "cpu" if config.device == "auto" and config.gpus_per_worker == 0 else config.device
-
-
-def _gpus_per_worker(config: WorkersConfig, ray: Any) -> float:
-    """GPUs of each worker; by default all that Ray has, shared evenly (whole ones where there are enough)."""
-    if config.gpus_per_worker is not None:
-        return config.gpus_per_worker
-    num_gpus = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
-    if num_gpus == 0:
-        return 0.0
-    if num_gpus >= config.num_workers:
-        return float(num_gpus // config.num_workers)
-    return 1 / math.ceil(config.num_workers / num_gpus)  # as many on each GPU as on the fullest
-
-
-def _start_ray(config: WorkersConfig) -> Any:
+def _start_ray(config: WorkersConfig) -> tuple[Any, Shape]:
     """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
@@ -203,27 +212,35 @@ def _start_ray(config: WorkersConfig) -> Any:
     import ray
     import ray.exceptions
 
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    cpus = config.num_workers * config.cpus_per_worker
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if config.address is None:
-        ray.init(address="local", num_cpus=cpus, **quiet)
+        machine = this_machine(config)
+        shape = make_shape(config, [machine])
+        cpus = shape.num_workers * shape.cpus_per_worker
+        ray.init(address="local", num_cpus=cpus, num_gpus=int(machine["GPU"]), include_dashboard=False, **quiet)
     else:
         _probe(config.address)
         try:
-            ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=config.address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
                 "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
             ) from None
-    has = ray.cluster_resources()
-    wants = {"CPU": cpus, "GPU": config.num_workers * _gpus_per_worker(config, ray)}
-    for resource, amount in wants.items():
-        if amount > has.get(resource, 0):
-            ray.shutdown()
+        shape = make_shape(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    try:
+        _check_resources(shape, ray.cluster_resources())
+    except UserError:
+        ray.shutdown()
+        raise
+    return ray, shape
+
+
+def _check_resources(shape: Shape, has: Mapping[str, float]) -> None:
+    for resource, each in (("CPU", shape.cpus_per_worker), ("GPU", shape.gpus_per_worker)):
+        if shape.num_workers * each > has.get(resource, 0):
             key = f"{resource.lower()}s_per_worker"
             raise UserError(
-                f"workers: {config.num_workers} workers with {key}: {getattr(config, key)} need "
-                f"{amount:g} {resource}s, Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
+                f"workers: {shape.num_workers} workers with {key}: {each} need {shape.num_workers * each:g} "
+                f"{resource}s, Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
             )
-    return ray

@@ -218,20 +218,24 @@ def test_local_workers_never_import_ray():
     assert done.stdout.strip() == "[]"
 
 
-class _Cluster:
-    """Stands for Ray on machines that this one is not: only what it says of its resources."""
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin")
+def test_workers_that_fill_the_machine_keep_to_their_own_cores_also_when_replaced(ray_config, tmp_path):
+    cores = sorted(os.sched_getaffinity(0))
+    config = WorkersConfig(num_workers=len(cores))
+    wanted = {f"ray-{i}": ({core}, "1", "1") for i, core in enumerate(cores)}
+    with open_workers(config, partial(make_job, tmp_path)) as workers:
+        assert workers.ask(placement) == wanted
+        collect(workers, [("die", 0)])
+        assert workers.ask(placement) == wanted
 
-    def __init__(self, num_gpus: int):
-        self._resources = {"GPU": num_gpus}
 
-    def cluster_resources(self) -> dict[str, int]:
-        return self._resources
+def placement() -> tuple[set[int], str | None, str | None]:
+    return os.sched_getaffinity(0), os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")
 
 
-@pytest.mark.parametrize(
-    ("num_workers", "num_gpus", "share"), [(2, 0, 0), (2, 1, 1 / 2), (3, 2, 1 / 2), (5, 2, 1 / 3), (2, 2, 1), (2, 5, 2)]
-)
-def test_by_default_gpus_are_shared_so_that_every_worker_fits(num_workers: int, num_gpus: int, share: float):
-    from evoprune.workers import _gpus_per_worker
-
-    assert _gpus_per_worker(WorkersConfig(num_workers=num_workers), _Cluster(num_gpus)) == share
+def test_answers_come_from_every_worker(backend, tmp_path):
+    with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
+        answers = workers.ask(os.getpid)
+    names = ["local"] if backend == "local" else ["ray-0", "ray-1"]
+    assert list(answers) == names and len(set(answers.values())) == len(names)
+    assert (os.getpid() in answers.values()) == (backend == "local")
