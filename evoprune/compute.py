@@ -1,6 +1,7 @@
 """The device and the arithmetic that networks run in."""
 
 import os
+import platform
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,6 +46,16 @@ def make_compute(device: str, precision: str, num_threads: int | None = None) ->
     resolved = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _has_fast_bf16(resolved))
     return Compute(resolved, bf16)
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, or of this machine's CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def available_cpus() -> int:

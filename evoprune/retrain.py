@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evoprune.base import preprocessing
 from evoprune.checkpoints import save_model
-from evoprune.compute import Compute, make_compute
+from evoprune.compute import Compute
 from evoprune.config import CountSelection, Experiment
 from evoprune.data import Arrays, contiguous, place_data, split_data, to_split
 from evoprune.datasets import Part, load_raw_data
@@ -30,8 +30,8 @@ from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import Epoch, Teacher, accuracy, recalibrate, train
-from evoprune.worker_shape import worker_device
-from evoprune.workers import Job, JobFactory, Lost, open_workers
+from evoprune.worker_shape import worker_compute
+from evoprune.workers import Job, JobFactory, Lost, describe_workers, open_workers
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _train_all(tasks: Sequence[Task], setting: Setting, folder: RunFolder) -> No
         progress("full training, epochs", total) as meter,
         open_workers(experiment.workers, _job_factory(setting)) as workers,
     ):
+        folder.note(workers=describe_workers(workers, experiment))
         for event in workers.map(tasks):
             task = tasks[event.index]
             match event.value:
@@ -158,8 +159,8 @@ def _save(trained: Trained, task: Task, setting: Setting, folder: RunFolder) -> 
 
 def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays, test_part: Part) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
-    config, workers = experiment.retrain, experiment.workers
-    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
+    config = experiment.retrain
+    compute = worker_compute(experiment)
     data, test = place_data(arrays, compute.device), to_split(test_part, compute.device)
     network = parent.to(compute.device).eval()
     teacher = Teacher(network, config.distillation) if config.distillation is not None else None

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.costs import code_costs
 from evoprune.data import Arrays, place_data, split_data
@@ -24,8 +23,8 @@ from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import Candidate, NSGA3Searcher
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.worker_shape import worker_device
-from evoprune.workers import Job, JobFactory, Lost, Workers, open_workers
+from evoprune.worker_shape import worker_compute
+from evoprune.workers import Job, JobFactory, Lost, Workers, describe_workers, open_workers
 
 
 def search(setting: Setting, folder: RunFolder) -> None:
@@ -101,6 +100,7 @@ class _Measurer:
             self._stack.enter_context(timed_stage(self._folder, "search"))
             workers = open_workers(self._setting.experiment.workers, _job_factory(self._setting))
             self._workers = self._stack.enter_context(workers)
+            self._folder.note(workers=describe_workers(self._workers, self._setting.experiment))
         for event in self._workers.map([row["code"] for row in rows]):
             row = {
                 **rows[event.index],
@@ -126,8 +126,7 @@ def _job_factory(setting: Setting) -> JobFactory:
 
 def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays) -> Job:
     """Build, in a worker, what measures one code (as text) after the other."""
-    workers = experiment.workers
-    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
+    compute = worker_compute(experiment)
     data = place_data(arrays, compute.device)
     network = parent.to(compute.device).eval()
     evaluator = Evaluator(

@@ -173,17 +173,11 @@ def _versions() -> dict[str, str]:
 def _hardware() -> dict[str, Any]:
     import torch
 
+    from evoprune.compute import device_name
+
+    cpu = device_name(torch.device("cpu"))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"platform": platform.platform(), "cpu": _cpu_name(), "num_cpus": os.cpu_count(), "gpus": gpus}
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
+    return {"platform": platform.platform(), "cpu": cpu, "num_cpus": os.cpu_count(), "gpus": gpus}
 
 
 def _git_commit() -> str | None:

@@ -4,9 +4,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from evoprune.compute import available_cpus, available_gpus
-from evoprune.config import WorkersConfig
+from evoprune.compute import Compute, available_cpus, available_gpus, device_name, make_compute
+from evoprune.config import Experiment, WorkersConfig
 
 Node = Mapping[str, float]
 """What one machine has, in Ray's words: `CPU` and, where it has any, `GPU`."""
@@ -30,6 +31,18 @@ class Shape:
 def worker_device(config: WorkersConfig) -> str:
     """`workers.device` as a worker takes it: one that was given no GPU does not look for one."""
     return "cpu" if config.device == "auto" and config.gpus_per_worker == 0 else config.device
+
+
+def worker_compute(experiment: Experiment) -> Compute:
+    """Device, precision and threads of the worker that this runs in."""
+    config = experiment.workers
+    return make_compute(worker_device(config), experiment.precision, config.cpus_per_worker)
+
+
+def worker_facts(experiment: Experiment) -> dict[str, Any]:
+    """What the worker that this runs in is, for `run.json`; it need not be what the process that started it is."""
+    compute, threads = worker_compute(experiment), experiment.workers.cpus_per_worker
+    return {"device": device_name(compute.device), "precision": compute.precision, "threads": threads}
 
 
 def this_machine(config: WorkersConfig) -> Node:

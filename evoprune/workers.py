@@ -2,15 +2,16 @@
 
 import os
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
-from evoprune.config import WorkersConfig
+from evoprune.config import Experiment, WorkersConfig
 from evoprune.errors import UserError
-from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine
+from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine, worker_facts
 
 _START_LIMIT_S = 900.0
 
@@ -55,6 +56,13 @@ def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextM
         UserError: the cluster lacks the resources or cannot be reached, or a worker cannot load what the job needs.
     """
     return _LocalWorkers(factory) if config.backend == "local" else _RayWorkers(config, factory)
+
+
+def describe_workers(workers: Workers, experiment: Experiment) -> list[dict[str, Any]]:
+    """What the workers are, for `run.json`: each different device, precision and threads, with how many have it."""
+    answers = workers.ask(partial(worker_facts, experiment)).values()
+    kinds = Counter(tuple(answer.items()) for answer in answers)
+    return [{**dict(kind), "workers": count} for kind, count in kinds.items()]
 
 
 class _LocalWorkers:

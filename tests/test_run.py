@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import TINY, merge
 
@@ -95,6 +96,9 @@ def test_ray_workers_measure_what_this_process_measures(tiny, searched, tmp_path
     path = run_search(experiment, tmp_path / "ray")
     assert repeated(path) == repeated(searched)
     assert set(pd.read_csv(path / "reports.csv").worker) == {f"ray-{i}" for i in range(num_workers)}
+    facts = json.loads((path / "run.json").read_text())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else facts["hardware"]["cpu"]
+    assert facts["workers"] == [{"device": device, "precision": "fp32", "threads": 1, "workers": num_workers}]
 
 
 def test_output_is_exactly_the_non_dominated_rows(searched):
