@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from evoprune.compute import release_memory
 from evoprune.config import Experiment, WorkersConfig
 from evoprune.errors import UserError
 from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine, worker_facts
 
 _START_LIMIT_S = 900.0
+_RELEASE_EVERY_S = 10.0  # what is given back is fetched again, at about 0.1 s
 
 Job = Callable[[Any], Iterator[Any]]
 """Does one item of work: yields what it has to report, its result last."""
@@ -65,12 +68,28 @@ def describe_workers(workers: Workers, experiment: Experiment) -> list[dict[str,
     return [{**dict(kind), "workers": count} for kind, count in kinds.items()]
 
 
+def _tidy(job: Job) -> Job:
+    """The same job, which now and then, after an item, gives back the memory that items have freed."""
+    released = time.monotonic()
+
+    def tidy(item: Any) -> Iterator[Any]:
+        nonlocal released
+        # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
+        for value in job(item):  # noqa: UP028
+            yield value
+        if time.monotonic() - released > _RELEASE_EVERY_S:
+            release_memory()
+            released = time.monotonic()
+
+    return tidy
+
+
 class _LocalWorkers:
     def __init__(self, factory: JobFactory):
         self._factory = factory
 
     def __enter__(self) -> "Workers":
-        self._job = self._factory()
+        self._job = _tidy(self._factory())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,7 +112,7 @@ class _Actor:
             os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
         self._error: str | None = None
         try:
-            self._job = factory()
+            self._job = _tidy(factory())
         except UserError as error:
             self._error = str(error)
 
@@ -104,9 +123,7 @@ class _Actor:
         return question()
 
     def run(self, item: Any) -> Iterator[Any]:
-        # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
-        for value in self._job(item):  # noqa: UP028
-            yield value
+        yield from self._job(item)
 
 
 class _RayWorkers:

@@ -1,12 +1,14 @@
 """Cores and precision, as the machine and its container have them."""
 
 import os
+import platform
+from pathlib import Path
 
 import pytest
 import torch
 
 from evoprune import compute
-from evoprune.compute import make_compute
+from evoprune.compute import make_compute, release_memory
 
 cores = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 available_cpus = compute.available_cpus  # the suite's own fixture replaces it by one core
@@ -49,3 +51,20 @@ def test_auto_agrees_with_what_the_kernel_says_of_this_cpu():
         pytest.skip("this kernel lists no flags")
     native = "avx512_bf16" in flags or "amx_bf16" in flags
     assert make_compute("cpu", "auto").bf16 == native
+
+
+def resident_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="another C library")
+def test_holes_between_what_is_kept_go_back_to_the_system():
+    """200 MB in blocks of 64 kB, too small to be mapped on their own; every 50th is kept, so no large end is free."""
+    blocks = [b"x" * (64 << 10) for _ in range(3200)]
+    kept = blocks[::50]
+    del blocks
+    before = resident_mb()
+    release_memory()
+    assert before - resident_mb() > 100
+    assert len(kept) == 64
