@@ -31,10 +31,11 @@ from evoprune.base import save_base
 from evoprune.compute import available_cpus, make_compute
 from evoprune.data import Data, make_data
 from evoprune.datasets import load_raw_data
-from evoprune.measuring import Batch, open_measuring
+from evoprune.measuring import Batch, job_factory
 from evoprune.setting import Setting
 from evoprune.surgery import slim_network
 from evoprune.training import accuracy, train
+from evoprune.workers import open_workers
 
 METHODS = ("standard", "loader", "tuned", "evoprune")
 Measured = Iterator[tuple[str, float, float]]
@@ -124,7 +125,8 @@ def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[st
 def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
     """evoprune's own evaluation; the seconds are those of all codes together, in even shares."""
     experiment = setting.experiment.model_copy(update={"seed": seed})
-    with open_measuring(Setting(experiment, setting.space, setting.base)) as workers:
+    factory = job_factory(Setting(experiment, setting.space, setting.base))
+    with open_workers(experiment.workers, factory) as workers:
         warm = [Batch((code,), 0.0) for code in codes[: 2 * available_cpus()]]
         list(workers.map(warm))
         started = time.monotonic()

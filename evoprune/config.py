@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,7 +17,15 @@ from pydantic import (
 )
 
 from evoprune.config_errors import describe_errors
-from evoprune.config_values import bound, each_once, gpu_share, named_once, objective_name, validation_source
+from evoprune.config_values import (
+    bound,
+    each_once,
+    gpu_share,
+    named_once,
+    objective_name,
+    validation_source,
+    worker_count,
+)
 from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
@@ -169,7 +176,7 @@ class WorkersConfig(Section):
     """Where the work runs; nothing here changes a result, except the rounding of another device."""
 
     backend: Literal["ray", "local"] = "ray"
-    num_workers: Positive = 2
+    num_workers: Annotated[int | str, BeforeValidator(worker_count)] = "auto"
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
     address: str | None = None
@@ -218,13 +225,6 @@ class Experiment(Section):
             del plain[key]
         del plain["base"]["cache"]
         return plain
-
-    def for_workers(self) -> "Experiment":
-        """The same with absolute data paths, as a worker does not run in this process's folder."""
-        data = self.data.model_dump() | {"root": str(Path(self.data.root).absolute())}
-        if isinstance(self.data.validation, str) and self.data.validation != "own":
-            data["validation"] = str(Path(self.data.validation).absolute())
-        return self.model_copy(update={"data": DataConfig.model_validate(data)})
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)

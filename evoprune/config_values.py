@@ -46,6 +46,13 @@ def named_once(limits: Any) -> Any:
     return limits
 
 
+def worker_count(value: Any) -> int | str:
+    """A number of workers, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
+
+
 def gpu_share(value: float | None) -> float | None:
     """GPUs of a worker as Ray takes them."""
     if value is not None and (value < 0 or (value > 1 and value != int(value))):

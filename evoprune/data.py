@@ -1,5 +1,6 @@
 """Data sets as uint8 tensors on the device; augmentation and normalisation on whole batches."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,29 @@ from torch import Tensor
 from evoprune.config import DataConfig
 from evoprune.datasets import Part, RawData, load_raw_data, split_train_validation
 from evoprune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What workers share of a data set, as contiguous NumPy arrays; no test image is in it.
+
+    Attributes:
+        train: images uint8 (N, height, width, channels) that weights may learn from, and labels int64 (N,).
+        validation: those that the search is scored on.
+        mean: per channel, of pixels scaled to [0, 1].
+        std: likewise.
+        crop: as in `Data`.
+        flip: as in `Data`.
+        num_classes: number of classes.
+    """
+
+    train: Part
+    validation: Part
+    mean: list[float]
+    std: list[float]
+    crop: int
+    flip: bool
+    num_classes: int
 
 
 @dataclass(frozen=True)
@@ -67,23 +91,41 @@ def load_data(config: DataConfig, device: torch.device) -> Data:
 
 def make_data(raw: RawData, config: DataConfig, device: torch.device) -> Data:
     """As `load_data`, of a data set that is already in memory."""
-    train, validation = split_train_validation(raw, config)
+    return place_data(split_data(raw, config), device)
+
+
+def split_data(raw: RawData, config: DataConfig) -> Arrays:
+    """Split a data set and measure its pixels: all that is done once, however many workers there are."""
+    train, validation = (contiguous(part) for part in split_train_validation(raw, config))
     mean, std = _statistics(train, config)
+    return Arrays(train, validation, mean, std, config.crop, config.flip, raw.num_classes)
+
+
+def place_data(arrays: Arrays, device: torch.device) -> Data:
+    """`arrays` as tensors: on the CPU they share the arrays' memory, a GPU gets its copy."""
     return Data(
-        train=to_split(train, device),
-        validation=to_split(validation, device),
-        mean=torch.tensor(mean, dtype=torch.float32, device=device)[:, None, None],
-        std=torch.tensor(std, dtype=torch.float32, device=device)[:, None, None],
-        crop=config.crop,
-        flip=config.flip,
-        num_classes=raw.num_classes,
+        train=to_split(arrays.train, device),
+        validation=to_split(arrays.validation, device),
+        mean=torch.tensor(arrays.mean, dtype=torch.float32, device=device)[:, None, None],
+        std=torch.tensor(arrays.std, dtype=torch.float32, device=device)[:, None, None],
+        crop=arrays.crop,
+        flip=arrays.flip,
+        num_classes=arrays.num_classes,
     )
 
 
+def contiguous(part: Part) -> Part:
+    """The same images and labels as whole blocks of memory, which processes can share."""
+    return np.ascontiguousarray(part[0]), np.ascontiguousarray(part[1])
+
+
 def to_split(part: Part, device: torch.device) -> Split:
-    """NumPy images (N, height, width, channels) and labels -> tensors on `device`."""
-    images = torch.from_numpy(np.ascontiguousarray(part[0])).to(device).permute(0, 3, 1, 2)
-    return Split(images, torch.from_numpy(part[1]).to(device))
+    """NumPy images (N, height, width, channels) and labels -> tensors on `device`, without a copy on the CPU."""
+    images, labels = contiguous(part)
+    with warnings.catch_warnings():  # arrays that processes share are read-only, and nothing here writes to images
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensors = torch.from_numpy(images), torch.from_numpy(labels)
+    return Split(tensors[0].to(device).permute(0, 3, 1, 2), tensors[1].to(device))
 
 
 def batches(size: int, batch_size: int, rng: torch.Generator | None = None) -> Iterator[Tensor]:

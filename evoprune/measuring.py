@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.costs import code_costs
-from evoprune.data import load_data
+from evoprune.data import Arrays, place_data, split_data
+from evoprune.datasets import load_raw_data
 from evoprune.evaluation import Evaluator
 from evoprune.limits import Limits
 from evoprune.objectives import to_losses
@@ -21,8 +21,10 @@ from evoprune.progress import Meter
 from evoprune.records import Reports, Row
 from evoprune.results import trade_offs
 from evoprune.search import Candidate
+from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.workers import Job, Lost, Workers, worker_device
+from evoprune.worker_shape import worker_compute
+from evoprune.workers import Job, JobFactory, Lost, Workers
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,17 @@ class Batch:
     epochs: float
 
 
-def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:
+def job_factory(setting: Setting) -> JobFactory:
+    """What builds `evaluation_job` in every worker; the images are read and split here, once."""
+    config = setting.experiment.data
+    arrays = split_data(load_raw_data(config), config)
+    return partial(evaluation_job, setting.experiment, setting.space, setting.base.network, arrays)
+
+
+def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays) -> Job:
     """Build, in a worker, what measures one `Batch` after the other: one measurement for each code, in order."""
-    workers = experiment.workers
-    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
-    data = load_data(experiment.data, compute.device)
+    compute = worker_compute(experiment)
+    data = place_data(arrays, compute.device)
     network = parent.to(compute.device).eval()
     evaluator = Evaluator(
         space, network, data, experiment.evaluation, compute, experiment.seed, experiment.measures_latency

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from evoprune.base import preprocessing
 from evoprune.checkpoints import save_model
-from evoprune.compute import Compute, make_compute
+from evoprune.compute import Compute
 from evoprune.config import CountSelection, Experiment
-from evoprune.data import make_data, to_split
-from evoprune.datasets import load_raw_data
+from evoprune.data import Arrays, contiguous, place_data, split_data, to_split
+from evoprune.datasets import Part, load_raw_data
 from evoprune.errors import UserError
 from evoprune.files import suggest
 from evoprune.front import knees, spread
@@ -30,7 +30,8 @@ from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import Epoch, Teacher, accuracy, recalibrate, train
-from evoprune.workers import Job, Lost, open_workers, worker_device
+from evoprune.worker_shape import worker_compute
+from evoprune.workers import Job, JobFactory, Lost, describe_workers, open_workers
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,13 @@ def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Tas
 
 def _train_all(tasks: Sequence[Task], setting: Setting, folder: RunFolder) -> None:
     experiment = setting.experiment
-    factory = partial(retrain_job, experiment.for_workers(), setting.space, setting.base.network)
     total = len(tasks) * experiment.retrain.epochs
     epochs_done = 0.0
     with (
         progress("full training, epochs", total) as meter,
-        open_workers(experiment.workers, factory) as workers,
+        open_workers(experiment.workers, _job_factory(setting)) as workers,
     ):
+        folder.note(workers=describe_workers(workers, experiment))
         for event in workers.map(tasks):
             task = tasks[event.index]
             match event.value:
@@ -119,6 +120,12 @@ def _train_all(tasks: Sequence[Task], setting: Setting, folder: RunFolder) -> No
                     say(f"{task.key} seed {task.seed}: test accuracy {trained.test_accuracy:.2f} %")
                 case Lost(reason) | TrainingFailed(reason):
                     say(f"{task.key} seed {task.seed}: failed: {reason}")
+
+
+def _job_factory(setting: Setting) -> JobFactory:
+    raw, config = load_raw_data(setting.experiment.data), setting.experiment.data
+    arrays, test = split_data(raw, config), contiguous(raw.test)
+    return partial(retrain_job, setting.experiment, setting.space, setting.base.network, arrays, test)
 
 
 @dataclass(frozen=True)
@@ -150,13 +157,11 @@ def _save(trained: Trained, task: Task, setting: Setting, folder: RunFolder) -> 
         checkpoint.unlink()
 
 
-def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module) -> Job:
+def retrain_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays, test_part: Part) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
-    config, workers = experiment.retrain, experiment.workers
-    compute = make_compute(worker_device(workers), experiment.precision, workers.cpus_per_worker)
-    raw = load_raw_data(experiment.data)
-    data = make_data(raw, experiment.data, compute.device)
-    test = to_split(raw.test, compute.device)
+    config = experiment.retrain
+    compute = worker_compute(experiment)
+    data, test = place_data(arrays, compute.device), to_split(test_part, compute.device)
     network = parent.to(compute.device).eval()
     teacher = Teacher(network, config.distillation) if config.distillation is not None else None
     exact = Compute(compute.device, bf16=False)

@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 
 from evoprune.config import WorkersConfig
 from evoprune.errors import UserError
 from evoprune.ladder import promoted
 from evoprune.limits import Limits, make_limits
-from evoprune.measuring import Measurer, Planned, evaluation_job, losses_and_violations, num_candidates
+from evoprune.measuring import Measurer, Planned, job_factory, losses_and_violations, num_candidates
 from evoprune.progress import progress, say
 from evoprune.records import Reports, Row, front_rows, report_columns
 from evoprune.results import write_front
@@ -18,7 +17,7 @@ from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import NSGA3Searcher, Searcher
 from evoprune.setting import Setting
 from evoprune.steady_state import Feeder
-from evoprune.workers import JobFactory, Workers, open_workers
+from evoprune.workers import JobFactory, Workers, describe_workers, open_workers
 
 _SECONDS_BETWEEN_FRONTS = 10.0
 OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
@@ -39,13 +38,14 @@ def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
     limits = make_limits(setting.space, config.limits)
     searcher = NSGA3Searcher(setting.space, config, limits, experiment.seed)
-    job_factory = partial(evaluation_job, experiment.for_workers(), setting.space, setting.base.network)
     done = num_candidates(reports.rows)
     with progress("search", experiment.num_evaluations, done) as meter, ExitStack() as stack:
 
         def start_workers() -> Workers:
             stack.enter_context(timed_stage(folder, "search"))
-            return stack.enter_context(open_workers(experiment.workers, job_factory))
+            workers = stack.enter_context(open_workers(experiment.workers, job_factory(setting)))
+            folder.note(workers=describe_workers(workers, experiment))
+            return workers
 
         measurer = Measurer(experiment, setting.space, limits, reports, meter, start_workers)
         state = _Search(setting, folder, reports, limits, searcher, measurer, batch_size)

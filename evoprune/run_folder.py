@@ -95,7 +95,7 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
 def timed_stage(folder: RunFolder, stage: str) -> Iterator[None]:
     """Note a stage in `run.json`: its seconds, over all processes that worked on it, and their commits."""
     before = float(folder.facts().get("seconds", {}).get(stage, 0.0))
-    started, commit = time.monotonic(), _git_commit()
+    started, commit = time.monotonic(), git_commit()
     try:
         yield
     finally:
@@ -173,20 +173,14 @@ def _versions() -> dict[str, str]:
 def _hardware() -> dict[str, Any]:
     import torch
 
+    from evoprune.compute import device_name
+
+    cpu = device_name(torch.device("cpu"))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"platform": platform.platform(), "cpu": _cpu_name(), "num_cpus": os.cpu_count(), "gpus": gpus}
+    return {"platform": platform.platform(), "cpu": cpu, "num_cpus": os.cpu_count(), "gpus": gpus}
 
 
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """Commit of the checkout that this package runs from, with `-dirty`; None for an installed wheel."""
     checkout = Path(__file__).resolve().parents[1]
     try:

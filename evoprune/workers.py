@@ -1,24 +1,28 @@
 """Runs jobs in this process or on Ray: the same items, the same results, whoever does the work."""
 
-import math
 import os
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
-from evoprune.config import WorkersConfig
+from evoprune.compute import release_memory
+from evoprune.config import Experiment, WorkersConfig
 from evoprune.errors import UserError
+from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine, worker_facts
 
 _START_LIMIT_S = 900.0
+_RELEASE_EVERY_S = 10.0  # what is given back is fetched again, at about 0.1 s
 
 Job = Callable[[Any], Iterator[Any]]
 """Does one item of work: yields what it has to report, its result last."""
 JobFactory = Callable[[], Job]
-"""Builds the job once in every worker; loads data and the parent network. Picklable."""
+"""Builds the job once in every worker. Picklable; NumPy arrays in it are shared by the workers of a node, read-only."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Workers(Protocol):
         """
         ...
 
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        """Call a picklable function once in every worker; its answers by the workers' names."""
+        ...
+
 
 def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextManager[Workers]:
     """Start workers that live until the context ends.
@@ -60,12 +68,35 @@ def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextM
     return _LocalWorkers(factory) if config.backend == "local" else _RayWorkers(config, factory)
 
 
+def describe_workers(workers: Workers, experiment: Experiment) -> list[dict[str, Any]]:
+    """What the workers are, for `run.json`: each different device, precision and threads, with how many have it."""
+    answers = workers.ask(partial(worker_facts, experiment)).values()
+    kinds = Counter(tuple(answer.items()) for answer in answers)
+    return [{**dict(kind), "workers": number} for kind, number in kinds.items()]
+
+
+def _tidy(job: Job) -> Job:
+    """The same job, which now and then, after an item, gives back the memory that items have freed."""
+    released = time.monotonic()
+
+    def tidy(item: Any) -> Iterator[Any]:
+        nonlocal released
+        # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
+        for value in job(item):  # noqa: UP028
+            yield value
+        if time.monotonic() - released > _RELEASE_EVERY_S:
+            release_memory()
+            released = time.monotonic()
+
+    return tidy
+
+
 class _LocalWorkers:
     def __init__(self, factory: JobFactory):
         self._factory = factory
 
     def __enter__(self) -> "Workers":
-        self._job = self._factory()
+        self._job = _tidy(self._factory())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,24 +109,30 @@ class _LocalWorkers:
             for value in self._job(item):
                 yield Event(index, "local", value)
 
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        return {"local": question()}
+
 
 class _Actor:
     """Lives in a Ray worker process."""
 
-    def __init__(self, factory: JobFactory):
+    def __init__(self, factory: JobFactory, cores: Sequence[int]):
+        if cores:
+            os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
         self._error: str | None = None
         try:
-            self._job = factory()
+            self._job = _tidy(factory())
         except UserError as error:
             self._error = str(error)
 
     def error(self) -> str | None:
         return self._error
 
+    def answer(self, question: Callable[[], Any]) -> Any:
+        return question()
+
     def run(self, item: Any) -> Iterator[Any]:
-        # Not `yield from`: Ray sends into the generator, and a job may be any iterator.
-        for value in self._job(item):  # noqa: UP028
-            yield value
+        yield from self._job(item)
 
 
 class _RayWorkers:
@@ -105,13 +142,18 @@ class _RayWorkers:
         self._config, self._factory = config, factory
 
     def __enter__(self) -> "Workers":
-        self._ray = _start_ray(self._config)
+        self._ray, shape = _start_ray(self._config)
         try:
             self._actor_class = self._ray.remote(_Actor).options(
-                num_cpus=self._config.cpus_per_worker, num_gpus=_gpus_per_worker(self._config, self._ray)
+                num_cpus=shape.cpus_per_worker,
+                num_gpus=shape.gpus_per_worker,
+                runtime_env={"env_vars": _environment(shape)},
             )
-            self._factory_ref = self._ray.put(self._factory)
-            self._actors = {f"ray-{i}": self._new_actor() for i in range(self._config.num_workers)}
+            self._factory_ref = _share(self._factory, self._ray)
+            del self._factory  # Ray's copy of the data is enough
+            cores = own_cores(shape) if self._config.address is None else [()] * shape.num_workers
+            self._cores = {f"ray-{i}": own for i, own in enumerate(cores)}
+            self._actors = {name: self._new_actor(name) for name in self._cores}
             for actor in self._actors.values():
                 self._await_ready(actor)
         except BaseException:
@@ -144,13 +186,17 @@ class _RayWorkers:
                 raise  # a job reports its failures itself: this one is our own bug
             except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
                 yield Event(index, name, Lost(f"the worker died: {str(error).splitlines()[0]}"))
-                self._actors[name] = self._new_actor()
+                self._actors[name] = self._new_actor(name)
                 self._await_ready(self._actors[name])
             del running[stream]
             idle.append(name)
 
-    def _new_actor(self) -> Any:
-        return self._actor_class.remote(self._factory_ref)
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        answers = [actor.answer.remote(question) for actor in self._actors.values()]
+        return dict(zip(self._actors, self._ray.get(answers), strict=True))
+
+    def _new_actor(self, name: str) -> Any:
+        return self._actor_class.remote(self._factory_ref, self._cores[name])
 
     def _await_ready(self, actor: Any) -> None:
         try:
@@ -164,6 +210,24 @@ class _RayWorkers:
             raise UserError(f"a worker cannot start: {error}")
 
 
+def _environment(shape: Shape) -> dict[str, str]:
+    """What must stand in a worker's environment before it imports torch."""
+    threads = str(shape.cpus_per_worker)  # else the libraries start as many threads as the machine has cores
+    return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def _share(factory: JobFactory, ray: Any) -> Any:
+    """Put what workers need into Ray's object store, whose arrays all workers of a node read in place."""
+    try:
+        return ray.put(factory)
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        raise UserError(
+            f"data.root: the images do not fit Ray's object store: {str(error).splitlines()[0]}; free memory, /dev/shm "
+            "or disk, start a cluster with a larger --object-store-memory and name it in workers.address, or set "
+            "workers.backend: local"
+        ) from None
+
+
 def _probe(address: str) -> None:
     """Fail within seconds where nobody listens at `address`: Ray itself keeps trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -175,24 +239,7 @@ def _probe(address: str) -> None:
         raise UserError(f"workers.address: nobody listens at {address!r}: {error}") from None
 
 
-def worker_device(config: WorkersConfig) -> str:
-    """`workers.device` as a worker takes it: one that was given no GPU does not look for one."""
-    return "cpu" if config.device == "auto" and config.gpus_per_worker == 0 else config.device
-
-
-def _gpus_per_worker(config: WorkersConfig, ray: Any) -> float:
-    """GPUs of each worker; by default all that Ray has, shared evenly (whole ones where there are enough)."""
-    if config.gpus_per_worker is not None:
-        return config.gpus_per_worker
-    num_gpus = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
-    if num_gpus == 0:
-        return 0.0
-    if num_gpus >= config.num_workers:
-        return float(num_gpus // config.num_workers)
-    return 1 / math.ceil(config.num_workers / num_gpus)  # as many on each GPU as on the fullest
-
-
-def _start_ray(config: WorkersConfig) -> Any:
+def _start_ray(config: WorkersConfig) -> tuple[Any, Shape]:
     """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
@@ -200,27 +247,35 @@ def _start_ray(config: WorkersConfig) -> Any:
     import ray
     import ray.exceptions
 
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    cpus = config.num_workers * config.cpus_per_worker
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if config.address is None:
-        ray.init(address="local", num_cpus=cpus, **quiet)
+        machine = this_machine(config)
+        shape = make_shape(config, [machine])
+        cpus = shape.num_workers * shape.cpus_per_worker
+        ray.init(address="local", num_cpus=cpus, num_gpus=int(machine["GPU"]), include_dashboard=False, **quiet)
     else:
         _probe(config.address)
         try:
-            ray.init(address=config.address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=config.address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
                 "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
             ) from None
-    has = ray.cluster_resources()
-    wants = {"CPU": cpus, "GPU": config.num_workers * _gpus_per_worker(config, ray)}
-    for resource, amount in wants.items():
-        if amount > has.get(resource, 0):
-            ray.shutdown()
+        shape = make_shape(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    try:
+        _check_resources(shape, ray.cluster_resources())
+    except UserError:
+        ray.shutdown()
+        raise
+    return ray, shape
+
+
+def _check_resources(shape: Shape, has: Mapping[str, float]) -> None:
+    for resource, each in (("CPU", shape.cpus_per_worker), ("GPU", shape.gpus_per_worker)):
+        if shape.num_workers * each > has.get(resource, 0):
             key = f"{resource.lower()}s_per_worker"
             raise UserError(
-                f"workers: {config.num_workers} workers with {key}: {getattr(config, key)} need "
-                f"{amount:g} {resource}s, Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
+                f"workers: {shape.num_workers} workers with {key}: {each} need {shape.num_workers * each:g} "
+                f"{resource}s, Ray has {has.get(resource, 0):g}; lower workers.num_workers or workers.{key}"
             )
-    return ray

@@ -180,6 +180,7 @@ def test_a_wrong_override_says_what_is_wrong(load, override, message):
         ("name=a/b", ["name: got 'a/b'", "A-Za-z0-9"]),
         ("seed=-1", ["seed: got -1", "greater than or equal to 0"]),
         ("precision=fp16", ["precision: got 'fp16'", "'bf16'"]),
+        ("workers.num_workers=0", ["workers.num_workers: got 0", "auto, or a whole number of at least 1"]),
         ("workers=local", ["workers is a mapping", "got 'local'"]),
     ],
 )
@@ -248,6 +249,7 @@ VALUES = {
     | st.lists(st.text(max_size=8), min_size=1, max_size=3),
     "retrain.from": st.sampled_from(["inherited", "scratch"]),
     "retrain.distillation": st.none() | st.fixed_dictionaries({"weight": fractions, "temperature": positive}),
+    "workers.num_workers": st.just("auto") | st.integers(1, 10**6),
     "workers.address": st.none() | st.text(max_size=20),
 }
 

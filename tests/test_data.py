@@ -7,7 +7,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from evoprune import UserError
 from evoprune.config import DataConfig
-from evoprune.data import Data, batches, load_data, make_data, to_split
+from evoprune.data import Data, batches, load_data, make_data, place_data, split_data, to_split
 from evoprune.datasets import RawData, split_train_validation
 
 CPU = torch.device("cpu")
@@ -87,6 +87,28 @@ def test_the_searchs_data_has_no_test_image(tmp_path):
     assert max(float(tensor.max()) for tensor in tensors) < 200, "test pixels are 200 and more"
     assert len(data.train) + len(data.validation) == 19
     assert not hasattr(data, "test")
+
+
+def test_tensors_on_the_cpu_share_the_arrays_that_workers_share(recwarn):
+    arrays = split_data(make_raw(channels=3), config())
+    for part in (arrays.train, arrays.validation):
+        for array in part:
+            array.flags.writeable = False  # as they come from Ray's object store
+    data = place_data(arrays, CPU)
+    for split, part in ((data.train, arrays.train), (data.validation, arrays.validation)):
+        assert np.shares_memory(split.images.numpy(), part[0])
+        assert np.shares_memory(split.labels.numpy(), part[1])
+        assert split.images.is_contiguous(memory_format=torch.channels_last)
+    assert not recwarn.list
+
+
+def test_splits_are_whole_blocks_of_memory_whatever_the_archive_held():
+    raw = make_raw(channels=3)
+    own = RawData((np.asfortranarray(raw.train[0]), raw.train[1]), raw.test, (raw.test[0][::2], raw.test[1][::2]), 3)
+    arrays = split_data(own, config(validation="own"))
+    for images, labels in (arrays.train, arrays.validation):
+        assert images.flags.c_contiguous and labels.flags.c_contiguous
+    np.testing.assert_array_equal(arrays.train[0], raw.train[0])
 
 
 # --- normalisation

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import TINY, merge, repeated, run_search
 
@@ -65,6 +66,9 @@ def test_ray_workers_measure_what_this_process_measures(tiny, searched, tmp_path
     path = run_search(experiment, tmp_path / "ray")
     assert repeated(path) == repeated(searched)
     assert set(pd.read_csv(path / "reports.csv").worker) == {f"ray-{i}" for i in range(num_workers)}
+    facts = json.loads((path / "run.json").read_text())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else facts["hardware"]["cpu"]
+    assert facts["workers"] == [{"device": device, "precision": "fp32", "threads": 1, "workers": num_workers}]
 
 
 def test_output_is_exactly_the_non_dominated_rows(searched):
@@ -237,12 +241,12 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tiny, copied, tmp_path)
 
 def leave_checkpoint(experiment: Experiment, run: Path, key: str) -> None:
     """What an interrupted full training with the settings of `experiment` leaves behind: one epoch of a checkpoint."""
-    from evoprune.retrain import Task, retrain_job
+    from evoprune.retrain import Task, _job_factory
 
     with open_run_folder(run, experiment) as folder:
         setting = prepare(experiment, folder)
     reports = pd.read_csv(run / "reports.csv")
     code = reports.code[reports.key == key].item()
     checkpoint = folder.model(key) / "training.ckpt"
-    next(retrain_job(experiment, setting.space, setting.base.network)(Task(key, code, 0, str(checkpoint))))
+    next(_job_factory(setting)()(Task(key, code, 0, str(checkpoint))))
     assert checkpoint.is_file()

@@ -1,6 +1,7 @@
 """One contract for every kind of workers, and what only Ray can go through."""
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -10,10 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
+from evoprune.data import to_split
 from evoprune.workers import Event, Job, Lost, Workers, open_workers
 
 CONFIGS = {
@@ -48,6 +52,19 @@ def job(item: tuple[str, int]) -> Iterator[Any]:
     else:
         yield from (("part", part) for part in range(number))
     yield ("result", number)
+
+
+def make_sharing_job(images: np.ndarray) -> Job:
+    """A factory that carries images; its job says how its process holds them and how much memory is its own, in MB."""
+    split = to_split((images, np.zeros(len(images), np.int64)), torch.device("cpu"))
+    status = Path("/proc/self/status").read_text()
+    private_mb = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
+
+    def job(item: int) -> Iterator[Any]:
+        total = int(images[::1000].sum())
+        yield images.flags.writeable, np.shares_memory(split.images.numpy(), images), total, private_mb
+
+    return job
 
 
 def refuse() -> Job:
@@ -205,25 +222,52 @@ def test_missing_gpus_are_named_before_work_starts(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
+def test_workers_share_images_without_a_copy_of_their_own(ray_config):
+    images = np.ones((50_000, 64, 64, 3), np.uint8)  # 600 MB: more than a worker needs for itself
+    with open_workers(ray_config, partial(make_sharing_job, images)) as workers:
+        events = collect(workers, [0, 1, 2, 3])
+    assert {event.worker for event in events} == {"ray-0", "ray-1"}
+    for writeable, shared, total, private_mb in (event.value for event in events):
+        assert (writeable, shared, total) == (False, True, 50 * 64 * 64 * 3)
+        assert private_mb < 500, "a copy of its own"
+
+
+def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):
+    import ray
+
+    def full(_: object) -> None:
+        raise ray.exceptions.OutOfDiskError("Local disk is full\nmore")
+
+    monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(UserError, match=r"object store: .*full.*; free memory.*workers\.backend: local"):
+        open_workers(CONFIGS["ray"], refuse).__enter__()
+    assert not ray.is_initialized()
+
+
 def test_local_workers_never_import_ray():
     done = subprocess.run([sys.executable, "-c", LOCAL_WITHOUT_RAY], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
 
-class _Cluster:
-    """Stands for Ray on machines that this one is not: only what it says of its resources."""
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin")
+def test_workers_that_fill_the_machine_keep_to_their_own_cores_also_when_replaced(ray_config, tmp_path):
+    cores = sorted(os.sched_getaffinity(0))
+    config = WorkersConfig(num_workers=len(cores))
+    wanted = {f"ray-{i}": ({core}, "1", "1") for i, core in enumerate(cores)}
+    with open_workers(config, partial(make_job, tmp_path)) as workers:
+        assert workers.ask(placement) == wanted
+        collect(workers, [("die", 0)])
+        assert workers.ask(placement) == wanted
 
-    def __init__(self, num_gpus: int):
-        self._resources = {"GPU": num_gpus}
 
-    def cluster_resources(self) -> dict[str, int]:
-        return self._resources
+def placement() -> tuple[set[int], str | None, str | None]:
+    return os.sched_getaffinity(0), os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")
 
 
-@pytest.mark.parametrize(
-    ("num_workers", "num_gpus", "share"), [(2, 0, 0), (2, 1, 1 / 2), (3, 2, 1 / 2), (5, 2, 1 / 3), (2, 2, 1), (2, 5, 2)]
-)
-def test_by_default_gpus_are_shared_so_that_every_worker_fits(num_workers: int, num_gpus: int, share: float):
-    from evoprune.workers import _gpus_per_worker
-
-    assert _gpus_per_worker(WorkersConfig(num_workers=num_workers), _Cluster(num_gpus)) == share
+def test_answers_come_from_every_worker(backend, tmp_path):
+    with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
+        answers = workers.ask(os.getpid)
+    names = ["local"] if backend == "local" else ["ray-0", "ray-1"]
+    assert list(answers) == names and len(set(answers.values())) == len(names)
+    assert (os.getpid() in answers.values()) == (backend == "local")
