@@ -1,8 +1,8 @@
 """Does the fidelity ladder pay? Hypervolume at equal wall-clock time, with the ladder and with every candidate trained.
 
 Usage: python benchmarks/ladder.py EXPERIMENT [--set KEY=VALUE] [--seeds 3] [--minutes 5] [--out FOLDER]
-The experiment has a ladder; the other arm is the same without it. Both search, in turns, until the time is up. Only rows
-of the full fidelity count, so that both are judged by the same measurement. Writes ladder.csv and ladder.md.
+The experiment has a ladder; the other arm is the same without it. Both search, in turns, until the time is up. Only
+rows of the full fidelity count, so that both are judged by the same measurement. Writes ladder.csv and ladder.md.
 """
 
 import argparse
