@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evoprune.errors import UserError
-from evoprune.space import Layer, SearchSpace
+from evoprune.space import SearchSpace
 
 Counts = npt.NDArray[np.int64]
 BYTES_PER_VALUE = 4
 COST_NAMES = ("flops", "params", "bandwidth")
+_CHUNK = 512  # codes at once: what they need stays in the processor's cache
 
 
 def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]:
@@ -29,13 +30,20 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
     Raises:
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
-    repaired = np.array([space.repair(code) for code in _rows(codes)]).reshape(-1, space.length)
-    bits = {segment.name: repaired[:, segment.slice] for segment in space.segments}
-    totals = {name: np.zeros(len(repaired), dtype=np.int64) for name in COST_NAMES}
-    for layer in space.layers:
-        for name, value in _layer_costs(space, layer, bits).items():
-            totals[name] += value
-    return totals
+    checked = _check(space, codes)
+    totals = np.zeros((len(COST_NAMES), len(checked)), dtype=np.int64)
+    for first in range(0, len(checked), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        totals[:, part] = _costs(space, checked[part])
+    return dict(zip(COST_NAMES, totals, strict=True))
+
+
+def _check(space: SearchSpace, codes: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """The codes as uint8, shape (population, length)."""
+    is_matrix = isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.shape[1:] == (space.length,)
+    if is_matrix and np.max(codes, initial=0) <= 1:
+        return np.asarray(codes)
+    return np.array([space.check(code) for code in _rows(codes)], dtype=np.uint8).reshape(-1, space.length)
 
 
 def _rows(codes: npt.ArrayLike) -> list[npt.ArrayLike]:
@@ -53,29 +61,48 @@ def code_costs(space: SearchSpace, code: npt.ArrayLike) -> dict[str, int]:
     return {name: int(value[0]) for name, value in compute_costs(space, code).items()}
 
 
-def _layer_costs(space: SearchSpace, layer: Layer, bits: dict[str, npt.NDArray[np.uint8]]) -> dict[str, Counts]:
-    population = len(next(iter(bits.values())))
-    constant = {"image": space.parameters["in_channels"], "classes": space.parameters["num_classes"]}
+def _costs(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Counts, Counts]:
+    """`COST_NAMES` of `codes`, shape (population, length), each of shape (population,); all layers at once."""
+    layers = space.layers
+    kernel_area = np.array([layer.kernel**2 for layer in layers])
+    area_in, area_out = (
+        np.array([_area(space, stride) for stride in strides])
+        for strides in ([layer.stride_in for layer in layers], [layer.stride_out for layer in layers])
+    )
+    has_bias = np.array([layer.kind == "linear" for layer in layers])
+    has_norm = np.array([layer.norm is not None for layer in layers])
+    inputs, outputs = _layer_widths(space, codes)
+    weights = kernel_area * inputs * outputs
+    bias = has_bias * outputs
+    return (
+        (weights * area_out).sum(axis=1),
+        (weights + bias + 2 * has_norm * outputs).sum(axis=1),
+        BYTES_PER_VALUE * (inputs * area_in + weights + bias + outputs * area_out).sum(axis=1),
+    )
 
-    def width(side: str) -> Counts:
-        if side in constant:
-            return np.full(population, constant[side], dtype=np.int64)
-        return bits[side].sum(axis=1, dtype=np.int64)
 
-    inputs, outputs = width(layer.inputs), width(layer.outputs)
-    area_in, area_out = (_area(space, stride) for stride in (layer.stride_in, layer.stride_out))
-    weights = layer.kernel**2 * inputs * outputs
-    bias = outputs if layer.kind == "linear" else np.zeros_like(outputs)
-    norm = 2 * outputs if layer.norm is not None else np.zeros_like(outputs)
-    costs = {
-        "flops": weights * area_out,
-        "params": weights + bias + norm,
-        "bandwidth": BYTES_PER_VALUE * (inputs * area_in + weights + bias + outputs * area_out),
-    }
-    if layer.kind == "adapter":
-        present = _differ(bits[layer.inputs], bits[layer.outputs])
-        costs = {name: value * present for name, value in costs.items()}
-    return costs
+def _layer_widths(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Counts]:
+    """Input and output channels of every layer, shape (population, layers); 0 for an adapter that is not there."""
+    column = {segment.name: index for index, segment in enumerate(space.segments)}
+    column |= {"image": len(column), "classes": len(column) + 1}
+    kept = np.maximum(space.count(codes), 1)  # an empty segment keeps one channel
+    outside = [space.parameters["in_channels"], space.parameters["num_classes"]]
+    widths = np.hstack([kept, np.tile(outside, (len(codes), 1))]).astype(np.int64)
+    inputs = widths[:, [column[layer.inputs] for layer in space.layers]]
+    outputs = widths[:, [column[layer.outputs] for layer in space.layers]]
+    for index, layer in enumerate(space.layers):
+        if layer.kind == "adapter":
+            present = _differ(_repaired(space, codes, layer.inputs), _repaired(space, codes, layer.outputs))
+            inputs[:, index] *= present
+            outputs[:, index] *= present
+    return inputs, outputs
+
+
+def _repaired(space: SearchSpace, codes: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
+    """The bits of one segment, of which an empty one keeps the first."""
+    bits = next(codes[:, segment.slice] for segment in space.segments if segment.name == name).copy()
+    bits[~bits.any(axis=1), 0] = 1
+    return bits
 
 
 def _area(space: SearchSpace, stride: int) -> int:

@@ -23,9 +23,10 @@ class Limits:
 
     def allow(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Mask, shape (population,), of the codes whose closed-form costs keep the bounds."""
-        costs = compute_costs(self.space, codes)
         mask = np.ones(len(codes), dtype=bool)
-        for name, (low, high) in self._closed_form().items():
+        bounds = self._closed_form()
+        costs = compute_costs(self.space, codes) if bounds else {}
+        for name, (low, high) in bounds.items():
             mask &= (costs[name] >= low) & (costs[name] <= high)
         return mask
 
@@ -33,7 +34,7 @@ class Limits:
         """Cut random channels of `code`, one of a hundred at a time, until no closed-form cost exceeds its bound."""
         code = self.space.repair(code)
         step = max(1, self.space.length // 100)
-        while any(code_costs(self.space, code)[name] > high for name, (_, high) in self._closed_form().items()):
+        while self._exceeds(code):
             kept = np.flatnonzero(code)
             shrunk = code.copy()
             shrunk[rng.choice(kept, min(step, len(kept)), replace=False)] = 0
@@ -42,6 +43,11 @@ class Limits:
                 return smallest_code(self.space)
             code = shrunk
         return code
+
+    def _exceeds(self, code: Code) -> bool:
+        bounds = self._closed_form()
+        costs = code_costs(self.space, code) if bounds else {}
+        return any(costs[name] > high for name, (_, high) in bounds.items())
 
     def violation(self, row: Mapping[str, Any]) -> float:
         """Sum of what a measured row exceeds its bounds by, relative to each bound; 0 where it keeps them all."""

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
     if not lines or not lines[0].endswith("\n"):
         return [], []
     columns = lines[0].rstrip("\n").split(",")
+    parsers = [_parser(name) for name in columns]
     rows = []
     for number, line in enumerate(lines[1:], start=2):
-        row = _parse_line(line, columns)
+        row = _parse_line(line, columns, parsers)
         if row is not None:
             rows.append(row)
         elif number < len(lines):
@@ -172,24 +173,22 @@ def _format_cell(name: str, value: Any) -> str:
     return " ".join(str(value).split())[:500] if name == "error" else str(value)
 
 
-def _parse_line(line: str, columns: Sequence[str]) -> Row | None:
+def _parse_line(line: str, columns: Sequence[str], parsers: Sequence[Callable[[str], Any]]) -> Row | None:
     """A typed row, or None where the line is not whole."""
     cells = next(csv.reader([line]), [])
     if not line.endswith("\n") or len(cells) != len(columns):
         return None
     try:
-        return {name: _parse(name, text) for name, text in zip(columns, cells, strict=True)}
+        values = [parse(text) if text else None for parse, text in zip(parsers, cells, strict=True)]
     except ValueError:
         return None
+    return dict(zip(columns, values, strict=True))
 
 
-def _parse(name: str, text: str) -> Any:
-    if name == "error" and text == NO_ERROR:
-        return None
-    if text == "":
-        return None
+def _parser(name: str) -> Callable[[str], Any]:
+    """What reads a cell of this column that is not empty."""
+    if name == "error":
+        return lambda text: None if text == NO_ERROR else text
     if name in _TEXT:
-        return text
-    if name in _WHOLE or name.startswith("kept."):
-        return int(text)
-    return float(text)
+        return str
+    return int if name in _WHOLE or name.startswith("kept.") else float

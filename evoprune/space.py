@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,10 @@ class SearchSpace:
         """Number of bits of a code."""
         return sum(segment.width for segment in self.segments)
 
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        return np.array([segment.start for segment in self.segments])
+
     def full_code(self) -> Code:
         """The code that keeps every channel, shape (length,)."""
         return np.ones(self.length, dtype=np.uint8)
@@ -92,17 +97,19 @@ class SearchSpace:
         array = np.asarray(code)
         if array.shape != (self.length,):
             raise UserError(f"a code of {self.name} has shape ({self.length},), got {array.shape}")
-        if not np.isin(array, (0, 1)).all():
+        if ((array != 0) & (array != 1)).any():
             raise UserError(f"a code of {self.name} holds only 0 and 1, got {np.unique(array)[:5]}")
         return array.astype(np.uint8)
 
     def repair(self, code: npt.ArrayLike) -> Code:
         """Return a code in which no segment is empty: an empty one keeps its first channel."""
         repaired = self.check(code)
-        for segment in self.segments:
-            if not repaired[segment.slice].any():
-                repaired[segment.start] = 1
+        repaired[self._starts[self.count(repaired) == 0]] = 1
         return repaired
+
+    def count(self, codes: Code) -> npt.NDArray[np.uint32]:
+        """Ones in each segment of `codes`, shape (..., length), as they are, not repaired; shape (..., segments)."""
+        return np.add.reduceat(codes, self._starts, axis=-1, dtype=np.uint32)
 
     def split(self, code: npt.ArrayLike) -> dict[str, Code]:
         """Segment name -> its bits."""
@@ -111,7 +118,8 @@ class SearchSpace:
 
     def widths(self, code: npt.ArrayLike) -> dict[str, int]:
         """Segment name -> number of kept channels of the repaired code."""
-        return {name: int(bits.sum()) for name, bits in self.split(self.repair(code)).items()}
+        counts = self.count(self.repair(code)).tolist()
+        return {segment.name: width for segment, width in zip(self.segments, counts, strict=True)}
 
     def kept(self, code: npt.ArrayLike) -> dict[str, npt.NDArray[np.int64]]:
         """Segment name -> indices of the kept channels of the repaired code, ascending."""

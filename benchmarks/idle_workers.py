@@ -1,0 +1,152 @@
+"""How busy are 64 workers whose jobs differ ten times in length? The real search on a virtual clock, made-up scores.
+
+Usage: python benchmarks/idle_workers.py [--workers 64] [--children 2000] [--seeds 3]
+Prints busy time / (workers x makespan) of both modes, without and with a ladder, the same until the last job began
+(at the end of any search workers run dry), and the ratio of the makespans.
+"""
+
+import argparse
+import heapq
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evoprune.base import Base
+from evoprune.config import Experiment, parse_experiment
+from evoprune.costs import code_costs
+from evoprune.run import search
+from evoprune.run_folder import open_run_folder
+from evoprune.seeds import derive_seed
+from evoprune.setting import Setting
+from evoprune.space import SearchSpace, load_search_space
+from evoprune.workers import Event
+
+LADDER = [{"epochs": 0, "promote": 0.33}]
+
+
+class VirtualWorkers:
+    """Workers whose jobs take no time but on their own clock: 1 to 10 with the multiply-adds, times noise.
+
+    Recalibration alone takes a quarter of what it takes with the short training. The accuracy is a smooth function of
+    what the code keeps of channels that differ in worth, and noise.
+    """
+
+    def __init__(self, space: SearchSpace, number: int):
+        self._space, self._number = space, number
+        self._full = code_costs(space, space.full_code())["flops"]
+        self._worth = np.random.default_rng(0).exponential(size=space.length)
+        self._jobs: list[tuple[float, float]] = []
+        self._clock = 0.0
+
+    @property
+    def makespan(self) -> float:
+        """Time from the first job's start to the last one's end."""
+        return max(start + seconds for start, seconds in self._jobs)
+
+    def busy(self, until: float) -> float:
+        """Share of the workers' time that was worked until a time, in percent."""
+        worked = sum(min(seconds, until - start) for start, seconds in self._jobs if start < until)
+        return 100 * worked / (self._number * until)
+
+    @property
+    def last_start(self) -> float:
+        """When the last job began."""
+        return self._jobs[-1][0]
+
+    @contextmanager
+    def open(self, *_: object) -> Iterator["VirtualWorkers"]:
+        """As `evoprune.workers.open_workers`."""
+        yield self
+
+    def map(self, items: Any) -> Iterator[Event]:
+        """As `evoprune.workers.Workers.map`."""
+        idle = list(range(self._number))
+        running: list[tuple[float, int, int, list[dict[str, Any]]]] = []
+        index = 0
+        while True:
+            while idle and (batch := next(items, None)) is not None:
+                measured = [self._measure(code, batch.epochs) for code in batch.codes]
+                seconds = sum(one["seconds"] for one in measured)
+                self._jobs.append((self._clock, seconds))
+                heapq.heappush(running, (self._clock + seconds, index, idle.pop(), measured))
+                index += 1
+            if not running:
+                return
+            self._clock, number, worker, measured = heapq.heappop(running)
+            for one in measured:
+                yield Event(number, f"virtual-{worker}", one)
+            idle.append(worker)
+
+    def _measure(self, text: str, epochs: float) -> dict[str, Any]:
+        code = self._space.parse_code(text)
+        rng = np.random.default_rng(derive_seed(text, epochs))
+        costs = code_costs(self._space, code)
+        seconds = (1 + 9 * costs["flops"] / self._full) * (1.0 if epochs else 0.25) * rng.lognormal(0, 0.1)
+        kept = float(code @ self._worth / self._worth.sum())
+        accuracy = (90 if epochs else 60) * kept ** (0.3 if epochs else 1.0) + rng.normal(0, 0.5)
+        return {**costs, "status": "ok", "error": None, "accuracy": accuracy, "seconds": seconds}
+
+
+def make_experiment(
+    mode: str, ladder: list[dict[str, float]], seed: int, num_workers: int, children: int
+) -> Experiment:
+    return parse_experiment(
+        {
+            "name": "idle-workers",
+            "seed": seed,
+            "data": {"dataset": "cifar10"},
+            "search_space": {"name": "resnet20"},
+            "evaluation": {"epochs": 0.1, "ladder": ladder},
+            "search": {
+                "mode": mode,
+                "random_samples": num_workers,
+                "num_individual": num_workers,
+                "generations": -(-children // num_workers),
+            },
+        },
+        "benchmark",
+    )
+
+
+def run(experiment: Experiment, num_workers: int, folder: Path) -> VirtualWorkers:
+    space = load_search_space("resnet20")
+    workers = VirtualWorkers(space, num_workers)
+    with open_run_folder(folder, experiment) as opened:
+        search(Setting(experiment, space, Base(torch.nn.Identity(), {})), opened, workers.open)
+    return workers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--children", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    lines = [
+        "| ladder | seed | busy, generational | busy, steady state | until the last job began | makespan ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as work:
+        for name, ladder in (("none", []), ("0, then 0.1 epochs", LADDER)):
+            for seed in range(arguments.seeds):
+                generational, steady = (
+                    run(
+                        make_experiment(mode, ladder, seed, arguments.workers, arguments.children),
+                        arguments.workers,
+                        Path(work) / f"{mode}-{len(ladder)}-{seed}",
+                    )
+                    for mode in ("generational", "steady_state")
+                )
+                busy = [one.busy(one.makespan) for one in (generational, steady)] + [steady.busy(steady.last_start)]
+                shares = " | ".join(f"{share:.1f} %" for share in busy)
+                lines.append(f"| {name} | {seed} | {shares} | {generational.makespan / steady.makespan:.2f} |")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
