@@ -15,8 +15,8 @@ import numpy as np
 from evoprune.config import Experiment, load_experiment
 from evoprune.data import split_data
 from evoprune.datasets import load_raw_data
+from evoprune.measuring import Batch, evaluation_job
 from evoprune.networks import build_network
-from evoprune.run import evaluation_job
 from evoprune.setting import make_space
 from evoprune.space import SearchSpace
 from evoprune.workers import Workers, open_workers
@@ -36,8 +36,8 @@ def random_codes(space: SearchSpace, count: int) -> list[str]:
     return [space.format_code(space.repair(code)) for code in codes]
 
 
-def measure(workers: Workers, codes: Sequence[str]) -> list[float]:
-    for event in workers.map(codes):
+def measure(workers: Workers, codes: Sequence[str], epochs: float) -> list[float]:
+    for event in workers.map(Batch((code,), epochs) for code in codes):
         assert event.value["status"] == "ok", event.value["error"]
     return [private_mb(), *workers.ask(private_mb).values()]
 
@@ -51,7 +51,7 @@ def run(experiment: Experiment, num_candidates: int) -> None:
     with open_workers(experiment.workers, factory) as workers:
         for share in SHARES:
             last = round(share * num_candidates)
-            tables.append(measure(workers, codes[done:last]))
+            tables.append(measure(workers, codes[done:last], experiment.evaluation.epochs))
             done = last
             print(f"{done} candidates: driver {tables[-1][0]:.0f} MB, workers", *map(round, tables[-1][1:]), flush=True)
     print(f"largest worker: {max(tables[-1][1:]) / max(tables[0][1:]):.2f} times its size at {SHARES[0]:.0%}")
