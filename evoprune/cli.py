@@ -8,8 +8,9 @@ from pathlib import Path
 import evoprune
 from evoprune.config import Experiment, load_experiment
 from evoprune.errors import UserError
-from evoprune.progress import say
+from evoprune.progress import duration, say
 from evoprune.run_folder import RunFolder, open_run_folder
+from evoprune.space import SearchSpace
 
 _USER_ERROR = 2
 
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
             "base network, search, full training, report: all of one experiment, or the rest of it",
         ),
         ("search", _search, "base network and search"),
-        ("validate", _validate, "check an experiment without running it"),
+        ("validate", _validate, "check an experiment without running it, and predict how long it will take"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
@@ -123,6 +124,27 @@ def _validate(arguments: argparse.Namespace) -> None:
     say(f"code: {space.length} bits in {len(space.segments)} segments of {space.name}")
     say("parent: " + ", ".join(f"{value:,} {name}" for name, value in costs.items()))
     say(f"evaluations: {experiment.num_evaluations:,}")
+    _print_estimate(experiment, space)
+
+
+def _print_estimate(experiment: Experiment, space: SearchSpace) -> None:
+    from evoprune.estimate import estimate
+
+    try:
+        found = estimate(experiment, space)
+    except UserError as error:
+        say(f"run time: not predicted, as no candidate can be measured here: {error}")
+        return
+    stages = {"base network": found.base, "search": found.search, "full training": found.retrain}
+    say(
+        f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
+        f"in one of {found.num_workers} workers"
+    )
+    say(
+        f"predicted run time: {duration(sum(stages.values()))} ("
+        + ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages.items())
+        + "), if the workers are like this machine"
+    )
 
 
 def _experiment_of_run(arguments: argparse.Namespace) -> Experiment:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Losses = npt.NDArray[np.float64]
+MOST_KNEES = 3
 
 
 def non_dominated(losses: Losses) -> npt.NDArray[np.bool_]:
@@ -63,7 +64,7 @@ def _scale(losses: Losses) -> Losses:
     return (losses - losses.min(axis=0)) / np.where(span > 0, span, 1)
 
 
-def knees(losses: Losses, count: int = 3) -> list[int]:
+def knees(losses: Losses, count: int = MOST_KNEES) -> list[int]:
     """Indices of at most `count` knees: points where a gain in one objective costs most in the others.
 
     The trade-off of a point against a neighbour is what is lost by moving there over what is gained, in objectives

@@ -81,13 +81,14 @@ class _Lines:
             return
         self._printed = now
         speed = (done - self._first) / max(now - self._started, 1e-9)
-        left = f", {_duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
-        taken = _duration(now - self._started)
+        left = f", {duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
+        taken = duration(now - self._started)
         text = note()
         say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + text if text else ''}")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"

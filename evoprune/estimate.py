@@ -1,0 +1,146 @@
+"""How long a run will take on this machine, from one measured candidate."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from evoprune.base import base_folder
+from evoprune.checkpoints import DESCRIPTION_NAME
+from evoprune.compute import Compute, make_compute
+from evoprune.config import CountSelection, Experiment, TrainingConfig, WorkersConfig
+from evoprune.costs import compute_costs
+from evoprune.data import Data, make_data
+from evoprune.datasets import RawData, load_raw_data
+from evoprune.evaluation import Evaluator
+from evoprune.front import MOST_KNEES
+from evoprune.networks import build_network
+from evoprune.proposals import Random
+from evoprune.space import Code, SearchSpace
+from evoprune.surgery import slim_network
+from evoprune.training import train
+from evoprune.worker_shape import make_shape, this_machine, worker_compute
+
+_STEPS = 10
+_DRAWS = 65
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of the stages of a run, and what they were worked out from.
+
+    Attributes:
+        candidate: one candidate at the full fidelity, in one worker.
+        flops_share: FLOPs of the measured candidate, as a share of the parent's.
+        num_workers: how many work side by side.
+        base: training of the parent; 0 where it is given or there.
+        search: all candidates, with every rung of the ladder.
+        retrain: full training of what `retrain.select` names; of `all`, as many as one population.
+    """
+
+    candidate: float
+    flops_share: float
+    num_workers: int
+    base: float
+    search: float
+    retrain: float
+
+
+def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
+    """Measure a candidate of middle size, training it for a few steps only, and scale that to the run.
+
+    Weights are random, as time does not depend on them; training is taken as linear in the number of images.
+
+    Raises:
+        UserError: the data set cannot be loaded, or a worker does not fit this machine.
+    """
+    raw = load_raw_data(experiment.data)
+    compute = worker_compute(experiment)
+    data = make_data(raw, experiment.data, compute.device)
+    parent = build_network(space).to(compute.device).eval()
+    code, flops_share = _middle_code(space, experiment.search.min_keep)
+    fixed, per_epoch = _measure(experiment, space, parent, data, compute, code)
+    num_workers = _num_workers(experiment.workers)
+    networks = _num_retrained(experiment) * experiment.retrain.seeds
+    retrain_epoch = _epoch_s(slim_network(space, parent, code), data, experiment.retrain, compute)
+    return Estimate(
+        candidate=fixed + per_epoch * experiment.evaluation.epochs,
+        flops_share=flops_share,
+        num_workers=num_workers,
+        base=_base_s(experiment, space, raw, parent, data, compute),
+        search=_search_s(experiment, fixed, per_epoch) / num_workers,
+        retrain=math.ceil(networks / num_workers) * experiment.retrain.epochs * retrain_epoch,
+    )
+
+
+def _num_workers(config: WorkersConfig) -> int:
+    return 1 if config.backend == "local" else make_shape(config, [this_machine(config)]).num_workers
+
+
+def _middle_code(space: SearchSpace, min_keep: float) -> tuple[Code, float]:
+    """The random code of median FLOPs, and its share of the parent's FLOPs."""
+    nobody = np.zeros((_DRAWS, 2, space.length), dtype=np.uint8)
+    codes = Random(space, min_keep).propose(nobody, np.random.default_rng(0))
+    flops = compute_costs(space, codes)["flops"]
+    middle = int(np.argsort(flops)[_DRAWS // 2])
+    return codes[middle], float(flops[middle] / compute_costs(space, space.full_code())["flops"][0])
+
+
+def _measure(
+    experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, code: Code
+) -> tuple[float, float]:
+    """Seconds of a candidate without training, and of an epoch of its training."""
+    evaluator = Evaluator(
+        space, parent, data, experiment.evaluation, compute, experiment.seed, experiment.measures_latency
+    )
+    for _ in range(2):  # the first one compiles
+        started = time.monotonic()
+        evaluator.evaluate([code], 0.0)
+        fixed = time.monotonic() - started
+    return fixed, _epoch_s(slim_network(space, parent, code), data, experiment.evaluation, compute)
+
+
+def _epoch_s(network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute) -> float:
+    """Seconds of an epoch of training, from a few steps, after a few others that compile."""
+    if recipe.epochs == 0:
+        return 0.0
+    epochs = min(1.0, _STEPS * recipe.batch_size / len(data.train))
+    for _ in range(2):
+        started = time.monotonic()
+        for _ in train(network, data, recipe.model_copy(update={"epochs": epochs}), compute, seed=0):
+            pass
+        seconds = time.monotonic() - started
+    return seconds / epochs
+
+
+def _search_s(experiment: Experiment, fixed: float, per_epoch: float) -> float:
+    """Seconds of all candidates, one after the other; each rung of the ladder measures a share of those below."""
+    evaluation, total, share = experiment.evaluation, 0.0, 1.0
+    promoted = [*(rung.promote for rung in evaluation.ladder), 0.0]
+    for epochs, promote in zip(evaluation.fidelities, promoted, strict=True):
+        total += share * (fixed + per_epoch * epochs)
+        share *= promote
+    return total * experiment.num_evaluations
+
+
+def _base_s(
+    experiment: Experiment, space: SearchSpace, raw: RawData, parent: nn.Module, data: Data, compute: Compute
+) -> float:
+    given = experiment.base.weights is not None
+    if given or (base_folder(experiment, space, raw) / DESCRIPTION_NAME).is_file():
+        return 0.0
+    all_cores = make_compute(experiment.workers.device, experiment.precision)
+    seconds = experiment.base.epochs * _epoch_s(parent, data, experiment.base, all_cores)
+    make_compute(compute.device.type, experiment.precision, experiment.workers.cpus_per_worker)
+    return seconds
+
+
+def _num_retrained(experiment: Experiment) -> int:
+    select = experiment.retrain.select
+    if isinstance(select, CountSelection):
+        return select.count
+    if select == "knees":
+        return MOST_KNEES
+    return experiment.search.num_individual if select == "all" else len(select)

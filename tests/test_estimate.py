@@ -1,0 +1,67 @@
+"""The arithmetic of the prediction by hand; what is measured is replaced by round numbers, or only has to be there."""
+
+from typing import Any
+
+import pytest
+
+from evoprune import estimate as module
+from evoprune.config import Experiment
+from evoprune.estimate import estimate
+from evoprune.run_folder import RunFolder, open_run_folder
+from evoprune.setting import check_experiment, prepare
+
+FIXED_S, EPOCH_S = 2.0, 100.0
+
+
+@pytest.fixture
+def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate takes 2 s without training and 100 s an epoch; so does any other training."""
+    monkeypatch.setattr(module, "_measure", lambda *_: (FIXED_S, EPOCH_S))
+    monkeypatch.setattr(module, "_epoch_s", lambda *_: EPOCH_S)
+
+
+def predict(experiment: Experiment) -> Any:
+    return estimate(experiment, check_experiment(experiment))
+
+
+def test_every_candidate_trained(make_experiment: Any, round_numbers: None) -> None:
+    found = predict(
+        make_experiment(
+            evaluation={"epochs": 0.1},
+            search={"random_samples": 10, "num_individual": 5, "generations": 4},
+            retrain={"select": {"count": 3}, "epochs": 2, "seeds": 2},
+            workers={"backend": "ray", "num_workers": 4},
+        )
+    )
+    assert found.candidate == pytest.approx(2 + 0.1 * 100)
+    assert found.search == pytest.approx((10 + 4 * 5) * 12 / 4)
+    assert found.retrain == pytest.approx(2 * 2 * 100)  # 6 trainings on 4 workers: two after one another
+    assert found.base == pytest.approx(3 * 100)
+    assert 0 < found.flops_share < 1
+
+
+def test_the_ladder_measures_fewer_at_every_rung(make_experiment: Any, round_numbers: None) -> None:
+    ladder = [{"epochs": 0, "promote": 0.5}, {"epochs": 0.1, "promote": 0.25}]
+    found = predict(make_experiment(evaluation={"epochs": 1.0, "ladder": ladder}))
+    by_hand = 2 + 0.5 * (2 + 10) + 0.5 * 0.25 * (2 + 100)
+    assert found.candidate == pytest.approx(102)
+    assert found.search == pytest.approx(by_hand * 8)
+
+
+def test_a_parent_that_is_there_costs_nothing(make_experiment: Any, tmp_path: Any) -> None:
+    experiment = make_experiment(base={"epochs": 0.1}, evaluation={"epochs": 0.1})
+    assert predict(experiment).base > 0
+    with open_run_folder(tmp_path / "run", experiment) as folder:
+        prepare(experiment, folder)
+        assert isinstance(folder, RunFolder)
+    found = predict(experiment)
+    assert found.base == 0
+    assert found.candidate > 0 and found.search > 0 and found.retrain > 0
+
+
+@pytest.mark.parametrize(
+    ("select", "networks"), [("knees", 3), ("all", 4), (["k0", "k1"], 2), ({"count": 7}, 7)], ids=str
+)
+def test_how_many_networks_are_trained(make_experiment: Any, round_numbers: None, select: Any, networks: int) -> None:
+    found = predict(make_experiment(retrain={"select": select, "epochs": 1}, workers={"num_workers": 1}))
+    assert found.retrain == pytest.approx(networks * 100)
