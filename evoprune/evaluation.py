@@ -27,9 +27,9 @@ class Evaluator:
         space: the search space of `parent`.
         parent: the full network, on the compute device, in eval mode.
         data: training and validation splits on the device; the test split is not in it.
-        config: the fidelity: how many images recalibrate batch norm, how long the short training is.
+        config: how many images recalibrate batch norm, the recipe of the short training, time limit.
         compute: device and precision.
-        seed: the run's seed; each candidate's own follows from it, the code and the fidelity.
+        seed: the run's seed; that of the short training follows from it and the fidelity, for all codes alike.
         with_latency: whether to measure latency.
     """
 
@@ -41,46 +41,44 @@ class Evaluator:
     seed: int
     with_latency: bool = False
 
-    def evaluate(self, codes: Sequence[Code]) -> list[dict[str, Any]]:
+    def evaluate(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
 
-        Returns:
-            For each code `status` (`ok`, `failed`), `error`, `accuracy_recalibrated`, `accuracy_trained` (None without
-            training), `accuracy` (the last of the two), all in percent on the validation split, the closed-form costs,
-            `latency` in ms if asked for, and `seconds`.
-        """
-        return [self._evaluate_one(code) for code in codes]
+        Args:
+            codes: 0/1, each of shape (space.length,).
+            epochs: length of the short training; 0 recalibrates batch norm and trains nothing.
 
-    def _evaluate_one(self, code: Code) -> dict[str, Any]:
+        Returns:
+            For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
+            closed-form costs, `latency` in ms if asked for, and `seconds`.
+        """
+        return [self._evaluate_one(code, epochs) for code in codes]
+
+    def _evaluate_one(self, code: Code, epochs: float) -> dict[str, Any]:
         started = time.monotonic()
         costs = code_costs(self.space, code)
         try:
-            measured = {"status": "ok", "error": None, **self._measure(code, started)}
+            measured = {"status": "ok", "error": None, **self._measure(code, epochs, started)}
         except Exception as error:  # whatever a candidate does must cost the search one row, not the run
             measured = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
             if self.compute.device.type == "cuda":
                 torch.cuda.empty_cache()
         return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
 
-    def _measure(self, code: Code, started: float) -> dict[str, Any]:
+    def _measure(self, code: Code, epochs: float, started: float) -> dict[str, Any]:
         limit = self.config.time_limit_s
         deadline = None if limit is None else started + limit
         network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
-        recalibrated = accuracy(network, self.data, self.data.validation, self.compute)
-        trained = None
-        if self.config.epochs > 0:
-            seed = derive_seed(self.seed, self.space.key(code), self.config.epochs)
-            for _ in train(network, self.data, self.config, self.compute, seed, deadline=deadline):
+        if epochs > 0:
+            # The same images in the same order for all codes: what differs between two candidates is their codes.
+            seed = derive_seed(self.seed, "short training", epochs)
+            recipe = self.config.model_copy(update={"epochs": epochs})
+            for _ in train(network, self.data, recipe, self.compute, seed, deadline=deadline):
                 pass
-            trained = accuracy(network, self.data, self.data.validation, self.compute)
+        measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self.data.validation, self.compute)}
         check_deadline(deadline)
-        measured: dict[str, Any] = {
-            "accuracy": recalibrated if trained is None else trained,
-            "accuracy_recalibrated": recalibrated,
-            "accuracy_trained": trained,
-        }
         if self.with_latency:
             shape = self.data.validation.images.shape[1:]
             measured["latency"] = measure_latency(network, tuple(shape), self.config.latency_batch_size, self.compute)

@@ -25,7 +25,7 @@ def report_columns(space: SearchSpace, with_latency: bool) -> list[str]:
     return [
         *("id", "generation", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"),
         *(("latency",) if with_latency else ()),
-        *("accuracy_recalibrated", "accuracy_trained", "epochs", "seconds", "worker", "error"),
+        *("epochs", "seconds", "worker", "error"),
         *(f"kept.{segment.name}" for segment in space.segments),
         "code",
     ]

@@ -129,7 +129,7 @@ def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module
     )
 
     def job(code: str) -> Iterator[dict[str, Any]]:
-        yield from evaluator.evaluate([space.parse_code(code)])
+        yield from evaluator.evaluate([space.parse_code(code)], experiment.evaluation.epochs)
 
     return job
 

@@ -18,8 +18,7 @@ from evoprune.space import SearchSpace
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 DIGITS = DataConfig(dataset="digits", validation=0.2, crop=1, flip=False)
-SHORT = EvaluationConfig(epochs=0.5, batch_size=32, lr=0.05, recalibration_images=128)
-UNTRAINED = SHORT.model_copy(update={"epochs": 0.0})
+SHORT = EvaluationConfig(batch_size=32, lr=0.05, recalibration_images=128)
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +41,21 @@ def timeless(measurement: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in measurement.items() if name != "seconds"}
 
 
-def test_a_measurement_has_both_accuracies_and_the_costs(evaluator, small_space):
+def test_a_measurement_has_the_accuracy_and_the_costs(evaluator, small_space):
     code = random_codes(small_space, 1)[0]
-    (measured,) = evaluator.evaluate([code])
+    (measured,) = evaluator.evaluate([code], 0.5)
     assert (measured["status"], measured["error"]) == ("ok", None)
-    assert measured["accuracy"] == measured["accuracy_trained"]
-    assert measured["accuracy_recalibrated"] != measured["accuracy_trained"]
-    assert all(0 <= measured[f"accuracy{kind}"] <= 100 for kind in ("", "_recalibrated", "_trained"))
+    assert 0 <= measured["accuracy"] <= 100
     for name, value in compute_costs(small_space, code).items():
         assert measured[name] == value[0]
     assert measured["seconds"] > 0 and "latency" not in measured
 
 
-def test_without_training_only_the_recalibrated_accuracy_is_there(evaluator, small_space):
-    codes = random_codes(small_space, 2)
-    untrained = replace(evaluator, config=UNTRAINED).evaluate(codes)
-    for short, none in zip(evaluator.evaluate(codes), untrained, strict=True):
-        assert none["accuracy_trained"] is None
-        assert none["accuracy"] == none["accuracy_recalibrated"] == short["accuracy_recalibrated"]
-
-
 def test_accuracy_is_that_of_a_recalibrated_network_on_the_validation_split(evaluator, small_space, data):
     """The full network, recalibrated by torch's own cumulative average and scored by hand."""
-    config = UNTRAINED.model_copy(update={"recalibration_images": len(data.train)})
+    config = SHORT.model_copy(update={"recalibration_images": len(data.train)})
     plain = replace(data, crop=0)
-    (measured,) = replace(evaluator, config=config, data=plain).evaluate([small_space.full_code()])
+    (measured,) = replace(evaluator, config=config, data=plain).evaluate([small_space.full_code()], 0)
     network = pickle.loads(pickle.dumps(evaluator.parent))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -81,21 +70,21 @@ def test_accuracy_is_that_of_a_recalibrated_network_on_the_validation_split(eval
 
 def test_the_same_code_measures_the_same(evaluator, small_space):
     code = random_codes(small_space, 1)[0]
-    first, again = (timeless(evaluator.evaluate([code])[0]) for _ in range(2))
+    first, again = (timeless(evaluator.evaluate([code], 0.5)[0]) for _ in range(2))
     assert first == again
 
 
 def test_what_was_measured_before_has_no_say(evaluator, small_space):
     codes = random_codes(small_space, 4)
-    together = [timeless(measured) for measured in evaluator.evaluate(codes)]
-    alone = [timeless(evaluator.evaluate([code])[0]) for code in codes[::-1]][::-1]
+    together = [timeless(measured) for measured in evaluator.evaluate(codes, 0.5)]
+    alone = [timeless(evaluator.evaluate([code], 0.5)[0]) for code in codes[::-1]][::-1]
     assert together == alone
     assert len({measured["flops"] for measured in together}) > 1
 
 
 def test_the_parent_stays_as_it_is(evaluator, small_space):
     before = {name: value.clone() for name, value in evaluator.parent.state_dict().items()}
-    evaluator.evaluate([small_space.full_code(), *random_codes(small_space, 1)])
+    evaluator.evaluate([small_space.full_code(), *random_codes(small_space, 1)], 0.5)
     after = evaluator.parent.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not evaluator.parent.training
@@ -104,20 +93,26 @@ def test_the_parent_stays_as_it_is(evaluator, small_space):
 def test_the_seed_and_the_fidelity_decide_the_training(evaluator, small_space):
     codes = random_codes(small_space, 3)
 
-    def scores(evaluator: Evaluator) -> list[float]:
-        return [measured["accuracy"] for measured in evaluator.evaluate(codes)]
+    def scores(evaluator: Evaluator, epochs: float) -> tuple[float, ...]:
+        return tuple(measured["accuracy"] for measured in evaluator.evaluate(codes, epochs))
 
-    longer = replace(evaluator, config=SHORT.model_copy(update={"epochs": 2.0}))
-    assert len({tuple(scores(one)) for one in (evaluator, replace(evaluator, seed=1), longer)}) == 3
+    other_seed = replace(evaluator, seed=1)
+    assert len({scores(evaluator, 0), scores(evaluator, 0.5), scores(other_seed, 0.5), scores(evaluator, 2.0)}) == 4
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"), [({"time_limit_s": 1e-9}, "time limit"), ({"lr": 1e30, "epochs": 1.0}, "not finite")]
-)
+def test_every_candidate_sees_the_same_images_in_the_same_order(evaluator, small_space, monkeypatch):
+    seeds = []
+    monkeypatch.setattr("evoprune.evaluation.train", lambda *arguments, **_: seeds.append(arguments[4]) or [])
+    evaluator.evaluate(random_codes(small_space, 3), 0.5)
+    evaluator.evaluate(random_codes(small_space, 1), 1.0)
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
+
+
+@pytest.mark.parametrize(("change", "reason"), [({"time_limit_s": 1e-9}, "time limit"), ({"lr": 1e30}, "not finite")])
 def test_a_failing_candidate_is_a_measurement_with_its_reason(evaluator, small_space, change, reason):
     failing = replace(evaluator, config=SHORT.model_copy(update=change))
     code = small_space.full_code()
-    first, second = failing.evaluate([code, code])
+    first, second = failing.evaluate([code, code], 1.0)
     for measured in (first, second):
         assert measured["status"] == "failed" and reason in measured["error"]
         assert measured["flops"] == compute_costs(small_space, code)["flops"][0]
@@ -126,27 +121,27 @@ def test_a_failing_candidate_is_a_measurement_with_its_reason(evaluator, small_s
 
 def test_after_a_failure_the_next_candidate_is_measured(evaluator, small_space):
     codes = random_codes(small_space, 2)
-    alone = timeless(evaluator.evaluate([codes[1]])[0])
+    alone = timeless(evaluator.evaluate([codes[1]], 0.5)[0])
     first_weight = next(iter(evaluator.parent.state_dict()))
     broken = pickle.loads(pickle.dumps(evaluator.parent))
     cut = np.flatnonzero(small_space.split(codes[1])["stem"] == 0)[0]  # a channel that the second code does not keep
     with torch.no_grad():
         broken.state_dict()[first_weight][cut] = float("nan")
         broken.state_dict()["bn1.bias"][cut] = float("nan")
-    bad, good = replace(evaluator, parent=broken).evaluate([small_space.full_code(), codes[1]])
+    bad, good = replace(evaluator, parent=broken).evaluate([small_space.full_code(), codes[1]], 0.5)
     assert bad["status"] == "failed" and "not finite" in bad["error"]
     assert timeless(good) == alone and good["status"] == "ok"
 
 
 def test_latency_is_measured_when_asked_for(evaluator, small_space):
-    (measured,) = replace(evaluator, config=UNTRAINED, with_latency=True).evaluate([small_space.full_code()])
+    (measured,) = replace(evaluator, with_latency=True).evaluate([small_space.full_code()], 0)
     assert 0 < measured["latency"] < 10_000
 
 
 def test_an_evaluator_travels_to_another_process(evaluator, small_space):
     codes = random_codes(small_space, 2)
     copy = pickle.loads(pickle.dumps(evaluator))
-    assert [timeless(m) for m in copy.evaluate(codes)] == [timeless(m) for m in evaluator.evaluate(codes)]
+    assert [timeless(m) for m in copy.evaluate(codes, 0.5)] == [timeless(m) for m in evaluator.evaluate(codes, 0.5)]
 
 
 def reachable_tensors(value: Any) -> list[torch.Tensor]:
