@@ -15,7 +15,15 @@ from pydantic import (
 )
 
 from evoprune.config_errors import describe_errors
-from evoprune.config_values import bound, each_once, gpu_share, named_once, objective_name, validation_source
+from evoprune.config_values import (
+    auto_or_count,
+    bound,
+    each_once,
+    gpu_share,
+    named_once,
+    objective_name,
+    validation_source,
+)
 from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
@@ -141,12 +149,13 @@ class RetrainConfig(TrainingConfig):
 
 
 class WorkersConfig(Section):
-    """Where the work runs; nothing here changes a result, except the rounding of another device."""
+    """Where the work runs; nothing here changes a result, except by rounding."""
 
     backend: Literal["ray", "local"] = "ray"
     num_workers: Positive = 2
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
+    candidates_per_batch: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -53,6 +53,13 @@ def gpu_share(value: float | None) -> float | None:
     return value
 
 
+def auto_or_count(value: Any) -> Any:
+    """A number of at least 1, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
+
+
 def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names without repetition."""
     if len(set(names)) != len(names):

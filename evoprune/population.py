@@ -1,5 +1,6 @@
 """Trains and scores several candidates at once on one device; on CUDA a step is one graph, captured once."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -7,13 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoprune.compute import Compute
-from evoprune.config import TrainingConfig
+from evoprune.config import TrainingConfig, WorkersConfig
+from evoprune.costs import BYTES_PER_VALUE, code_costs
 from evoprune.data import Data, Split, batches
 from evoprune.schedule import Schedule
 from evoprune.space import Code, SearchSpace
 from evoprune.stacking import MEMORY_FORMAT, StackedNetwork
 from evoprune.training import BATCHES_PER_CHECK, EVALUATION_BATCH, check_deadline
 
+MOST_CANDIDATES = 32  # a guess; benchmarks/gpu_population.py shows where a GPU is full
+_SHARE_OF_MEMORY = 0.8
+_MAPS_PER_STEP = 2  # maps kept for gradients, and as much again for the gradients and workspace; an estimate
+_COPIES_OF_WEIGHTS = 5  # weights, momenta, gradients, bfloat16, spare
 _WARM_UP_STEPS = 3
 
 
@@ -43,16 +49,18 @@ class Population:
         self._parent, self._data, self._recipe, self._compute = parent, data, recipe, compute
         self._graph = graph and compute.device.type == "cuda"
         self._step: _Step | None = None
+        self._num_codes = 0
 
     def load(self, codes: Sequence[Code]) -> None:
         """Become the slim networks of `codes`, at most `size`; copies of the last fill up the rest."""
+        self._num_codes = len(codes)
         self.network.load(self._parent, [*codes, *[codes[-1]] * (self.size - len(codes))])
 
     def train(self, epochs: float, seed: int, deadline: float | None = None) -> list[bool]:
         """Train all candidates as `evoprune.training.train` trains one, and leave them in eval mode.
 
         Returns:
-            For each of `size` candidates whether all its losses were finite.
+            For each code whether all its losses were finite.
 
         Raises:
             TrainingError: the deadline has passed.
@@ -71,11 +79,11 @@ class Population:
                     check_deadline(deadline)
         self.network.eval()
         finite: list[bool] = self._step.losses.isfinite().tolist()
-        return finite
+        return finite[: self._num_codes]
 
     @torch.no_grad()
     def accuracies(self, split: Split) -> list[float | None]:
-        """Top-1 accuracies on `split` in percent, in eval mode; None where a candidate's output is not finite."""
+        """Of each code the top-1 accuracy on `split` in percent, in eval mode; None where an output is not finite."""
         self.network.eval()
         correct = torch.zeros(self.size, dtype=torch.int64, device=self._compute.device)
         finite = torch.ones(self.size, dtype=torch.bool, device=self._compute.device)
@@ -85,8 +93,62 @@ class Population:
                 logits = self.network(self._data.normalise(split.images[chosen]))
             finite &= logits.isfinite().all(2).all(0)
             correct += (logits.argmax(2) == split.labels[chosen, None]).sum(0)
-        shares = [round(100 * right / len(split), 4) for right in correct.tolist()]
-        return [share if sound else None for share, sound in zip(shares, finite.tolist(), strict=True)]
+        scores = zip(correct.tolist(), finite.tolist(), strict=True)
+        accuracies = [round(100 * right / len(split), 4) if sound else None for right, sound in scores]
+        return accuracies[: self._num_codes]
+
+
+class Populations:
+    """Holds the population of the last size, and knows how many candidates fit.
+
+    Attributes:
+        limit: most candidates at once.
+    """
+
+    def __init__(self, make: Callable[[int], Population], limit: int):
+        self.limit = limit
+        self._make = make
+        self._last: Population | None = None
+
+    def of(self, num_codes: int) -> Population:
+        """The population at hand, if at most half of it would be copies, else a new one of the right size."""
+        if self._last is None or not self._last.size < 2 * num_codes <= 2 * self._last.size:
+            self._last = None  # frees its memory before the next one asks for it
+            self._last = self._make(num_codes)
+        return self._last
+
+    def halve(self, num_codes: int) -> None:
+        """Note that `num_codes` do not fit; half of them will be tried from now on."""
+        self._last, self.limit = None, max(1, num_codes // 2)
+
+
+def candidates_per_batch(config: WorkersConfig, device: str, space: SearchSpace, batch_size: int) -> int:
+    """`workers.candidates_per_batch` as a number: `auto` is 1 on a CPU, and what this machine's GPUs hold otherwise.
+
+    Args:
+        config: how many workers share the GPUs.
+        device: the workers' `auto`, `cpu` or `cuda`.
+        space: the candidates are at most as large as its full network.
+        batch_size: images of a training step.
+    """
+    if config.candidates_per_batch != "auto":
+        return config.candidates_per_batch
+    if device == "cpu" or not torch.cuda.is_available():
+        return 1
+    shares = 1 if config.backend == "local" else math.ceil(config.num_workers / torch.cuda.device_count())
+    if config.gpus_per_worker:
+        shares = max(1, math.floor(1 / config.gpus_per_worker))
+    return candidates_that_fit(space, batch_size, torch.cuda.get_device_properties(0).total_memory // shares)
+
+
+def candidates_that_fit(space: SearchSpace, batch_size: int, memory_bytes: int) -> int:
+    """How many full networks train at once in `memory_bytes`, by a generous estimate; 1 to `MOST_CANDIDATES`."""
+    costs = code_costs(space, space.full_code())
+    weights = BYTES_PER_VALUE * costs["params"]
+    maps = costs["bandwidth"] - weights
+    images = max(batch_size, EVALUATION_BATCH // 4)  # without gradients, few of the maps live at a time
+    each = _MAPS_PER_STEP * maps * images + _COPIES_OF_WEIGHTS * weights
+    return int(min(MOST_CANDIDATES, max(1, _SHARE_OF_MEMORY * memory_bytes // each)))
 
 
 class _Step:
@@ -107,13 +169,16 @@ class _Step:
         self._minus_lr = torch.zeros((), device=device)
         self._parameters: list[Tensor] = list(network.parameters())
         self._momenta = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._run = _capture(self._compute_step, network) if graph else self._compute_step
+        self._replay = _capture(self._compute_step, network) if graph else None
 
     def __call__(self, images: Tensor, labels: Tensor, lr: float) -> None:
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._minus_lr.fill_(-lr)
-        self._run()
+        if self._replay is None:
+            self._compute_step()
+        else:
+            self._replay()
 
     def reset(self) -> None:
         """Forget the losses, summed over steps, and the momenta of the last training."""
@@ -124,8 +189,10 @@ class _Step:
             logits = self._network(self._images).float()
             labels = self._labels[:, None].expand(logits.shape[:2])
             smoothing = self._recipe.label_smoothing
-            by_image = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none", label_smoothing=smoothing)
-            losses = by_image.mean(0)
+            by_image = F.cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), reduction="none", label_smoothing=smoothing
+            )
+            losses = by_image.view(labels.shape).mean(0)
         # The sum's derivative by each loss is 1, also beside a loss that is not finite: every candidate learns alone.
         self._update(list(torch.autograd.grad(losses.sum(), self._parameters)))
         self.losses.add_(losses.detach())

@@ -18,6 +18,8 @@ from evoprune.seeds import derive_seed
 
 EVALUATION_BATCH = 500
 BATCHES_PER_CHECK = 20
+LOSS_NOT_FINITE = "the training loss is not finite; lower the learning rate"
+OUTPUT_NOT_FINITE = "the network's output is not finite"
 
 
 class TrainingError(RuntimeError):
@@ -148,7 +150,7 @@ class _Loop:
 
     def _check(self, total: Tensor) -> None:
         if not math.isfinite(float(total)):
-            raise TrainingError("the training loss is not finite; lower the learning rate")
+            raise TrainingError(LOSS_NOT_FINITE)
         check_deadline(self.deadline)
 
 
@@ -267,6 +269,6 @@ def accuracy(network: nn.Module, data: Data, split: Split, compute: Compute) -> 
         with compute.autocast():
             logits = network(data.normalise(split.images[chosen]))
         if not bool(torch.isfinite(logits).all()):
-            raise TrainingError("the network's output is not finite")
+            raise TrainingError(OUTPUT_NOT_FINITE)
         correct += int((logits.argmax(1) == split.labels[chosen]).sum())
     return round(100 * correct / len(split), 4)

@@ -2,16 +2,20 @@
 
 import time
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from evoprune import load_search_space
 from evoprune.compute import Compute
-from evoprune.config import DataConfig, EvaluationConfig
+from evoprune.config import DataConfig, EvaluationConfig, WorkersConfig
 from evoprune.data import Data, Split, load_data
-from evoprune.population import Population
+from evoprune.evaluation import Evaluator
+from evoprune.population import MOST_CANDIDATES, Population, Populations, candidates_per_batch, candidates_that_fit
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import TrainingError, accuracy, recalibrate, train
@@ -195,9 +199,10 @@ def test_a_cut_channel_of_the_parent_may_hold_anything(small_space, parent, data
 def test_fewer_codes_than_places_are_filled_up(small_space, parent, data, codes):
     population = make_population(small_space, parent, data, 3)
     population.load(codes[:2])
-    first, second, third = population.accuracies(data.validation)
-    assert third == second
-    assert [first, second] == [
+    with torch.no_grad():
+        logits = population.network.eval()(data.normalise(data.validation.images))
+    assert torch.equal(logits[:, 1], logits[:, 2]) and not torch.equal(logits[:, 0], logits[:, 1])
+    assert population.accuracies(data.validation) == [
         accuracy(slim_network(small_space, parent, code), data, data.validation, CPU) for code in codes[:2]
     ]
 
@@ -214,3 +219,128 @@ def test_the_parent_stays_as_it_is(small_space, parent, data, codes):
     trained(small_space, parent, data, codes[:2], epochs=0.4)
     assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
     assert not parent.training
+
+
+def test_a_step_asks_the_device_for_no_value(small_space, parent, data, codes):
+    """A CUDA graph cannot hold a step that does. On tensors without values, asking for one is an error."""
+    population = make_population(small_space, parent, data, 2)
+    population.load(codes[:2])
+    population.train(0.2, SEED)
+    step = population._step
+    assert step is not None
+    with FakeTensorMode() as fake, pytest.MonkeyPatch.context() as patch:
+
+        def without_values(tensor: Tensor) -> Tensor:
+            return fake.from_tensor(tensor)
+
+        for module in population.network.modules():
+            module._parameters = {n: p if p is None else without_values(p) for n, p in module._parameters.items()}
+            module._buffers = {n: without_values(b) for n, b in module._buffers.items()}
+        for name in ("_images", "_labels", "_minus_lr", "losses"):
+            patch.setattr(step, name, without_values(getattr(step, name)))
+        patch.setattr(step, "_parameters", list(population.network.parameters()))
+        patch.setattr(step, "_momenta", [without_values(momentum) for momentum in step._momenta])
+        population.network.train()
+        step._compute_step()
+        with pytest.raises(RuntimeError, match="_local_scalar_dense"):
+            float(step.losses[0])
+
+
+# --- in an evaluator
+
+
+def make_evaluator(space, parent, data, at_once: int, **changes: Any) -> Evaluator:
+    config = RECIPE.model_copy(update={"recalibration_images": 120, **changes})
+    return Evaluator(space, parent, data, config, CPU, SEED, candidates_at_once=at_once)
+
+
+def timeless(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in measured]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("epochs", [0.0, 0.6])
+@pytest.mark.parametrize("at_once", [3, 4, 64])
+def test_how_many_train_at_once_changes_no_measurement(small_space, parent, data, codes, epochs, at_once):
+    alone = make_evaluator(small_space, parent, data, 1).evaluate(codes, epochs)
+    together = make_evaluator(small_space, parent, data, at_once).evaluate(codes, epochs)
+    assert timeless(together) == timeless(alone)
+    assert len({row["accuracy"] for row in alone}) > 1 and all(row["seconds"] > 0 for row in together)
+
+
+def test_together_too_a_candidate_that_fails_is_a_row_with_its_reason(small_space, parent, data, codes):
+    code = small_space.full_code()
+    code[small_space.segments[0].start] = 0
+    with torch.no_grad():
+        parent.get_submodule("layer1.0.conv1").weight[0] = float("nan")
+    evaluator = make_evaluator(small_space, parent, data, 2)
+    for epochs, reason in ((0.0, "output is not finite"), (0.4, "loss is not finite")):
+        sound, broken = evaluator.evaluate([code, small_space.full_code()], epochs)
+        assert (sound["status"], broken["status"]) == ("ok", "failed") and reason in broken["error"]
+        assert timeless([sound]) == timeless(make_evaluator(small_space, parent, data, 1).evaluate([code], epochs))
+        assert broken["flops"] > sound["flops"] and "accuracy" not in broken
+
+
+def test_together_they_have_the_sum_of_their_time_limits(small_space, parent, data, codes):
+    rows = make_evaluator(small_space, parent, data, 3, time_limit_s=1e-9).evaluate(codes[:3], 0.2)
+    assert ["time limit" in row["error"] for row in rows] == [True] * 3
+    evaluator = make_evaluator(small_space, parent, data, 3, time_limit_s=2.0)
+    assert evaluator._deadline(10.0, 3) == 16.0
+
+
+def test_where_too_many_do_not_fit_half_as_many_are_tried(small_space, parent, data, codes, monkeypatch):
+    sizes = []
+
+    def load(population: Population, batch: list[Code]) -> None:
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        original(population, batch)
+
+    original = Population.load
+    monkeypatch.setattr(Population, "load", load)
+    evaluator = make_evaluator(small_space, parent, data, 6)
+    with pytest.warns(UserWarning, match="[63] candidates at once failed, trying half as many: CUDA out of memory"):
+        rows = evaluator.evaluate(codes, 0.0)
+    assert sizes == [6, 3] and timeless(rows) == timeless(
+        make_evaluator(small_space, parent, data, 1).evaluate(codes, 0.0)
+    )
+    evaluator.evaluate(codes, 0.0)
+    assert sizes == [6, 3]  # the worker remembers
+
+
+def test_latency_is_that_of_the_slim_network(small_space, parent, data, codes):
+    rows = replace(make_evaluator(small_space, parent, data, 2), with_latency=True).evaluate(codes[:2], 0.0)
+    assert all(0 < row["latency"] < 10_000 for row in rows)
+
+
+def test_a_population_serves_all_that_fill_more_than_half_of_it():
+    made = []
+    populations = Populations(lambda size: made.append(size) or FakePopulation(size), limit=8)
+    assert [populations.of(number).size for number in (8, 5, 7, 4, 3, 2, 8)] == [8, 8, 8, 4, 4, 2, 8]
+    assert made == [8, 4, 2, 8]
+
+
+class FakePopulation:
+    def __init__(self, size: int):
+        self.size = size
+
+
+# --- how many at once
+
+
+def test_how_many_fit_follows_the_memory():
+    space = load_search_space("resnet20")
+    # By hand, values that layers read and write: the stem, and each stage with its shortcut.
+    maps = 3 * 32**2 + 13 * 16 * 32**2
+    maps += 2 * 16 * 32**2 + 12 * 32 * 16**2
+    maps += 2 * 32 * 16**2 + 12 * 64 * 8**2
+    maps += 64 + 10
+    each = 2 * 4 * maps * 128 + 5 * 4 * 272_474
+    found = [candidates_that_fit(space, 128, int(number * each / 0.8 * 1.02)) for number in (0, 1, 2, 7, 31, 32, 500)]
+    assert found == [1, 1, 2, 7, 31, 32, MOST_CANDIDATES]
+
+
+def test_auto_is_one_on_a_cpu_and_a_number_is_itself(small_space):
+    assert candidates_per_batch(WorkersConfig(), "cpu", small_space, 128) == 1
+    assert candidates_per_batch(WorkersConfig(candidates_per_batch=5), "cpu", small_space, 128) == 5
