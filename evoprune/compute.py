@@ -23,8 +23,11 @@ class Compute:
     bf16: bool
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Context in which convolutions and linear layers take bfloat16 where `bf16` is set."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        """Context in which convolutions and linear layers take bfloat16 where `bf16` is set.
+
+        Without torch's cache of cast weights: a forward pass uses each weight once, and a CUDA graph must cast anew.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
 
     @property
     def precision(self) -> str:

@@ -18,13 +18,13 @@ from pydantic import (
 
 from evoprune.config_errors import describe_errors
 from evoprune.config_values import (
+    auto_or_count,
     bound,
     each_once,
     gpu_share,
     named_once,
     objective_name,
     validation_source,
-    worker_count,
 )
 from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
@@ -173,12 +173,13 @@ class RetrainConfig(TrainingConfig):
 
 
 class WorkersConfig(Section):
-    """Where the work runs; nothing here changes a result, except the rounding of another device."""
+    """Where the work runs; nothing here changes a result, except by rounding."""
 
     backend: Literal["ray", "local"] = "ray"
-    num_workers: Annotated[int | str, BeforeValidator(worker_count)] = "auto"
+    num_workers: Annotated[int | str, BeforeValidator(auto_or_count)] = "auto"
     cpus_per_worker: Positive = 1
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
+    candidates_per_batch: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
     address: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -46,18 +46,18 @@ def named_once(limits: Any) -> Any:
     return limits
 
 
-def worker_count(value: Any) -> int | str:
-    """A number of workers, or `auto`."""
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise ValueError("auto, or a whole number of at least 1")
-
-
 def gpu_share(value: float | None) -> float | None:
     """GPUs of a worker as Ray takes them."""
     if value is not None and (value < 0 or (value > 1 and value != int(value))):
         raise ValueError("0, a fraction of one GPU, or a whole number")
     return value
+
+
+def auto_or_count(value: Any) -> Any:
+    """A number of at least 1, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
 
 
 def each_once(names: tuple[str, ...]) -> tuple[str, ...]:

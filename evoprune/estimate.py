@@ -10,7 +10,7 @@ from torch import nn
 from evoprune.base import base_folder
 from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import Compute, make_compute
-from evoprune.config import CountSelection, Experiment, TrainingConfig, WorkersConfig
+from evoprune.config import CountSelection, Experiment, TrainingConfig
 from evoprune.costs import compute_costs
 from evoprune.data import Data, make_data
 from evoprune.datasets import RawData, load_raw_data
@@ -21,7 +21,7 @@ from evoprune.proposals import Random
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import train
-from evoprune.worker_shape import make_shape, this_machine, worker_compute
+from evoprune.worker_shape import shape_here, worker_compute
 
 _STEPS = 10
 _DRAWS = 65
@@ -62,7 +62,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     parent = build_network(space).to(compute.device).eval()
     code, flops_share = _middle_code(space, experiment.search.min_keep)
     fixed, per_epoch = _measure(experiment, space, parent, data, compute, code)
-    num_workers = _num_workers(experiment.workers)
+    num_workers = shape_here(experiment.workers).num_workers
     networks = _num_retrained(experiment) * experiment.retrain.seeds
     retrain_epoch = _epoch_s(slim_network(space, parent, code), data, experiment.retrain, compute)
     return Estimate(
@@ -73,10 +73,6 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
         search=_search_s(experiment, fixed, per_epoch) / num_workers,
         retrain=math.ceil(networks / num_workers) * experiment.retrain.epochs * retrain_epoch,
     )
-
-
-def _num_workers(config: WorkersConfig) -> int:
-    return 1 if config.backend == "local" else make_shape(config, [this_machine(config)]).num_workers
 
 
 def _middle_code(space: SearchSpace, min_keep: float) -> tuple[Code, float]:

@@ -1,8 +1,10 @@
 """Codes in, measurements out: pure, seeded, picklable."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,10 +15,19 @@ from evoprune.config import EvaluationConfig
 from evoprune.costs import code_costs
 from evoprune.data import Data
 from evoprune.latency import measure_latency
+from evoprune.population import Population, Populations
 from evoprune.seeds import derive_seed
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
-from evoprune.training import accuracy, check_deadline, recalibrate, train
+from evoprune.training import (
+    LOSS_NOT_FINITE,
+    OUTPUT_NOT_FINITE,
+    TrainingError,
+    accuracy,
+    check_deadline,
+    recalibrate,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Evaluator:
         compute: device and precision.
         seed: the run's seed; that of the short training follows from it and the fidelity, for all codes alike.
         with_latency: whether to measure latency.
+        candidates_at_once: how many candidates train together, as one network; 1 builds each slim network. Either way
+            a candidate measures the same but for rounding.
     """
 
     space: SearchSpace
@@ -40,6 +53,7 @@ class Evaluator:
     compute: Compute
     seed: int
     with_latency: bool = False
+    candidates_at_once: int = 1
 
     def evaluate(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
@@ -50,9 +64,22 @@ class Evaluator:
 
         Returns:
             For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
-            closed-form costs, `latency` in ms if asked for, and `seconds`.
+            closed-form costs, `latency` in ms if asked for, and `seconds`: of candidates that train together an even
+            share.
         """
-        return [self._evaluate_one(code, epochs) for code in codes]
+        measured: list[dict[str, Any]] = []
+        while len(measured) < len(codes):
+            batch = codes[len(measured) :][: self._populations.limit]
+            if len(batch) == 1:
+                measured.append(self._evaluate_one(batch[0], epochs))
+            else:
+                measured += self._evaluate_together(batch, epochs)
+        return measured
+
+    @cached_property
+    def _populations(self) -> Populations:
+        make = partial(Population, self.space, self.parent, self.data, self.config, self.compute)
+        return Populations(make, self.candidates_at_once)
 
     def _evaluate_one(self, code: Code, epochs: float) -> dict[str, Any]:
         started = time.monotonic()
@@ -60,26 +87,88 @@ class Evaluator:
         try:
             measured = {"status": "ok", "error": None, **self._measure(code, epochs, started)}
         except Exception as error:  # whatever a candidate does must cost the search one row, not the run
-            measured = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-            if self.compute.device.type == "cuda":
-                torch.cuda.empty_cache()
+            measured = _failure(error)
+        if measured["status"] == "failed":
+            self._free_memory()
         return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
 
     def _measure(self, code: Code, epochs: float, started: float) -> dict[str, Any]:
-        limit = self.config.time_limit_s
-        deadline = None if limit is None else started + limit
+        deadline = self._deadline(started, 1)
         network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
         if epochs > 0:
-            # The same images in the same order for all codes: what differs between two candidates is their codes.
-            seed = derive_seed(self.seed, "short training", epochs)
             recipe = self.config.model_copy(update={"epochs": epochs})
-            for _ in train(network, self.data, recipe, self.compute, seed, deadline=deadline):
+            for _ in train(network, self.data, recipe, self.compute, self._training_seed(epochs), deadline=deadline):
                 pass
         measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self.data.validation, self.compute)}
         check_deadline(deadline)
         if self.with_latency:
-            shape = self.data.validation.images.shape[1:]
-            measured["latency"] = measure_latency(network, tuple(shape), self.config.latency_batch_size, self.compute)
+            measured["latency"] = self._latency(network)
         return measured
+
+    def _evaluate_together(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
+        """Measurements of `codes`, which train together; none where that fails, after which fewer will be tried."""
+        started = time.monotonic()
+        try:
+            measured = self._measure_together(codes, epochs, started)
+        except TrainingError as error:
+            measured = [_failure(error)] * len(codes)
+        except Exception as error:  # out of memory above all; what no population bears, a candidate alone may
+            warnings.warn(f"{len(codes)} candidates at once failed, trying half as many: {error}", stacklevel=2)
+            measured = []
+        if not measured:  # here, where the error no longer holds the tensors of its frames
+            self._populations.halve(len(codes))
+            self._free_memory()
+            return []
+        seconds = round((time.monotonic() - started) / len(codes), 3)
+        rows = zip(codes, measured, strict=True)
+        return [{**code_costs(self.space, code), **row, "seconds": seconds} for code, row in rows]
+
+    def _measure_together(self, codes: Sequence[Code], epochs: float, started: float) -> list[dict[str, Any]]:
+        deadline = self._deadline(started, len(codes))
+        population = self._populations.of(len(codes))
+        population.load(codes)
+        recalibrate(population.network, self.data, self.config.recalibration_images, self.compute, self.seed)
+        check_deadline(deadline)
+        learned = [True] * len(codes)
+        if epochs > 0:
+            learned = population.train(epochs, self._training_seed(epochs), deadline)
+        accuracies = population.accuracies(self.data.validation)
+        check_deadline(deadline)
+        measured = [_outcome(*pair) for pair in zip(learned, accuracies, strict=True)]
+        for code, row in zip(codes, measured, strict=True):
+            if self.with_latency and row["status"] == "ok":
+                row["latency"] = self._latency(slim_network(self.space, self.parent, code))
+        return measured
+
+    def _latency(self, network: nn.Module) -> float:
+        shape = tuple(self.data.validation.images.shape[1:])
+        network = network.to(memory_format=torch.channels_last)
+        return measure_latency(network, shape, self.config.latency_batch_size, self.compute)
+
+    def _training_seed(self, epochs: float) -> int:
+        """The same images in the same order for all codes: what differs between two candidates is their codes."""
+        return derive_seed(self.seed, "short training", epochs)
+
+    def _deadline(self, started: float, num_codes: int) -> float | None:
+        """Candidates that train together share the sum of their time limits, and pass or fail it together."""
+        limit = self.config.time_limit_s
+        return None if limit is None else started + limit * num_codes
+
+    def _free_memory(self) -> None:
+        if self.compute.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def _outcome(learned: bool, accuracy: float | None) -> dict[str, Any]:
+    """The measurement of one of the candidates that trained together."""
+    if not learned:
+        return _failure(TrainingError(LOSS_NOT_FINITE))
+    if accuracy is None:
+        return _failure(TrainingError(OUTPUT_NOT_FINITE))
+    return {"status": "ok", "error": None, "accuracy": accuracy}

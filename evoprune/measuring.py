@@ -1,5 +1,6 @@
 """From candidates to rows of `reports.csv`: batches go to the workers, what they measure goes to the disk."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ from evoprune.datasets import load_raw_data
 from evoprune.evaluation import Evaluator
 from evoprune.limits import Limits
 from evoprune.objectives import to_losses
+from evoprune.population import candidates_per_batch
 from evoprune.progress import Meter
 from evoprune.records import Reports, Row
 from evoprune.results import trade_offs
 from evoprune.search import Candidate
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
-from evoprune.worker_shape import worker_compute
+from evoprune.worker_shape import shape_here, worker_compute, worker_device
 from evoprune.workers import Job, JobFactory, Lost, Workers
 
 
@@ -33,6 +35,13 @@ class Batch:
 
     codes: tuple[str, ...]
     epochs: float
+
+
+def codes_per_batch(experiment: Experiment, space: SearchSpace) -> int:
+    """Codes of an item of work: what a worker trains at once, but a generation has something for every worker."""
+    config = experiment.workers
+    most = candidates_per_batch(config, worker_device(config), space, experiment.evaluation.batch_size)
+    return min(most, math.ceil(experiment.search.num_individual / shape_here(config).num_workers))
 
 
 def job_factory(setting: Setting) -> JobFactory:
@@ -48,7 +57,14 @@ def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module
     data = place_data(arrays, compute.device)
     network = parent.to(compute.device).eval()
     evaluator = Evaluator(
-        space, network, data, experiment.evaluation, compute, experiment.seed, experiment.measures_latency
+        space,
+        network,
+        data,
+        experiment.evaluation,
+        compute,
+        experiment.seed,
+        experiment.measures_latency,
+        codes_per_batch(experiment, space),
     )
 
     def job(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from evoprune.config import WorkersConfig
 from evoprune.errors import UserError
 from evoprune.ladder import promoted
 from evoprune.limits import Limits, make_limits
-from evoprune.measuring import Measurer, Planned, job_factory, losses_and_violations, num_candidates
+from evoprune.measuring import Measurer, Planned, codes_per_batch, job_factory, losses_and_violations, num_candidates
 from evoprune.progress import progress, say
 from evoprune.records import Reports, Row, front_rows, report_columns
 from evoprune.results import write_front
@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_FRONTS = 10.0
 OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
 
 
-def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open_workers, batch_size: int = 1) -> None:
+def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open_workers) -> None:
     """Evolve codes and measure them; every measurement is a row of `reports.csv`, the front is `output.csv`.
 
     What is in `reports.csv` is not measured again, so an interrupted search goes on where it stopped.
@@ -32,7 +32,6 @@ def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open
         setting: experiment, search space and parent network.
         folder: of the run.
         open_workers: starts the workers, once there is something to measure.
-        batch_size: codes that one worker measures together.
     """
     experiment, config = setting.experiment, setting.experiment.search
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
@@ -48,7 +47,9 @@ def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open
             return workers
 
         measurer = Measurer(experiment, setting.space, limits, reports, meter, start_workers)
-        state = _Search(setting, folder, reports, limits, searcher, measurer, batch_size)
+        state = _Search(
+            setting, folder, reports, limits, searcher, measurer, codes_per_batch(experiment, setting.space)
+        )
         {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
     if not front_rows(reports.rows, config.objectives):
         raise UserError(f"no candidate succeeded; the column error of {folder.reports} says why")

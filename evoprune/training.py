@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from evoprune.compute import Compute
 from evoprune.config import DistillationConfig, TrainingConfig
 from evoprune.data import Data, Split, batches
+from evoprune.schedule import Schedule
 from evoprune.seeds import derive_seed
 
 EVALUATION_BATCH = 500
-_BATCHES_PER_CHECK = 20
+BATCHES_PER_CHECK = 20
+LOSS_NOT_FINITE = "the training loss is not finite; lower the learning rate"
+OUTPUT_NOT_FINITE = "the network's output is not finite"
 
 
 class TrainingError(RuntimeError):
@@ -84,13 +87,15 @@ def train(
         TrainingError: the loss is not finite, or the deadline has passed.
     """
     loop = _Loop(network, data, recipe, compute, seed, teacher, deadline)
+    schedule = loop.schedule
     first = _restore(loop, checkpoint)
-    for index in range(first, loop.num_epochs):
+    for index in range(first, schedule.num_epochs):
         started = time.monotonic()
         loss = loop.run_epoch(index)
         if checkpoint is not None:
             _save(loop, index + 1, checkpoint)
-        yield Epoch(index + 1, loop.num_epochs, loss, loop.lr_at(loop.step_of(index + 1)), time.monotonic() - started)
+        lr = schedule.lr_at(schedule.step_of(index + 1))
+        yield Epoch(index + 1, schedule.num_epochs, loss, lr, time.monotonic() - started)
     network.eval()
 
 
@@ -110,10 +115,7 @@ class _Loop:
         self.network = network.to(memory_format=torch.channels_last)
         self.data, self.recipe, self.compute, self.seed = data, recipe, compute, seed
         self.teacher, self.deadline = teacher, deadline
-        self.batch_size = min(recipe.batch_size, len(data.train))
-        self.steps_per_epoch = len(data.train) // self.batch_size
-        self.num_steps = max(1, round(recipe.epochs * self.steps_per_epoch)) if recipe.epochs else 0
-        self.num_epochs = math.ceil(self.num_steps / self.steps_per_epoch)
+        self.schedule = Schedule(recipe, len(data.train))
         self.optimizer = torch.optim.SGD(
             network.parameters(),
             lr=recipe.lr,
@@ -122,39 +124,25 @@ class _Loop:
             nesterov=recipe.momentum > 0,
         )
 
-    def step_of(self, epoch: int) -> int:
-        return min(epoch * self.steps_per_epoch, self.num_steps)
-
-    def lr_at(self, step: int) -> float:
-        warmup = min(round(self.recipe.warmup_epochs * self.steps_per_epoch), self.num_steps - 1)
-        if step < warmup:
-            return self.recipe.lr * (step + 1) / (warmup + 1)
-        return self.recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.num_steps - warmup)))
-
     def run_epoch(self, index: int) -> float:
         """Train on the images of epoch `index`, counted from 0; returns the mean loss."""
         self.network.train()
-        rng = torch.Generator().manual_seed(derive_seed(self.seed, "epoch", index))
-        first, last = self.step_of(index), self.step_of(index + 1)
+        first, last = self.schedule.step_of(index), self.schedule.step_of(index + 1)
         total = torch.zeros((), device=self.compute.device)
-        order = batches(len(self.data.train), self.batch_size, rng)
-        for step, indices in zip(range(first, last), order, strict=False):
-            total += self._step(step, indices.to(self.compute.device), rng)
-            if step % _BATCHES_PER_CHECK == 0 or step == last - 1:
+        for step, images, labels in self.schedule.batches(self.data, self.seed, index):
+            total += self._step(step, images, labels)
+            if step % BATCHES_PER_CHECK == 0 or step == last - 1:
                 self._check(total)
         return float(total) / max(1, last - first)
 
-    def _step(self, step: int, indices: Tensor, rng: torch.Generator) -> Tensor:
-        split = self.data.train
-        images = self.data.normalise(self.data.augment(split.images[indices], rng))
-        labels = split.labels[indices]
+    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         with self.compute.autocast():
             logits = self.network(images).float()
             loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
             if self.teacher is not None:
                 loss = self.teacher.loss(logits, images, loss)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr_at(step)
+            group["lr"] = self.schedule.lr_at(step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -162,7 +150,7 @@ class _Loop:
 
     def _check(self, total: Tensor) -> None:
         if not math.isfinite(float(total)):
-            raise TrainingError("the training loss is not finite; lower the learning rate")
+            raise TrainingError(LOSS_NOT_FINITE)
         check_deadline(self.deadline)
 
 
@@ -281,6 +269,6 @@ def accuracy(network: nn.Module, data: Data, split: Split, compute: Compute) -> 
         with compute.autocast():
             logits = network(data.normalise(split.images[chosen]))
         if not bool(torch.isfinite(logits).all()):
-            raise TrainingError("the network's output is not finite")
+            raise TrainingError(OUTPUT_NOT_FINITE)
         correct += int((logits.argmax(1) == split.labels[chosen]).sum())
     return round(100 * correct / len(split), 4)

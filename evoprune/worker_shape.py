@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evoprune.compute import Compute, available_cpus, available_gpus, device_name, make_compute
@@ -49,6 +49,16 @@ def this_machine(config: WorkersConfig) -> Node:
     """This machine as a node, with cores enough for its GPUs: none is to be idle because cores are few."""
     num_gpus = available_gpus() if worker_device(config) != "cpu" else 0
     return {"CPU": max(available_cpus(), num_gpus * config.cpus_per_worker), "GPU": num_gpus}
+
+
+def shape_here(config: WorkersConfig) -> Shape:
+    """The workers as they would be on this machine alone; `local` is one, on whatever is here."""
+    shape = make_shape(config, [this_machine(config)])
+    return (
+        replace(shape, num_workers=1, gpus_per_worker=min(1.0, available_gpus()))
+        if config.backend == "local"
+        else shape
+    )
 
 
 def make_shape(config: WorkersConfig, nodes: Sequence[Node]) -> Shape:

@@ -46,6 +46,9 @@ class Overtaking:
     def open(self, *_: object) -> Iterator["Overtaking"]:
         yield self
 
+    def ask(self, question: object) -> dict[str, Any]:
+        return {}
+
     def map(self, items: Any) -> Iterator[Event]:
         under_way: deque[tuple[int, Batch]] = deque()
         index, turn = 0, 0
@@ -73,12 +76,12 @@ class Overtaking:
         return {**code_costs(self._space, code), "status": "ok", "error": None, "accuracy": accuracy, "seconds": 0.0}
 
 
-def simulate(path: Path, experiment: Experiment, number: int, batch_size: int = 1, lost: tuple[int, ...] = ()):
+def simulate(path: Path, experiment: Experiment, number: int, lost: tuple[int, ...] = ()):
     """A search whose accuracies are made up: its workers and its rows."""
     space = make_space(experiment)
     workers = Overtaking(space, number, lost)
     with open_run_folder(path, experiment) as folder:
-        search(Setting(experiment, space, Base(torch.nn.Identity(), {})), folder, workers.open, batch_size)
+        search(Setting(experiment, space, Base(torch.nn.Identity(), {})), folder, workers.open)
     return workers, pd.read_csv(path / "reports.csv")
 
 
@@ -86,9 +89,11 @@ def simulate(path: Path, experiment: Experiment, number: int, batch_size: int = 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_no_worker_is_ever_idle_before_the_end(tmp_path, ladder, batch_size):
     experiment = make_experiment(
-        evaluation={"ladder": ladder}, search={"random_samples": 20, "generations": 30, "num_individual": 8}
+        evaluation={"ladder": ladder},
+        search={"random_samples": 20, "generations": 30, "num_individual": 8},
+        workers={"candidates_per_batch": batch_size},
     )
-    workers, rows = simulate(tmp_path / "run", experiment, number=5, batch_size=batch_size)
+    workers, rows = simulate(tmp_path / "run", experiment, number=5)
     assert set(workers.running[: -5 * (1 + len(ladder))]) == {5}
     assert sorted(rows.id.unique()) == list(range(260))
     assert not rows.id.is_monotonic_increasing, "the file keeps the order in which rows came"
@@ -131,8 +136,8 @@ def test_who_is_in_the_best_half_of_the_last_four_goes_on(tmp_path):
 
 
 def test_a_lost_batch_costs_its_own_rows_only(tmp_path):
-    experiment = make_experiment(evaluation={"ladder": []})
-    _, rows = simulate(tmp_path / "run", experiment, number=2, batch_size=3, lost=(0,))
+    experiment = make_experiment(evaluation={"ladder": []}, workers={"candidates_per_batch": 3})
+    _, rows = simulate(tmp_path / "run", experiment, number=2, lost=(0,))
     assert rows[rows.status == "failed"].id.tolist() == [0, 1, 2] and rows.id.nunique() == 12
     assert set(rows[rows.status == "failed"].error) == {"the worker died: test"}
 

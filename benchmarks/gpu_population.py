@@ -1,0 +1,194 @@
+"""Are candidates that train together faster than slim networks one after another? ResNet-20 on images of CIFAR's size.
+
+Usage: python benchmarks/gpu_population.py [--sizes 1 4 8 16 32 64] [--epochs 0.5] [--dataset npz --root FILE]
+First it compares both on this device, and stops where they differ. Then it prints a table: candidates per hour, each
+recalibrated, trained for some epochs and scored, and the peak of the device's memory. Images are random pixels unless a
+data set is named: speed does not depend on them.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evoprune import build_network, load_search_space
+from evoprune.compute import Compute, make_compute
+from evoprune.config import DataConfig, EvaluationConfig
+from evoprune.data import Data, make_data
+from evoprune.datasets import Part, RawData, load_raw_data
+from evoprune.evaluation import Evaluator
+from evoprune.population import Population
+from evoprune.space import Code, SearchSpace
+from evoprune.surgery import slim_network
+from evoprune.training import recalibrate, train
+
+RECIPE = EvaluationConfig(batch_size=128, lr=0.05)
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.1, "float64, trained": 1e-4}
+MOST_SLIM = 4
+"""Slim networks take the same time each, however many there are: so many are timed."""
+
+Way = Callable[[Sequence[Code], float], object]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("torch sees no CUDA device here; to see this run: --device cpu --width 4 --images 32 --sizes 2")
+        return 1
+    space = load_search_space("resnet20", width=options.width)
+    compute = make_compute(options.device, "bf16" if options.device == "cuda" else "fp32")
+    data = load_images(options, compute.device)
+    parent = make_parent(space, data, compute)
+    if not same(space, parent, data, compute):
+        return 1
+    device = torch.cuda.get_device_name() if compute.device.type == "cuda" else "CPU"
+    print(f"\n{device}, torch {torch.__version__}, {compute.precision}, {options.epochs:g} epochs\n")
+    print("| candidates at once | way | candidates per hour | peak memory, MiB |\n|---|---|---|---|")
+    for size in options.sizes:
+        for name, graph in (("together, a CUDA graph", True), ("together, no graph", False), ("slim networks", None)):
+            if graph and compute.device.type != "cuda":
+                continue
+            speed, memory = measure(space, parent, data, compute, size, graph, options.epochs)
+            print(f"| {size} | {name} | {speed:,.0f} | {memory:,.0f} |", flush=True)
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64])
+    parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
+    parser.add_argument("--epochs", type=float, default=0.5)
+    parser.add_argument("--images", type=int, default=45_000, help="training images, where they are random pixels")
+    parser.add_argument("--dataset", choices=["cifar10", "npz"], help="measure on these images instead")
+    parser.add_argument("--root", default="data", help="as data.root of an experiment")
+    return parser.parse_args(arguments)
+
+
+def load_images(options: argparse.Namespace, device: torch.device) -> Data:
+    if options.dataset is not None:
+        config = DataConfig(dataset=options.dataset, root=options.root)
+        return make_data(load_raw_data(config), config, device)
+    rng = np.random.default_rng(0)
+
+    def part(count: int) -> Part:
+        return rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, count)
+
+    raw = RawData(part(options.images), part(1), part(max(1, options.images // 9)), num_classes=10)
+    return make_data(raw, DataConfig(dataset="npz", validation="own"), device)
+
+
+def make_parent(space: SearchSpace, data: Data, compute: Compute) -> nn.Module:
+    torch.manual_seed(0)
+    parent = build_network(space).to(compute.device)
+    recalibrate(parent, data, RECIPE.recalibration_images, compute)
+    return parent
+
+
+def draw_codes(space: SearchSpace, count: int) -> list[Code]:
+    """The full network, and random codes that keep half of the channels."""
+    drawn = np.random.default_rng(0).integers(0, 2, (count, space.length), dtype=np.uint8)
+    return [space.full_code(), *(space.repair(code) for code in drawn)][:count]
+
+
+class ExactData(Data):
+    """Images for networks in float64."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """As `Data.normalise`, float64."""
+        return super().normalise(images).double()
+
+
+def same(space: SearchSpace, parent: nn.Module, data: Data, compute: Compute) -> bool:
+    """Whether candidates together compute what their slim networks compute, and learn it in float64.
+
+    In less than float64 two steps of training are enough for rounding to hide a mistake.
+    """
+    fp32 = Compute(compute.device, bf16=False)
+    found = {
+        "fp32": largest_difference(space, parent, data, fp32, 0),
+        compute.precision: largest_difference(space, parent, data, compute, 0),
+    }
+    exact = ExactData(**{field.name: getattr(data, field.name) for field in fields(data)})
+    torch.set_default_dtype(torch.float64)
+    found["float64, trained"] = largest_difference(space, copy.deepcopy(parent).double(), exact, fp32, 2)
+    torch.set_default_dtype(torch.float32)
+    for name, difference in found.items():
+        print(f"{name}: logits differ by {difference:.1e} at most; {TOLERANCES[name]:g} is rounding")
+    if all(difference < TOLERANCES[name] for name, difference in found.items()):
+        return True
+    print("candidates that train together are not their slim networks here: no speeds")
+    return False
+
+
+def largest_difference(space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, num_steps: int) -> float:
+    """Between logits together and alone, after steps of training, beside a candidate with infinite weights."""
+    codes = draw_codes(space, 2)
+    epochs = num_steps / (len(data.train) // min(RECIPE.batch_size, len(data.train)))
+    recipe = RECIPE.model_copy(update={"epochs": epochs})
+    population = Population(space, parent, data, recipe, compute, len(codes) + 1)
+    images = data.normalise(data.validation.images[:64])
+    worst = 0.0
+    for _ in range(2):  # the second training replays what the first has captured
+        population.load([*codes, codes[0]])
+        population.network.get_submodule("network.linear").weight.data[-10:] = float("inf")
+        alone = [slim_network(space, parent, code) for code in codes]
+        for network in (population.network, *alone):
+            recalibrate(network, data, 128, compute)
+        if num_steps:
+            population.train(epochs, seed=0)
+        for network in alone:
+            for _ in train(network, data, recipe, compute, seed=0):
+                pass
+        with torch.no_grad(), compute.autocast():
+            together = population.network.eval()(images)[:, :-1].float()
+            wanted = torch.stack([network.eval()(images) for network in alone], dim=1).float()
+        worst = max(worst, float((together - wanted).abs().nan_to_num(torch.inf).max()))
+    return worst
+
+
+def measure(
+    space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, size: int, graph: bool | None, epochs: float
+) -> tuple[float, float]:
+    """Candidates per hour and peak memory in MiB, after a run that warms up; `graph` None: slim networks."""
+    clear_memory(compute)
+    if graph is None:
+        codes = draw_codes(space, min(size, MOST_SLIM))
+        run: Way = Evaluator(space, parent, data, RECIPE, compute, seed=0).evaluate
+    else:
+        codes = draw_codes(space, size)
+        run = together(Population(space, parent, data, RECIPE, compute, size, graph), data, compute)
+    try:
+        run(codes, epochs / 10)
+        started = time.perf_counter()
+        run(codes, epochs)  # ends with accuracies, so the device has finished
+    except torch.cuda.OutOfMemoryError:
+        return float("nan"), float("nan")
+    speed = 3600 * len(codes) / (time.perf_counter() - started)
+    peak = torch.cuda.max_memory_reserved() if compute.device.type == "cuda" else float("nan")
+    return speed, peak / 2**20
+
+
+def together(population: Population, data: Data, compute: Compute) -> Way:
+    def run(codes: Sequence[Code], epochs: float) -> object:
+        population.load(codes)
+        recalibrate(population.network, data, RECIPE.recalibration_images, compute)
+        population.train(epochs, seed=0)
+        return population.accuracies(data.validation)
+
+    return run
+
+
+def clear_memory(compute: Compute) -> None:
+    if compute.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
