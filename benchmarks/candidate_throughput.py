@@ -29,6 +29,7 @@ from standard_trial import make_loaders, train_and_score
 
 from evoprune.base import save_base
 from evoprune.compute import available_cpus, make_compute
+from evoprune.config import Fidelity
 from evoprune.data import Data, make_data
 from evoprune.datasets import load_raw_data
 from evoprune.measuring import Batch, job_factory
@@ -127,10 +128,10 @@ def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
     experiment = setting.experiment.model_copy(update={"seed": seed})
     factory = job_factory(Setting(experiment, setting.space, setting.base))
     with open_workers(experiment.workers, factory) as workers:
-        warm = [Batch((code,), 0.0) for code in codes[: 2 * available_cpus()]]
+        warm = [Batch((code,), Fidelity(0.0)) for code in codes[: 2 * available_cpus()]]
         list(workers.map(warm))
         started = time.monotonic()
-        events = list(workers.map([Batch((code,), experiment.evaluation.epochs) for code in codes]))
+        events = list(workers.map([Batch((code,), Fidelity(experiment.evaluation.epochs)) for code in codes]))
         share = (time.monotonic() - started) / len(codes)
     for event in events:
         yield codes[event.index], event.value["accuracy"], share

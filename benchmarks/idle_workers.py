@@ -70,7 +70,7 @@ class VirtualWorkers:
         index = 0
         while True:
             while idle and (batch := next(items, None)) is not None:
-                measured = [self._measure(code, batch.epochs) for code in batch.codes]
+                measured = [self._measure(code, batch.fidelity.epochs) for code in batch.codes]
                 seconds = sum(one["seconds"] for one in measured)
                 self._jobs.append((self._clock, seconds))
                 heapq.heappush(running, (self._clock + seconds, index, idle.pop(), measured))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evoprune.config import Experiment, load_experiment
+from evoprune.config import Experiment, Fidelity, load_experiment
 from evoprune.data import split_data
 from evoprune.datasets import load_raw_data
 from evoprune.measuring import Batch, evaluation_job
@@ -37,7 +37,7 @@ def random_codes(space: SearchSpace, count: int) -> list[str]:
 
 
 def measure(workers: Workers, codes: Sequence[str], epochs: float) -> list[float]:
-    for event in workers.map(Batch((code,), epochs) for code in codes):
+    for event in workers.map(Batch((code,), Fidelity(epochs)) for code in codes):
         assert event.value["status"] == "ok", event.value["error"]
     return [private_mb(), *workers.ask(private_mb).values()]
 

@@ -16,6 +16,7 @@ import pandas as pd
 from benchmark_tools import add_arguments, describe, markdown, open_setting
 from scipy.stats import kendalltau
 
+from evoprune.config import Fidelity
 from evoprune.costs import code_costs, compute_costs
 from evoprune.measuring import Batch, job_factory
 from evoprune.proposals import Random
@@ -42,7 +43,7 @@ def measure(setting: Setting, items: Sequence[tuple[str, float]], path: Path) ->
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["code", "epochs"])
     known = set(zip(done["code"], done["epochs"], strict=True))
     missing = [item for item in items if item not in known]
-    batches = [Batch((code,), epochs) for code, epochs in missing]
+    batches = [Batch((code,), Fidelity(epochs)) for code, epochs in missing]
     with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
         for event in workers.map(batches):
             code, epochs = missing[event.index]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -107,6 +107,14 @@ class RungConfig(Section):
 
     epochs: Annotated[float, Field(ge=0)]
     promote: Annotated[float, Field(gt=0, lt=1)]
+    validation_images: Positive | None = None
+
+
+class Fidelity(NamedTuple):
+    """How a candidate is measured: epochs of short training, and validation images scored (None: all of them)."""
+
+    epochs: float
+    validation_images: int | None = None
 
 
 class EvaluationConfig(TrainingConfig):
@@ -120,9 +128,9 @@ class EvaluationConfig(TrainingConfig):
     latency_batch_size: Positive = 1
 
     @property
-    def fidelities(self) -> tuple[float, ...]:
-        """Epochs of short training at each rung, the full fidelity last."""
-        return (*(rung.epochs for rung in self.ladder), self.epochs)
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """How each rung measures, the full fidelity last."""
+        return (*(Fidelity(rung.epochs, rung.validation_images) for rung in self.ladder), Fidelity(self.epochs))
 
     @field_validator("ladder")
     @classmethod

@@ -46,6 +46,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def evenly(self, count: int) -> "Split":
+        """`count` of the images at even steps, all of them where there are no more: images may be sorted by class."""
+        if count >= len(self):
+            return self
+        chosen = torch.arange(count, device=self.labels.device) * len(self) // count
+        return Split(self.images[chosen], self.labels[chosen])
+
 
 @dataclass(frozen=True)
 class Data:

@@ -10,7 +10,7 @@ from torch import nn
 from evoprune.base import base_folder
 from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import Compute, make_compute
-from evoprune.config import CountSelection, Experiment, TrainingConfig
+from evoprune.config import CountSelection, Experiment, Fidelity, TrainingConfig
 from evoprune.costs import compute_costs
 from evoprune.data import Data, make_data
 from evoprune.datasets import RawData, load_raw_data
@@ -93,7 +93,7 @@ def _measure(
     )
     for _ in range(2):  # the first one compiles
         started = time.monotonic()
-        evaluator.evaluate([code], 0.0)
+        evaluator.evaluate([code], Fidelity(0.0))
         fixed = time.monotonic() - started
     return fixed, _epoch_s(slim_network(space, parent, code), data, experiment.evaluation, compute)
 
@@ -115,8 +115,8 @@ def _search_s(experiment: Experiment, fixed: float, per_epoch: float) -> float:
     """Seconds of all candidates, one after the other; each rung of the ladder measures a share of those below."""
     evaluation, total, share = experiment.evaluation, 0.0, 1.0
     promoted = [*(rung.promote for rung in evaluation.ladder), 0.0]
-    for epochs, promote in zip(evaluation.fidelities, promoted, strict=True):
-        total += share * (fixed + per_epoch * epochs)
+    for fidelity, promote in zip(evaluation.fidelities, promoted, strict=True):
+        total += share * (fixed + per_epoch * fidelity.epochs)
         share *= promote
     return total * experiment.num_evaluations
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from evoprune.compute import Compute
-from evoprune.config import EvaluationConfig
+from evoprune.config import EvaluationConfig, Fidelity
 from evoprune.costs import code_costs
-from evoprune.data import Data
+from evoprune.data import Data, Split
 from evoprune.latency import measure_latency
 from evoprune.population import Population, Populations
 from evoprune.seeds import derive_seed
@@ -55,12 +55,13 @@ class Evaluator:
     with_latency: bool = False
     candidates_at_once: int = 1
 
-    def evaluate(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
+    def evaluate(self, codes: Sequence[Code], fidelity: Fidelity) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
 
         Args:
             codes: 0/1, each of shape (space.length,).
-            epochs: length of the short training; 0 recalibrates batch norm and trains nothing.
+            fidelity: length of the short training (0 epochs recalibrate batch norm and train nothing) and how many
+                validation images are scored.
 
         Returns:
             For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
@@ -71,9 +72,9 @@ class Evaluator:
         while len(measured) < len(codes):
             batch = codes[len(measured) :][: self._populations.limit]
             if len(batch) == 1:
-                measured.append(self._evaluate_one(batch[0], epochs))
+                measured.append(self._evaluate_one(batch[0], fidelity))
             else:
-                measured += self._evaluate_together(batch, epochs)
+                measured += self._evaluate_together(batch, fidelity)
         return measured
 
     @cached_property
@@ -81,37 +82,38 @@ class Evaluator:
         make = partial(Population, self.space, self.parent, self.data, self.config, self.compute)
         return Populations(make, self.candidates_at_once)
 
-    def _evaluate_one(self, code: Code, epochs: float) -> dict[str, Any]:
+    def _evaluate_one(self, code: Code, fidelity: Fidelity) -> dict[str, Any]:
         started = time.monotonic()
         costs = code_costs(self.space, code)
         try:
-            measured = {"status": "ok", "error": None, **self._measure(code, epochs, started)}
+            measured = {"status": "ok", "error": None, **self._measure(code, fidelity, started)}
         except Exception as error:  # whatever a candidate does must cost the search one row, not the run
             measured = _failure(error)
         if measured["status"] == "failed":
             self._free_memory()
         return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
 
-    def _measure(self, code: Code, epochs: float, started: float) -> dict[str, Any]:
+    def _measure(self, code: Code, fidelity: Fidelity, started: float) -> dict[str, Any]:
         deadline = self._deadline(started, 1)
         network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
         recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
-        if epochs > 0:
-            recipe = self.config.model_copy(update={"epochs": epochs})
-            for _ in train(network, self.data, recipe, self.compute, self._training_seed(epochs), deadline=deadline):
+        if fidelity.epochs > 0:
+            recipe = self.config.model_copy(update={"epochs": fidelity.epochs})
+            seed = self._training_seed(fidelity.epochs)
+            for _ in train(network, self.data, recipe, self.compute, seed, deadline=deadline):
                 pass
-        measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self.data.validation, self.compute)}
+        measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self._scored(fidelity), self.compute)}
         check_deadline(deadline)
         if self.with_latency:
             measured["latency"] = self._latency(network)
         return measured
 
-    def _evaluate_together(self, codes: Sequence[Code], epochs: float) -> list[dict[str, Any]]:
+    def _evaluate_together(self, codes: Sequence[Code], fidelity: Fidelity) -> list[dict[str, Any]]:
         """Measurements of `codes`, which train together; none where that fails, after which fewer will be tried."""
         started = time.monotonic()
         try:
-            measured = self._measure_together(codes, epochs, started)
+            measured = self._measure_together(codes, fidelity, started)
         except TrainingError as error:
             measured = [_failure(error)] * len(codes)
         except Exception as error:  # out of memory above all; what no population bears, a candidate alone may
@@ -125,16 +127,16 @@ class Evaluator:
         rows = zip(codes, measured, strict=True)
         return [{**code_costs(self.space, code), **row, "seconds": seconds} for code, row in rows]
 
-    def _measure_together(self, codes: Sequence[Code], epochs: float, started: float) -> list[dict[str, Any]]:
+    def _measure_together(self, codes: Sequence[Code], fidelity: Fidelity, started: float) -> list[dict[str, Any]]:
         deadline = self._deadline(started, len(codes))
         population = self._populations.of(len(codes))
         population.load(codes)
         recalibrate(population.network, self.data, self.config.recalibration_images, self.compute, self.seed)
         check_deadline(deadline)
         learned = [True] * len(codes)
-        if epochs > 0:
-            learned = population.train(epochs, self._training_seed(epochs), deadline)
-        accuracies = population.accuracies(self.data.validation)
+        if fidelity.epochs > 0:
+            learned = population.train(fidelity.epochs, self._training_seed(fidelity.epochs), deadline)
+        accuracies = population.accuracies(self._scored(fidelity))
         check_deadline(deadline)
         measured = [_outcome(*pair) for pair in zip(learned, accuracies, strict=True)]
         for code, row in zip(codes, measured, strict=True):
@@ -146,6 +148,9 @@ class Evaluator:
         shape = tuple(self.data.validation.images.shape[1:])
         network = network.to(memory_format=torch.channels_last)
         return measure_latency(network, shape, self.config.latency_batch_size, self.compute)
+
+    def _scored(self, fidelity: Fidelity) -> Split:
+        return self.data.validation.evenly(fidelity.validation_images or len(self.data.validation))
 
     def _training_seed(self, epochs: float) -> int:
         """The same images in the same order for all codes: what differs between two candidates is their codes."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from evoprune.config import Experiment
+from evoprune.config import Experiment, Fidelity
 from evoprune.costs import code_costs
 from evoprune.data import Arrays, place_data, split_data
 from evoprune.datasets import load_raw_data
@@ -34,7 +34,7 @@ class Batch:
     """Codes, as text, that one worker measures at one fidelity: an item of work."""
 
     codes: tuple[str, ...]
-    epochs: float
+    fidelity: Fidelity
 
 
 def codes_per_batch(experiment: Experiment, space: SearchSpace) -> int:
@@ -68,7 +68,7 @@ def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module
     )
 
     def job(batch: Batch) -> Iterator[dict[str, Any]]:
-        yield from evaluator.evaluate([space.parse_code(code) for code in batch.codes], batch.epochs)
+        yield from evaluator.evaluate([space.parse_code(code) for code in batch.codes], batch.fidelity)
 
     return job
 
@@ -143,7 +143,7 @@ class Measurer:
             "proposal": planned.candidate.proposal,
             "key": self._space.key(code),
             "code": self._space.format_code(code),
-            "epochs": self._experiment.evaluation.fidelities[planned.rung],
+            "epochs": self._experiment.evaluation.fidelities[planned.rung].epochs,
             **{f"kept.{name}": width for name, width in self._space.widths(code).items()},
             **value,
             "worker": worker,

@@ -10,7 +10,7 @@ import torch
 
 from evoprune import build_network, compute_costs
 from evoprune.compute import Compute
-from evoprune.config import DataConfig, EvaluationConfig
+from evoprune.config import DataConfig, EvaluationConfig, Fidelity
 from evoprune.data import Data, Split, load_data
 from evoprune.datasets import load_raw_data
 from evoprune.evaluation import Evaluator
@@ -43,7 +43,7 @@ def timeless(measurement: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_measurement_has_the_accuracy_and_the_costs(evaluator, small_space):
     code = random_codes(small_space, 1)[0]
-    (measured,) = evaluator.evaluate([code], 0.5)
+    (measured,) = evaluator.evaluate([code], Fidelity(0.5))
     assert (measured["status"], measured["error"]) == ("ok", None)
     assert 0 <= measured["accuracy"] <= 100
     for name, value in compute_costs(small_space, code).items():
@@ -55,7 +55,7 @@ def test_accuracy_is_that_of_a_recalibrated_network_on_the_validation_split(eval
     """The full network, recalibrated by torch's own cumulative average and scored by hand."""
     config = SHORT.model_copy(update={"recalibration_images": len(data.train)})
     plain = replace(data, crop=0)
-    (measured,) = replace(evaluator, config=config, data=plain).evaluate([small_space.full_code()], 0)
+    (measured,) = replace(evaluator, config=config, data=plain).evaluate([small_space.full_code()], Fidelity(0))
     network = pickle.loads(pickle.dumps(evaluator.parent))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -70,21 +70,21 @@ def test_accuracy_is_that_of_a_recalibrated_network_on_the_validation_split(eval
 
 def test_the_same_code_measures_the_same(evaluator, small_space):
     code = random_codes(small_space, 1)[0]
-    first, again = (timeless(evaluator.evaluate([code], 0.5)[0]) for _ in range(2))
+    first, again = (timeless(evaluator.evaluate([code], Fidelity(0.5))[0]) for _ in range(2))
     assert first == again
 
 
 def test_what_was_measured_before_has_no_say(evaluator, small_space):
     codes = random_codes(small_space, 4)
-    together = [timeless(measured) for measured in evaluator.evaluate(codes, 0.5)]
-    alone = [timeless(evaluator.evaluate([code], 0.5)[0]) for code in codes[::-1]][::-1]
+    together = [timeless(measured) for measured in evaluator.evaluate(codes, Fidelity(0.5))]
+    alone = [timeless(evaluator.evaluate([code], Fidelity(0.5))[0]) for code in codes[::-1]][::-1]
     assert together == alone
     assert len({measured["flops"] for measured in together}) > 1
 
 
 def test_the_parent_stays_as_it_is(evaluator, small_space):
     before = {name: value.clone() for name, value in evaluator.parent.state_dict().items()}
-    evaluator.evaluate([small_space.full_code(), *random_codes(small_space, 1)], 0.5)
+    evaluator.evaluate([small_space.full_code(), *random_codes(small_space, 1)], Fidelity(0.5))
     after = evaluator.parent.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not evaluator.parent.training
@@ -94,7 +94,7 @@ def test_the_seed_and_the_fidelity_decide_the_training(evaluator, small_space):
     codes = random_codes(small_space, 3)
 
     def scores(evaluator: Evaluator, epochs: float) -> tuple[float, ...]:
-        return tuple(measured["accuracy"] for measured in evaluator.evaluate(codes, epochs))
+        return tuple(measured["accuracy"] for measured in evaluator.evaluate(codes, Fidelity(epochs)))
 
     other_seed = replace(evaluator, seed=1)
     assert len({scores(evaluator, 0), scores(evaluator, 0.5), scores(other_seed, 0.5), scores(evaluator, 2.0)}) == 4
@@ -103,8 +103,8 @@ def test_the_seed_and_the_fidelity_decide_the_training(evaluator, small_space):
 def test_every_candidate_sees_the_same_images_in_the_same_order(evaluator, small_space, monkeypatch):
     seeds = []
     monkeypatch.setattr("evoprune.evaluation.train", lambda *arguments, **_: seeds.append(arguments[4]) or [])
-    evaluator.evaluate(random_codes(small_space, 3), 0.5)
-    evaluator.evaluate(random_codes(small_space, 1), 1.0)
+    evaluator.evaluate(random_codes(small_space, 3), Fidelity(0.5))
+    evaluator.evaluate(random_codes(small_space, 1), Fidelity(1.0))
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
 
 
@@ -112,7 +112,7 @@ def test_every_candidate_sees_the_same_images_in_the_same_order(evaluator, small
 def test_a_failing_candidate_is_a_measurement_with_its_reason(evaluator, small_space, change, reason):
     failing = replace(evaluator, config=SHORT.model_copy(update=change))
     code = small_space.full_code()
-    first, second = failing.evaluate([code, code], 1.0)
+    first, second = failing.evaluate([code, code], Fidelity(1.0))
     for measured in (first, second):
         assert measured["status"] == "failed" and reason in measured["error"]
         assert measured["flops"] == compute_costs(small_space, code)["flops"][0]
@@ -121,27 +121,27 @@ def test_a_failing_candidate_is_a_measurement_with_its_reason(evaluator, small_s
 
 def test_after_a_failure_the_next_candidate_is_measured(evaluator, small_space):
     codes = random_codes(small_space, 2)
-    alone = timeless(evaluator.evaluate([codes[1]], 0.5)[0])
+    alone = timeless(evaluator.evaluate([codes[1]], Fidelity(0.5))[0])
     first_weight = next(iter(evaluator.parent.state_dict()))
     broken = pickle.loads(pickle.dumps(evaluator.parent))
     cut = np.flatnonzero(small_space.split(codes[1])["stem"] == 0)[0]  # a channel that the second code does not keep
     with torch.no_grad():
         broken.state_dict()[first_weight][cut] = float("nan")
         broken.state_dict()["bn1.bias"][cut] = float("nan")
-    bad, good = replace(evaluator, parent=broken).evaluate([small_space.full_code(), codes[1]], 0.5)
+    bad, good = replace(evaluator, parent=broken).evaluate([small_space.full_code(), codes[1]], Fidelity(0.5))
     assert bad["status"] == "failed" and "not finite" in bad["error"]
     assert timeless(good) == alone and good["status"] == "ok"
 
 
 def test_latency_is_measured_when_asked_for(evaluator, small_space):
-    (measured,) = replace(evaluator, with_latency=True).evaluate([small_space.full_code()], 0)
+    (measured,) = replace(evaluator, with_latency=True).evaluate([small_space.full_code()], Fidelity(0))
     assert 0 < measured["latency"] < 10_000
 
 
 def test_an_evaluator_travels_to_another_process(evaluator, small_space):
     codes = random_codes(small_space, 2)
     copy = pickle.loads(pickle.dumps(evaluator))
-    assert [timeless(m) for m in copy.evaluate(codes, 0.5)] == [timeless(m) for m in evaluator.evaluate(codes, 0.5)]
+    assert [timeless(m) for m in copy.evaluate(codes, Fidelity(0.5))] == [timeless(m) for m in evaluator.evaluate(codes, Fidelity(0.5))]
 
 
 def reachable_tensors(value: Any) -> list[torch.Tensor]:
@@ -160,3 +160,15 @@ def test_no_test_image_is_in_reach(small_space):
     assert sum(map(len, images)) == len(raw.train[0])
     seen = {image.permute(1, 2, 0).contiguous().numpy().tobytes() for tensor in images for image in tensor}
     assert len(test_images) == len(raw.test[0]) and not seen & test_images
+
+
+def test_a_rung_scores_some_of_the_validation_images(small_space, evaluator):
+    codes = [small_space.full_code()]
+    images = evaluator.data.validation
+    seventh = replace(evaluator.data, validation=Split(images.images[::7], images.labels[::7]))
+    few = len(seventh.validation)
+    assert len(images) == 7 * few
+    expected = replace(evaluator, data=seventh).evaluate(codes, Fidelity(0.5))[0]["accuracy"]
+    assert evaluator.evaluate(codes, Fidelity(0.5, validation_images=few))[0]["accuracy"] == expected
+    everything = evaluator.evaluate(codes, Fidelity(0.5))[0]["accuracy"]
+    assert evaluator.evaluate(codes, Fidelity(0.5, validation_images=10**6))[0]["accuracy"] == everything

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from evoprune import load_search_space
 from evoprune.compute import Compute
-from evoprune.config import DataConfig, EvaluationConfig, WorkersConfig
+from evoprune.config import DataConfig, EvaluationConfig, Fidelity, WorkersConfig
 from evoprune.data import Data, Split, load_data
 from evoprune.evaluation import Evaluator
 from evoprune.population import MOST_CANDIDATES, Population, Populations, candidates_per_batch, candidates_that_fit
@@ -262,8 +262,8 @@ def timeless(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("epochs", [0.0, 0.6])
 @pytest.mark.parametrize("at_once", [3, 4, 64])
 def test_how_many_train_at_once_changes_no_measurement(small_space, parent, data, codes, epochs, at_once):
-    alone = make_evaluator(small_space, parent, data, 1).evaluate(codes, epochs)
-    together = make_evaluator(small_space, parent, data, at_once).evaluate(codes, epochs)
+    alone = make_evaluator(small_space, parent, data, 1).evaluate(codes, Fidelity(epochs))
+    together = make_evaluator(small_space, parent, data, at_once).evaluate(codes, Fidelity(epochs))
     assert timeless(together) == timeless(alone)
     assert len({row["accuracy"] for row in alone}) > 1 and all(row["seconds"] > 0 for row in together)
 
@@ -275,14 +275,14 @@ def test_together_too_a_candidate_that_fails_is_a_row_with_its_reason(small_spac
         parent.get_submodule("layer1.0.conv1").weight[0] = float("nan")
     evaluator = make_evaluator(small_space, parent, data, 2)
     for epochs, reason in ((0.0, "output is not finite"), (0.4, "loss is not finite")):
-        sound, broken = evaluator.evaluate([code, small_space.full_code()], epochs)
+        sound, broken = evaluator.evaluate([code, small_space.full_code()], Fidelity(epochs))
         assert (sound["status"], broken["status"]) == ("ok", "failed") and reason in broken["error"]
-        assert timeless([sound]) == timeless(make_evaluator(small_space, parent, data, 1).evaluate([code], epochs))
+        assert timeless([sound]) == timeless(make_evaluator(small_space, parent, data, 1).evaluate([code], Fidelity(epochs)))
         assert broken["flops"] > sound["flops"] and "accuracy" not in broken
 
 
 def test_together_they_have_the_sum_of_their_time_limits(small_space, parent, data, codes):
-    rows = make_evaluator(small_space, parent, data, 3, time_limit_s=1e-9).evaluate(codes[:3], 0.2)
+    rows = make_evaluator(small_space, parent, data, 3, time_limit_s=1e-9).evaluate(codes[:3], Fidelity(0.2))
     assert ["time limit" in row["error"] for row in rows] == [True] * 3
     evaluator = make_evaluator(small_space, parent, data, 3, time_limit_s=2.0)
     assert evaluator._deadline(10.0, 3) == 16.0
@@ -301,16 +301,16 @@ def test_where_too_many_do_not_fit_half_as_many_are_tried(small_space, parent, d
     monkeypatch.setattr(Population, "load", load)
     evaluator = make_evaluator(small_space, parent, data, 6)
     with pytest.warns(UserWarning, match="[63] candidates at once failed, trying half as many: CUDA out of memory"):
-        rows = evaluator.evaluate(codes, 0.0)
+        rows = evaluator.evaluate(codes, Fidelity(0.0))
     assert sizes == [6, 3] and timeless(rows) == timeless(
-        make_evaluator(small_space, parent, data, 1).evaluate(codes, 0.0)
+        make_evaluator(small_space, parent, data, 1).evaluate(codes, Fidelity(0.0))
     )
-    evaluator.evaluate(codes, 0.0)
+    evaluator.evaluate(codes, Fidelity(0.0))
     assert sizes == [6, 3]  # the worker remembers
 
 
 def test_latency_is_that_of_the_slim_network(small_space, parent, data, codes):
-    rows = replace(make_evaluator(small_space, parent, data, 2), with_latency=True).evaluate(codes[:2], 0.0)
+    rows = replace(make_evaluator(small_space, parent, data, 2), with_latency=True).evaluate(codes[:2], Fidelity(0.0))
     assert all(0 < row["latency"] < 10_000 for row in rows)
 
 

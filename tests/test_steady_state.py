@@ -68,7 +68,7 @@ class Overtaking:
                 yield Event(number, "w", Lost("the worker died: test"))
                 continue
             for code in batch.codes:
-                yield Event(number, "w", self._measure(code, batch.epochs))
+                yield Event(number, "w", self._measure(code, batch.fidelity.epochs))
 
     def _measure(self, text: str, epochs: float) -> dict[str, Any]:
         code = self._space.parse_code(text)
