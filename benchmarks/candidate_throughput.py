@@ -32,7 +32,7 @@ from evoprune.compute import available_cpus, make_compute
 from evoprune.config import Fidelity
 from evoprune.data import Data, make_data
 from evoprune.datasets import load_raw_data
-from evoprune.measuring import Batch, job_factory
+from evoprune.measuring import Batch, codes_per_batch, job_factory
 from evoprune.setting import Setting
 from evoprune.surgery import slim_network
 from evoprune.training import accuracy, train
@@ -127,14 +127,17 @@ def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
     """evoprune's own evaluation; the seconds are those of all codes together, in even shares."""
     experiment = setting.experiment.model_copy(update={"seed": seed})
     factory = job_factory(Setting(experiment, setting.space, setting.base))
+    size = codes_per_batch(experiment, setting.space)
+    batches = [tuple(codes[first : first + size]) for first in range(0, len(codes), size)]
     with open_workers(experiment.workers, factory) as workers:
-        warm = [Batch((code,), Fidelity(0.0)) for code in codes[: 2 * available_cpus()]]
-        list(workers.map(warm))
+        list(workers.map(Batch(batch, Fidelity(0.0)) for batch in [batches[0]] * 2 * available_cpus()))
         started = time.monotonic()
-        events = list(workers.map([Batch((code,), Fidelity(experiment.evaluation.epochs)) for code in codes]))
+        full = Fidelity(experiment.evaluation.epochs)
+        events = list(workers.map(Batch(batch, full) for batch in batches))
         share = (time.monotonic() - started) / len(codes)
+    reported: dict[int, Iterator[str]] = {index: iter(batch) for index, batch in enumerate(batches)}
     for event in events:
-        yield codes[event.index], event.value["accuracy"], share
+        yield next(reported[event.index]), event.value["accuracy"], share
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from evoprune.data import Data, make_data
 from evoprune.datasets import RawData, load_raw_data
 from evoprune.evaluation import Evaluator
 from evoprune.front import MOST_KNEES
+from evoprune.measuring import codes_per_batch
 from evoprune.networks import build_network
 from evoprune.proposals import Random
 from evoprune.space import Code, SearchSpace
@@ -23,7 +24,7 @@ from evoprune.surgery import slim_network
 from evoprune.training import train
 from evoprune.worker_shape import shape_here, worker_compute
 
-_STEPS = 10
+_STEPS = 20
 _DRAWS = 65
 
 
@@ -60,11 +61,11 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     compute = worker_compute(experiment)
     data = make_data(raw, experiment.data, compute.device)
     parent = build_network(space).to(compute.device).eval()
-    code, flops_share = _middle_code(space, experiment.search.min_keep)
-    fixed, per_epoch = _measure(experiment, space, parent, data, compute, code)
+    codes, flops_share = _middle_codes(space, experiment.search.min_keep, codes_per_batch(experiment, space))
+    fixed, per_epoch = _measure(experiment, space, parent, data, compute, codes)
     num_workers = shape_here(experiment.workers).num_workers
     networks = _num_retrained(experiment) * experiment.retrain.seeds
-    retrain_epoch = _epoch_s(slim_network(space, parent, code), data, experiment.retrain, compute)
+    retrain_epoch = _epoch_s(slim_network(space, parent, codes[0]), data, experiment.retrain, compute)
     return Estimate(
         candidate=fixed + per_epoch * experiment.evaluation.epochs,
         flops_share=flops_share,
@@ -75,40 +76,51 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     )
 
 
-def _middle_code(space: SearchSpace, min_keep: float) -> tuple[Code, float]:
-    """The random code of median FLOPs, and its share of the parent's FLOPs."""
-    nobody = np.zeros((_DRAWS, 2, space.length), dtype=np.uint8)
+def _middle_codes(space: SearchSpace, min_keep: float, count: int) -> tuple[Code, float]:
+    """The `count` random codes around the median FLOPs, and the mean of their shares of the parent's FLOPs."""
+    nobody = np.zeros((max(_DRAWS, count), 2, space.length), dtype=np.uint8)
     codes = Random(space, min_keep).propose(nobody, np.random.default_rng(0))
     flops = compute_costs(space, codes)["flops"]
-    middle = int(np.argsort(flops)[_DRAWS // 2])
-    return codes[middle], float(flops[middle] / compute_costs(space, space.full_code())["flops"][0])
+    first = (len(codes) - count) // 2
+    middle = np.argsort(flops)[first : first + count]
+    return codes[middle], float(flops[middle].mean() / compute_costs(space, space.full_code())["flops"][0])
 
 
 def _measure(
-    experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, code: Code
+    experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, codes: Code
 ) -> tuple[float, float]:
-    """Seconds of a candidate without training, and of an epoch of its training."""
-    evaluator = Evaluator(
-        space, parent, data, experiment.evaluation, compute, experiment.seed, experiment.measures_latency
-    )
-    for _ in range(2):  # the first one compiles
-        started = time.monotonic()
-        evaluator.evaluate([code], Fidelity(0.0))
-        fixed = time.monotonic() - started
-    return fixed, _epoch_s(slim_network(space, parent, code), data, experiment.evaluation, compute)
+    """Seconds of a candidate without training, and of an epoch of its training; `codes` are measured together."""
+    config, seed = experiment.evaluation, experiment.seed
+    evaluator = Evaluator(space, parent, data, config, compute, seed, experiment.measures_latency, len(codes))
+
+    def seconds(fidelity: Fidelity) -> float:
+        for _ in range(2):  # the first one compiles
+            started = time.monotonic()
+            evaluator.evaluate(list(codes), fidelity)
+        return (time.monotonic() - started) / len(codes)
+
+    fixed = seconds(Fidelity(0.0))
+    if config.epochs == 0:
+        return fixed, 0.0
+    epochs = _few_epochs(config, data)
+    return fixed, max(0.0, seconds(Fidelity(epochs)) - fixed) / epochs
 
 
 def _epoch_s(network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute) -> float:
     """Seconds of an epoch of training, from a few steps, after a few others that compile."""
     if recipe.epochs == 0:
         return 0.0
-    epochs = min(1.0, _STEPS * recipe.batch_size / len(data.train))
+    epochs = _few_epochs(recipe, data)
     for _ in range(2):
         started = time.monotonic()
         for _ in train(network, data, recipe.model_copy(update={"epochs": epochs}), compute, seed=0):
             pass
         seconds = time.monotonic() - started
     return seconds / epochs
+
+
+def _few_epochs(recipe: TrainingConfig, data: Data) -> float:
+    return min(recipe.epochs, _STEPS * recipe.batch_size / len(data.train))
 
 
 def _search_s(experiment: Experiment, fixed: float, per_epoch: float) -> float:

@@ -1,6 +1,7 @@
 """The command line as users meet it: what it writes, what it prints, and how it refuses."""
 
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -160,6 +161,15 @@ def test_the_installed_command_validates():
     command = Path(sys.executable).parent / "evoprune"
     done = subprocess.run([command, "validate", "quickstart"], check=True, capture_output=True, text=True)
     assert "quickstart: valid" in done.stdout and "evaluations: 64" in done.stdout
+    assert re.search(r"measured here: [0-9.]+ s for a candidate with \d+% of the FLOPs", done.stdout)
+    stages = r"\(base network \d+:\d\d:\d\d, search \d+:\d\d:\d\d, full training \d+:\d\d:\d\d\)"
+    assert re.search(rf"predicted run time: \d+:\d\d:\d\d {stages}", done.stdout)
+
+
+def test_validate_without_the_data_says_why_it_predicts_nothing(capsys):
+    assert main(["validate", "resnet20_cifar10", "--set", "data.root=/nonexistent/folder"]) == 0
+    printed = capsys.readouterr().out
+    assert "resnet20_cifar10: valid" in printed and "run time: not predicted" in printed and "data.root" in printed
 
 
 @pytest.mark.parametrize(

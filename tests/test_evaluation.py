@@ -141,7 +141,9 @@ def test_latency_is_measured_when_asked_for(evaluator, small_space):
 def test_an_evaluator_travels_to_another_process(evaluator, small_space):
     codes = random_codes(small_space, 2)
     copy = pickle.loads(pickle.dumps(evaluator))
-    assert [timeless(m) for m in copy.evaluate(codes, Fidelity(0.5))] == [timeless(m) for m in evaluator.evaluate(codes, Fidelity(0.5))]
+    assert [timeless(m) for m in copy.evaluate(codes, Fidelity(0.5))] == [
+        timeless(m) for m in evaluator.evaluate(codes, Fidelity(0.5))
+    ]
 
 
 def reachable_tensors(value: Any) -> list[torch.Tensor]:

@@ -277,7 +277,9 @@ def test_together_too_a_candidate_that_fails_is_a_row_with_its_reason(small_spac
     for epochs, reason in ((0.0, "output is not finite"), (0.4, "loss is not finite")):
         sound, broken = evaluator.evaluate([code, small_space.full_code()], Fidelity(epochs))
         assert (sound["status"], broken["status"]) == ("ok", "failed") and reason in broken["error"]
-        assert timeless([sound]) == timeless(make_evaluator(small_space, parent, data, 1).evaluate([code], Fidelity(epochs)))
+        assert timeless([sound]) == timeless(
+            make_evaluator(small_space, parent, data, 1).evaluate([code], Fidelity(epochs))
+        )
         assert broken["flops"] > sound["flops"] and "accuracy" not in broken
 
 
