@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from evoprune.config import CountSelection, Experiment, Fidelity, TrainingConfig
 from evoprune.costs import compute_costs
 from evoprune.data import Data, make_data
 from evoprune.datasets import RawData, load_raw_data
+from evoprune.errors import UserError
 from evoprune.evaluation import Evaluator
 from evoprune.front import MOST_KNEES
 from evoprune.measuring import codes_per_batch
@@ -55,7 +57,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     Weights are random, as time does not depend on them; training is taken as linear in the number of images.
 
     Raises:
-        UserError: the data set cannot be loaded, or a worker does not fit this machine.
+        UserError: the data set cannot be loaded, or the candidate fails.
     """
     raw = load_raw_data(experiment.data)
     compute = worker_compute(experiment)
@@ -67,7 +69,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     networks = _num_retrained(experiment) * experiment.retrain.seeds
     retrain_epoch = _epoch_s(slim_network(space, parent, codes[0]), data, experiment.retrain, compute)
     return Estimate(
-        candidate=fixed + per_epoch * experiment.evaluation.epochs,
+        candidate=fixed[-1] + per_epoch * experiment.evaluation.epochs,
         flops_share=flops_share,
         num_workers=num_workers,
         base=_base_s(experiment, space, raw, parent, data, compute),
@@ -88,22 +90,25 @@ def _middle_codes(space: SearchSpace, min_keep: float, count: int) -> tuple[Code
 
 def _measure(
     experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, codes: Code
-) -> tuple[float, float]:
-    """Seconds of a candidate without training, and of an epoch of its training; `codes` are measured together."""
+) -> tuple[list[float], float]:
+    """Seconds of a candidate at each rung without its training, and of an epoch of training; `codes` go together."""
     config, seed = experiment.evaluation, experiment.seed
     evaluator = Evaluator(space, parent, data, config, compute, seed, experiment.measures_latency, len(codes))
 
     def seconds(fidelity: Fidelity) -> float:
         for _ in range(2):  # the first one compiles
             started = time.monotonic()
-            evaluator.evaluate(list(codes), fidelity)
-        return (time.monotonic() - started) / len(codes)
+            measured = evaluator.evaluate(list(codes), fidelity)
+            taken = time.monotonic() - started
+        if measured[0]["status"] == "failed":
+            raise UserError(f"a candidate failed: {measured[0]['error']}")
+        return taken / len(codes)
 
-    fixed = seconds(Fidelity(0.0))
+    fixed = [seconds(fidelity._replace(epochs=0.0)) for fidelity in config.fidelities]
     if config.epochs == 0:
         return fixed, 0.0
     epochs = _few_epochs(config, data)
-    return fixed, max(0.0, seconds(Fidelity(epochs)) - fixed) / epochs
+    return fixed, max(0.0, seconds(Fidelity(epochs)) - fixed[-1]) / epochs
 
 
 def _epoch_s(network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute) -> float:
@@ -123,12 +128,12 @@ def _few_epochs(recipe: TrainingConfig, data: Data) -> float:
     return min(recipe.epochs, _STEPS * recipe.batch_size / len(data.train))
 
 
-def _search_s(experiment: Experiment, fixed: float, per_epoch: float) -> float:
+def _search_s(experiment: Experiment, fixed: Sequence[float], per_epoch: float) -> float:
     """Seconds of all candidates, one after the other; each rung of the ladder measures a share of those below."""
     evaluation, total, share = experiment.evaluation, 0.0, 1.0
     promoted = [*(rung.promote for rung in evaluation.ladder), 0.0]
-    for fidelity, promote in zip(evaluation.fidelities, promoted, strict=True):
-        total += share * (fixed + per_epoch * fidelity.epochs)
+    for without, fidelity, promote in zip(fixed, evaluation.fidelities, promoted, strict=True):
+        total += share * (without + per_epoch * fidelity.epochs)
         share *= promote
     return total * experiment.num_evaluations
 

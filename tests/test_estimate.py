@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from evoprune import UserError
 from evoprune import estimate as module
 from evoprune.config import Experiment
 from evoprune.estimate import estimate
@@ -16,7 +17,9 @@ FIXED_S, EPOCH_S = 2.0, 100.0
 @pytest.fixture
 def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A candidate takes 2 s without training and 100 s an epoch; so does any other training."""
-    monkeypatch.setattr(module, "_measure", lambda *_: (FIXED_S, EPOCH_S))
+    monkeypatch.setattr(
+        module, "_measure", lambda experiment, *_: ([FIXED_S] * len(experiment.evaluation.fidelities), EPOCH_S)
+    )
     monkeypatch.setattr(module, "_epoch_s", lambda *_: EPOCH_S)
 
 
@@ -46,6 +49,11 @@ def test_the_ladder_measures_fewer_at_every_rung(make_experiment: Any, round_num
     by_hand = 2 + 0.5 * (2 + 10) + 0.5 * 0.25 * (2 + 100)
     assert found.candidate == pytest.approx(102)
     assert found.search == pytest.approx(by_hand * 8)
+
+
+def test_a_candidate_that_fails_is_no_measure(make_experiment: Any) -> None:
+    with pytest.raises(UserError, match="time limit"):
+        predict(make_experiment(evaluation={"time_limit_s": 1e-9}))
 
 
 def test_a_parent_that_is_there_costs_nothing(make_experiment: Any, tmp_path: Any) -> None:
