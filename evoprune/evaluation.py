@@ -16,6 +16,7 @@ from evoprune.costs import code_costs
 from evoprune.data import Data, Split
 from evoprune.latency import measure_latency
 from evoprune.population import Population, Populations
+from evoprune.schedule import Schedule
 from evoprune.seeds import derive_seed
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
@@ -28,6 +29,8 @@ from evoprune.training import (
     recalibrate,
     train,
 )
+
+_STEPS_TO_FORGET = 30
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ class Evaluator:
     def _measure(self, code: Code, fidelity: Fidelity, started: float) -> dict[str, Any]:
         deadline = self._deadline(started, 1)
         network = slim_network(self.space, self.parent, code).to(memory_format=torch.channels_last)
-        recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
-        check_deadline(deadline)
+        if self._must_recalibrate(fidelity):
+            recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
+            check_deadline(deadline)
         if fidelity.epochs > 0:
             recipe = self.config.model_copy(update={"epochs": fidelity.epochs})
             seed = self._training_seed(fidelity.epochs)
@@ -131,8 +135,9 @@ class Evaluator:
         deadline = self._deadline(started, len(codes))
         population = self._populations.of(len(codes))
         population.load(codes)
-        recalibrate(population.network, self.data, self.config.recalibration_images, self.compute, self.seed)
-        check_deadline(deadline)
+        if self._must_recalibrate(fidelity):
+            recalibrate(population.network, self.data, self.config.recalibration_images, self.compute, self.seed)
+            check_deadline(deadline)
         learned = [True] * len(codes)
         if fidelity.epochs > 0:
             learned = population.train(fidelity.epochs, self._training_seed(fidelity.epochs), deadline)
@@ -148,6 +153,11 @@ class Evaluator:
         shape = tuple(self.data.validation.images.shape[1:])
         network = network.to(memory_format=torch.channels_last)
         return measure_latency(network, shape, self.config.latency_batch_size, self.compute)
+
+    def _must_recalibrate(self, fidelity: Fidelity) -> bool:
+        """Whether training is too short for running statistics to forget those of the parent (0.9^30 = 4 %)."""
+        recipe = self.config.model_copy(update={"epochs": fidelity.epochs})
+        return Schedule(recipe, len(self.data.train)).num_steps < _STEPS_TO_FORGET
 
     def _scored(self, fidelity: Fidelity) -> Split:
         return self.data.validation.evenly(fidelity.validation_images or len(self.data.validation))

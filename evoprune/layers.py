@@ -1,5 +1,6 @@
 """Batch norm, residual addition and ReLU as one layer: fused on the CPU in bfloat16, plain torch elsewhere."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_COLUMNS = 1024
+_MOST_COLUMNS = 1024
 
 Array = npt.NDArray[Any]
 _NOT_FINITE_IS_FINE = np.errstate(all="ignore")  # as in torch; the training loop looks at its loss
@@ -117,12 +118,17 @@ def _update_running(norm: nn.BatchNorm2d, mean: Array, var: Array, count: int) -
 
 def _rows(x: Tensor) -> npt.NDArray[np.int16]:
     """The map as a matrix of whole pixels per row, a view; the same shape of map gives the same matrix shape."""
-    flat = x.detach().permute(0, 2, 3, 1).reshape(-1).view(torch.int16).numpy()
-    channels = x.shape[1]
-    pixels = 1
-    while 2 * pixels * channels <= _COLUMNS and len(flat) % (2 * pixels * channels) == 0:
-        pixels *= 2
-    return flat.reshape(-1, pixels * channels)
+    pixels = x.permute(0, 2, 3, 1).view(torch.int16).numpy()
+    return pixels.reshape(-1, _columns(x.numel(), x.shape[1]))
+
+
+@lru_cache(maxsize=4096)
+def _columns(size: int, channels: int) -> int:
+    """Values of one row: as many whole pixels, by doubling, as divide the map and stay short."""
+    columns = channels
+    while 2 * columns <= _MOST_COLUMNS and size % (2 * columns) == 0:
+        columns *= 2
+    return columns
 
 
 def _reduce(kernel: Any, channels: int, *inputs: Any) -> tuple[Array, Array]:

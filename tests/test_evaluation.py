@@ -174,3 +174,11 @@ def test_a_rung_scores_some_of_the_validation_images(small_space, evaluator):
     assert evaluator.evaluate(codes, Fidelity(0.5, validation_images=few))[0]["accuracy"] == expected
     everything = evaluator.evaluate(codes, Fidelity(0.5))[0]["accuracy"]
     assert evaluator.evaluate(codes, Fidelity(0.5, validation_images=10**6))[0]["accuracy"] == everything
+
+
+@pytest.mark.parametrize(("epochs", "times"), [(0.0, 1), (3.5, 1), (3.75, 0)], ids=["none", "28 steps", "30 steps"])
+def test_only_what_trains_too_little_is_recalibrated(evaluator, small_space, monkeypatch, epochs, times):
+    seen = []
+    monkeypatch.setattr("evoprune.evaluation.recalibrate", lambda network, *_: seen.append(network))
+    assert evaluator.evaluate([small_space.full_code()], Fidelity(epochs))[0]["status"] == "ok"
+    assert len(seen) == times  # 8 steps an epoch
