@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def open_setting(arguments: argparse.Namespace) -> Setting:
     """The experiment with its parent network, which is trained where the cache does not have it."""
     experiment = load_experiment(arguments.experiment, arguments.overrides)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with open_run_folder(Path("results/base") / "benchmarks" / experiment.name, experiment) as folder:
+    with TemporaryDirectory() as work, open_run_folder(Path(work) / "run", experiment) as folder:
         return prepare(experiment, folder)
 
 
