@@ -6,7 +6,6 @@ rows of the full fidelity count, so that both are judged by the same measurement
 """
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -44,7 +43,7 @@ def search_for(seconds: float, experiment: str, overrides: Sequence[str], folder
         except subprocess.TimeoutExpired:
             return read_rows(folder / "reports.csv")
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a process in the background ignores SIGINT
             process.wait()
 
 
