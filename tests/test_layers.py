@@ -54,7 +54,7 @@ def fused_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(
     batch=st.integers(1, 5),
     channels=st.integers(1, 70),
-    side=st.sampled_from([1, 3, 4, 8]),
+    side=st.sampled_from([2, 3, 4, 8]),  # 8 values a channel: of 2 the gradient is a difference of nearly equal numbers
     with_residual=st.booleans(),
     relu=st.booleans(),
     momentum=st.sampled_from([0.1, None]),
