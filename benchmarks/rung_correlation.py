@@ -56,17 +56,19 @@ def measure(setting: Setting, items: Sequence[tuple[str, float]], path: Path) ->
 def correlations(measured: pd.DataFrame, long: float, bins: int) -> pd.DataFrame:
     """Kendall's tau of every rung with the longer training: all codes, inside FLOPs bins, and what FLOPs alone give."""
     table = measured.pivot_table(index=["code", "flops"], columns="epochs", values="accuracy").reset_index()
-    table = table.dropna()
-    where = pd.qcut(table["flops"], bins, labels=False)
+    table = table.dropna(subset=[long])
+    table["bin"] = pd.qcut(table["flops"], bins, labels=False)
     rows = []
     for name in ["flops", *sorted(column for column in table.columns if isinstance(column, float) and column != long)]:
-        inside = [float(kendalltau(part[name], part[long])[0]) for _, part in table.groupby(where)]
+        both = table.dropna(subset=[name])
+        inside = [float(kendalltau(part[name], part[long])[0]) for _, part in both.groupby("bin")]
         seconds = measured.loc[measured["epochs"] == name, "seconds"].median() if name != "flops" else 0.0
         rows.append(
             {
                 "ranked by": "FLOPs alone" if name == "flops" else f"{name:g} epochs",
+                "codes": len(both),
                 "median seconds": seconds,
-                "tau, all": float(kendalltau(table[name], table[long])[0]),
+                "tau, all": float(kendalltau(both[name], both[long])[0]),
                 "tau, mean of bins": float(np.mean(inside)),
                 **{f"bin {number}": tau for number, tau in enumerate(inside, start=1)},
             }
