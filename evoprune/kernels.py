@@ -20,7 +20,10 @@ _ROUND = np.uint32(0x7FFF)
 
 
 def _compiled(function: Any) -> Any:
-    return njit(nogil=True, cache=True, error_model="numpy")(function)
+    try:
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder for the compiled code can be written: it is compiled in every process
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 @njit(inline="always")
