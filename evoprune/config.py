@@ -1,201 +1,52 @@
-"""An experiment: strict YAML -> frozen typed objects. Every key, its default and its range stand here."""
+"""An experiment: strict YAML -> frozen typed objects."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError
 
 from evoprune.config_errors import describe_errors
-from evoprune.config_values import (
-    auto_or_count,
-    bound,
-    each_once,
-    gpu_share,
-    named_once,
-    objective_name,
-    validation_source,
+from evoprune.config_sections import (
+    GENERATIONS,
+    BaseConfig,
+    CountSelection,
+    DataConfig,
+    DistillationConfig,
+    EvaluationConfig,
+    Fidelity,
+    LimitConfig,
+    NonNegative,
+    ReportConfig,
+    RetrainConfig,
+    RungConfig,
+    SearchConfig,
+    SearchSpaceConfig,
+    Section,
+    TrainingConfig,
+    WorkersConfig,
 )
 from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
-
-class Section(BaseModel):
-    """A mapping in the YAML file: unknown keys and wrong types are errors, objects are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _selection(value: Any) -> Any:
-    if value in ("all", "knees") or isinstance(value, CountSelection):
-        return value
-    if isinstance(value, list) and value and all(isinstance(key, str) for key in value):
-        return tuple(value)
-    if isinstance(value, tuple):
-        return value
-    if isinstance(value, dict) and set(value) == {"count"}:
-        count = value["count"]
-        if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
-            return CountSelection(count=count)
-    raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1")
-
-
-class CountSelection(Section):
-    """`count` networks spread evenly over the front."""
-
-    count: Annotated[int, Field(ge=1)]
-
-
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-_GENERATIONS = ("generations", "num_generation")
-ObjectiveName = Annotated[str, BeforeValidator(objective_name)]
-
-
-class DataConfig(Section):
-    """Which images, and how training sees them."""
-
-    dataset: Literal["cifar10", "cifar100", "image_folder", "npz", "digits"]
-    root: str = "data"
-    validation: Annotated[float | str, BeforeValidator(validation_source)] = 0.1
-    split_seed: NonNegative = 0
-    image_size: Positive | None = None
-    mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
-    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None
-    crop: NonNegative = 4
-    flip: bool = True
-
-
-class SearchSpaceConfig(Section):
-    """Which search space; its classes, channels and image size follow the data."""
-
-    name: str
-    width: Positive | None = None
-
-
-class TrainingConfig(Section):
-    """One training: SGD with Nesterov momentum, linear warm-up, cosine to 0."""
-
-    epochs: Annotated[float, Field(ge=0)] = 200.0
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class BaseConfig(TrainingConfig):
-    """The parent network: given weights, or trained by this recipe on the training split."""
-
-    weights: str | None = None
-    cache: str = "results/base"
-
-
-class RungConfig(Section):
-    """A cheaper measurement before the full one, and the share of those measured so that earns the next."""
-
-    epochs: Annotated[float, Field(ge=0)]
-    promote: Annotated[float, Field(gt=0, lt=1)]
-    validation_images: Positive | None = None
-
-
-class Fidelity(NamedTuple):
-    """How a candidate is measured: epochs of short training, and validation images scored (None: all of them)."""
-
-    epochs: float
-    validation_images: int | None = None
-
-
-class EvaluationConfig(TrainingConfig):
-    """The measurement of a candidate: rungs of a ladder, cheapest first, and the full fidelity `epochs`."""
-
-    epochs: Annotated[float, Field(ge=0)] = 0.0
-    ladder: Annotated[tuple[RungConfig, ...], Field(strict=False)] = ()
-    lr: Annotated[float, Field(gt=0)] = 0.02
-    recalibration_images: Positive = 2048
-    time_limit_s: Annotated[float, Field(gt=0)] | None = None
-    latency_batch_size: Positive = 1
-
-    @property
-    def fidelities(self) -> tuple[Fidelity, ...]:
-        """How each rung measures, the full fidelity last."""
-        return (*(Fidelity(rung.epochs, rung.validation_images) for rung in self.ladder), Fidelity(self.epochs))
-
-    @field_validator("ladder")
-    @classmethod
-    def _check_ladder(cls, ladder: tuple[RungConfig, ...], info: ValidationInfo) -> tuple[RungConfig, ...]:
-        epochs = [rung.epochs for rung in ladder] + [info.data["epochs"]] * ("epochs" in info.data)
-        if any(lower >= higher for lower, higher in pairwise(epochs)):
-            raise ValueError("rungs whose epochs grow from each to the next and stay below evaluation.epochs")
-        return ladder
-
-
-class LimitConfig(Section):
-    """Bounds of one quantity: absolute, or a share of the parent's value (`50%`)."""
-
-    min: Annotated[float | str | None, BeforeValidator(bound)] = None
-    max: Annotated[float | str | None, BeforeValidator(bound)] = None
-
-
-class SearchConfig(Section):
-    """NSGA-III: `random_samples` codes first, then `generations` times `num_individual` new ones."""
-
-    mode: Literal["generational", "steady_state"] = "generational"
-    objectives: Annotated[
-        tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(each_once)
-    ] = ("accuracy", "flops")
-    limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(named_once)] = {}
-    random_samples: Positive = 64
-    num_individual: Annotated[int, Field(ge=2)] = 32
-    generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*_GENERATIONS))
-    proposal: Literal["evolution", "random"] = "evolution"
-    crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
-    min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
-
-
-class DistillationConfig(Section):
-    """Hinton et al. 2015: loss = (1 - weight) * cross-entropy + weight * temperature^2 * KL(parent || network)."""
-
-    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-
-
-class RetrainConfig(TrainingConfig):
-    """Full training of networks of the front."""
-
-    select: Annotated[Any, BeforeValidator(_selection)] = "all"
-    start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
-    seeds: Positive = 1
-    distillation: DistillationConfig | None = None
-
-
-class WorkersConfig(Section):
-    """Where the work runs; nothing here changes a result, except by rounding."""
-
-    backend: Literal["ray", "local"] = "ray"
-    num_workers: Annotated[int | str, BeforeValidator(auto_or_count)] = "auto"
-    cpus_per_worker: Positive = 1
-    gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
-    candidates_per_batch: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
-    address: str | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class ReportConfig(Section):
-    """Pictures."""
-
-    every: Positive = 5
+__all__ = [
+    "BaseConfig",
+    "CountSelection",
+    "DataConfig",
+    "DistillationConfig",
+    "EvaluationConfig",
+    "Experiment",
+    "Fidelity",
+    "LimitConfig",
+    "ReportConfig",
+    "RetrainConfig",
+    "RungConfig",
+    "SearchConfig",
+    "SearchSpaceConfig",
+    "TrainingConfig",
+    "WorkersConfig",
+    "load_experiment",
+    "parse_experiment",
+]
 
 
 class Experiment(Section):
@@ -281,7 +132,7 @@ def _override(document: dict[str, Any], text: str) -> None:
         place = place[section]
     if not isinstance(place, dict):
         raise UserError(f"--set {text}: {'.'.join(sections)} is not a section of this experiment")
-    if sections == ["search"] and key in _GENERATIONS:
-        for name in _GENERATIONS:
+    if sections == ["search"] and key in GENERATIONS:
+        for name in GENERATIONS:
             place.pop(name, None)
     place[key] = parse_yaml(value, f"--set {text}")
