@@ -34,8 +34,7 @@ def open_setting(arguments: argparse.Namespace) -> Setting:
 def random_codes(setting: Setting, count: int) -> list[str]:
     """Random codes as text, as the first generation of a search draws them."""
     space = setting.space
-    nobody = np.zeros((count, 2, space.length), dtype=np.uint8)
-    codes = Random(space, setting.experiment.search.min_keep).propose(nobody, np.random.default_rng(0))
+    codes = Random(space, setting.experiment.search.min_keep).first(count, np.random.default_rng(0))
     return [space.format_code(space.repair(code)) for code in codes]
 
 

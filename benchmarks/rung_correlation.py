@@ -30,8 +30,7 @@ def draw_codes(setting: Setting, count: int, bins: int) -> list[str]:
     """`count` random codes as text, as many in each of `bins` equal ranges of FLOPs."""
     space = setting.space
     rng = np.random.default_rng(0)
-    nobody = np.zeros((200 * count, 2, space.length), dtype=np.uint8)
-    codes = Random(space, setting.experiment.search.min_keep).propose(nobody, rng)
+    codes = Random(space, setting.experiment.search.min_keep).first(200 * count, rng)
     shares = compute_costs(space, codes)["flops"] / code_costs(space, space.full_code())["flops"]
     edges = np.linspace(*_RANGE, bins + 1)
     chosen = [np.flatnonzero((shares >= low) & (shares < high))[: count // bins] for low, high in pairwise(edges)]

@@ -14,11 +14,14 @@ from evoprune.config_sections import (
     DistillationConfig,
     EvaluationConfig,
     Fidelity,
+    ImportanceConfig,
+    ImportanceName,
     LimitConfig,
     NonNegative,
     ReportConfig,
     RetrainConfig,
     RungConfig,
+    ScopConfig,
     SearchConfig,
     SearchSpaceConfig,
     Section,
@@ -36,10 +39,13 @@ __all__ = [
     "EvaluationConfig",
     "Experiment",
     "Fidelity",
+    "ImportanceConfig",
+    "ImportanceName",
     "LimitConfig",
     "ReportConfig",
     "RetrainConfig",
     "RungConfig",
+    "ScopConfig",
     "SearchConfig",
     "SearchSpaceConfig",
     "TrainingConfig",
@@ -59,6 +65,7 @@ class Experiment(Section):
     search_space: SearchSpaceConfig
     base: BaseConfig = BaseConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    importance: ImportanceConfig = ImportanceConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
     workers: WorkersConfig = WorkersConfig()

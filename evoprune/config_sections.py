@@ -1,7 +1,7 @@
 """The sections of an experiment: every key, its default and its range stand here."""
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from evoprune.config_values import (
     gpu_share,
     named_once,
     objective_name,
+    shares,
     validation_source,
 )
 
@@ -55,6 +56,10 @@ Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 GENERATIONS = ("generations", "num_generation")
 ObjectiveName = Annotated[str, BeforeValidator(objective_name)]
+ProposalName = Literal["evolution", "magnitude", "scop", "random"]
+ImportanceName = Literal["magnitude", "scop"]
+IMPORTANCES: tuple[ImportanceName, ...] = get_args(ImportanceName)
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DataConfig(Section):
@@ -143,6 +148,25 @@ class LimitConfig(Section):
     max: Annotated[float | str | None, BeforeValidator(bound)] = None
 
 
+class ScopConfig(Section):
+    """SCOP (Tang et al. 2020): a real/knockoff scale per channel, trained with everything else frozen."""
+
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 0.01
+    knockoff: Literal["derangement", "gaussian"] = "derangement"
+    loss_on_knockoff: bool = False
+
+
+class ImportanceConfig(Section):
+    """How important every channel of the parent is; computed once per run."""
+
+    criterion: Literal["l1", "l2", "bn_scale", "geometric_median", "taylor"] = "l1"
+    images: Positive = 2048
+    ranking: Literal["uniform", "global"] = "uniform"
+    scop: ScopConfig = ScopConfig()
+
+
 class SearchConfig(Section):
     """NSGA-III: `random_samples` codes first, then `generations` times `num_individual` new ones."""
 
@@ -154,9 +178,16 @@ class SearchConfig(Section):
     random_samples: Positive = 64
     num_individual: Annotated[int, Field(ge=2)] = 32
     generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*GENERATIONS))
-    proposal: Literal["evolution", "random"] = "evolution"
+    proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = {"evolution": 1.0}
+    prior: Literal["magnitude", "scop"] | None = "magnitude"
+    prior_fade: Annotated[float, Field(gt=0)] = 1.0
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+    @property
+    def importances(self) -> tuple[ImportanceName, ...]:
+        """Which importances the proposals need."""
+        return tuple(name for name in IMPORTANCES if name == self.prior or name in self.proposal)
 
 
 class DistillationConfig(Section):

@@ -65,3 +65,15 @@ def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("each name once")
     return names
+
+
+def shares(value: Any) -> Any:
+    """One name, or names with shares that add up to 1."""
+    if isinstance(value, str):
+        return {value: 1.0}
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a name, or names with shares such as {evolution: 0.8, random: 0.2}")
+    numbers = [share for share in value.values() if isinstance(share, int | float) and not isinstance(share, bool)]
+    if len(numbers) == len(value) and not math.isclose(sum(numbers), 1, abs_tol=1e-6):
+        raise ValueError(f"shares that add up to 1; these come to {sum(numbers):g}")
+    return {name: float(share) if share in numbers else share for name, share in value.items()}

@@ -80,8 +80,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
 
 def _middle_codes(space: SearchSpace, min_keep: float, count: int) -> tuple[Code, float]:
     """The `count` random codes around the median FLOPs, and the mean of their shares of the parent's FLOPs."""
-    nobody = np.zeros((max(_DRAWS, count), 2, space.length), dtype=np.uint8)
-    codes = Random(space, min_keep).propose(nobody, np.random.default_rng(0))
+    codes = Random(space, min_keep).first(max(_DRAWS, count), np.random.default_rng(0))
     flops = compute_costs(space, codes)["flops"]
     first = (len(codes) - count) // 2
     middle = np.argsort(flops)[first : first + count]

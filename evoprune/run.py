@@ -11,6 +11,7 @@ from evoprune.ladder import promoted
 from evoprune.limits import Limits, make_limits
 from evoprune.measuring import Measurer, Planned, codes_per_batch, job_factory, losses_and_violations, num_candidates
 from evoprune.progress import progress, say
+from evoprune.proposals import make_proposals
 from evoprune.records import Reports, Row, front_rows, report_columns
 from evoprune.results import write_front
 from evoprune.run_folder import RunFolder, timed_stage
@@ -36,7 +37,8 @@ def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open
     experiment, config = setting.experiment, setting.experiment.search
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
     limits = make_limits(setting.space, config.limits)
-    searcher = NSGA3Searcher(setting.space, config, limits, experiment.seed)
+    proposals = make_proposals(setting.space, experiment, setting.scores)
+    searcher = NSGA3Searcher(setting.space, config, limits, proposals, experiment.seed)
     done = num_candidates(reports.rows)
     with progress("search", experiment.num_evaluations, done) as meter, ExitStack() as stack:
 

@@ -51,6 +51,10 @@ class RunFolder:
         """The parent network of this run."""
         return self.path / "base"
 
+    def importance(self, name: str) -> Path:
+        """Scores of the parent's channels."""
+        return self.path / "importance" / f"{name}.csv"
+
     def model(self, key: str, seed: int = 0) -> Path:
         """The folder of a fully trained network; further seeds lie inside the first one's."""
         folder = self.path / "models" / key

@@ -1,6 +1,6 @@
 """NSGA-III as ask and tell. The only module that imports pymoo."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Protocol
@@ -19,11 +19,12 @@ from pymoo.util.ref_dirs import get_reference_directions
 from evoprune.config import SearchConfig
 from evoprune.errors import UserError
 from evoprune.limits import Limits
-from evoprune.proposals import Proposal, Random, make_proposal
+from evoprune.proposals import Proposal
 from evoprune.seeds import derive_seed
 from evoprune.space import Code, SearchSpace
 
 Codes = npt.NDArray[np.uint8]
+_Named = tuple[Code, str]
 _TRIES = 100
 _FAILED_VIOLATION = 1e6
 _FEWEST_PARENTS = 2
@@ -78,19 +79,34 @@ class Searcher(Protocol):
 class NSGA3Searcher:
     """NSGA-III (Deb and Jain 2014) over 0/1 codes; proposals make the children, pymoo chooses parents and survivors.
 
-    The first candidates are the full network and `random_samples - 1` random codes. No code is asked for twice. Told a
-    generation at a time it is the algorithm of the paper, told one by one its (mu + 1) variant. Chance depends on the
-    seed, the ids asked for and the number of calls of `tell`: the same calls of `tell` lead to the same children,
-    whatever was asked between them.
+    The first candidates are the full network and `random_samples - 1` first codes of the proposals. No code is asked
+    for twice. Told a generation at a time it is the algorithm of the paper, told one by one its (mu + 1) variant.
+    Chance depends on the seed, the ids asked for and the number of calls of `tell`: the same calls of `tell` lead to
+    the same children, whatever was asked between them.
+
+    Args:
+        space: the search space.
+        config: objectives, and how many candidates.
+        limits: that codes must keep.
+        proposals: by name, each with the share of the codes that it makes.
+        seed: of the run.
     """
 
-    def __init__(self, space: SearchSpace, config: SearchConfig, limits: Limits, seed: int):
+    def __init__(
+        self,
+        space: SearchSpace,
+        config: SearchConfig,
+        limits: Limits,
+        proposals: Mapping[str, tuple[float, Proposal]],
+        seed: int,
+    ):
         Config.warnings["not_compiled"] = False
         self._seed, self._config = seed, config
         self._source = _Source(space, limits)
-        self._proposal = make_proposal(config.proposal, space, config)
+        self._proposals = {name: proposal for name, (_, proposal) in proposals.items()}
+        self._shares = [share for share, _ in proposals.values()]
         rng = np.random.default_rng(derive_seed(seed, "random samples"))
-        self._first = self._source.draw_first(Random(space, config.min_keep), config.random_samples, rng)
+        self._first = self._first_codes(space.full_code(), rng)
         self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
         self._selection = TournamentSelection(func_comp=_less_violation_wins)
         directions = reference_directions(len(config.objectives), config.num_individual)
@@ -114,10 +130,10 @@ class NSGA3Searcher:
         """At most `most` candidates with the lowest free ids; none when no new code is left."""
         ids = self._free_ids(most)
         if ids[0] < self.num_first:
-            found = [Candidate(i, self._first[i], "random" if i else "full") for i in ids if i < self.num_first]
+            found = [Candidate(i, *self._first[i]) for i in ids if i < self.num_first]
         else:
-            codes = self._children(most, np.random.default_rng(derive_seed(self._seed, "ask", ids[0])))
-            found = [Candidate(i, code, self._config.proposal) for i, code in zip(ids, codes, strict=False)]
+            children = self._children(most, ids[0])
+            found = [Candidate(i, *child) for i, child in zip(ids, children, strict=False)]
         self._taken.update(candidate.id for candidate in found)
         return found
 
@@ -152,17 +168,38 @@ class NSGA3Searcher:
             self._lowest_free += 1
         return list(islice((i for i in count(self._lowest_free) if i not in self._taken), number))
 
-    def _children(self, number: int, rng: np.random.Generator) -> list[Code]:
-        """At most `number` new codes: binary tournaments as in NSGA-III, then a proposal in place of its operators."""
-        children: list[Code] = []
-        for _ in range(_TRIES):
-            missing = number - len(children)
-            if missing == 0:
-                break
-            pairs = self._selection.do(self._problem, self._population, missing, 2, to_pop=False, random_state=rng)
+    def _first_codes(self, full: Code, rng: np.random.Generator) -> list[_Named]:
+        """The full network, whatever the limits say of it, and what the proposals begin with."""
+        self._source.remember(full)
+
+        def draw(name: str, number: int) -> Codes:
+            return self._proposals[name].first(number, rng)
+
+        return [(full, "full"), *self._gather(self._config.random_samples - 1, draw, rng)]
+
+    def _children(self, number: int, next_id: int) -> list[_Named]:
+        """At most `number` new codes: binary tournaments as in NSGA-III, then proposals in place of its operators."""
+        rng = np.random.default_rng(derive_seed(self._seed, "ask", next_id))
+        progress = (next_id - self.num_first) / max(1, self._config.generations * self._config.num_individual)
+
+        def draw(name: str, number: int) -> Codes:
+            pairs = self._selection.do(self._problem, self._population, number, 2, to_pop=False, random_state=rng)
             parents = self._population.get("X")[np.asarray(pairs)]
-            children += self._source.accept(self._proposal.propose(parents, rng), rng)
-        return children
+            return self._proposals[name].propose(parents, min(1.0, progress), rng)
+
+        return self._gather(number, draw, rng)
+
+    def _gather(self, number: int, draw: Callable[[str, int], Codes], rng: np.random.Generator) -> list[_Named]:
+        """At most `number` new and allowed codes, each with the name of its proposal, which are drawn by shares."""
+        gathered: list[_Named] = []
+        for _ in range(_TRIES):
+            missing = number - len(gathered)
+            for name, share in zip(self._proposals, rng.multinomial(missing, self._shares), strict=True):
+                if share:
+                    gathered += [(code, name) for code in self._source.accept(draw(name, int(share)), rng)]
+            if len(gathered) == number:
+                break
+        return gathered
 
 
 def _less_violation_wins(
@@ -206,17 +243,6 @@ class _Source:
     def remember(self, code: Code) -> None:
         """Never accept this code again."""
         self._known.add(self._space.key(code))
-
-    def draw_first(self, proposal: Proposal, number: int, rng: np.random.Generator) -> Codes:
-        """The full network, whatever the limits say of it, and random codes; shape (at most number, length)."""
-        codes = [self._space.full_code()]
-        self.remember(codes[0])
-        nobody = np.zeros((1, 2, self._space.length), dtype=np.uint8)
-        for _ in range(_TRIES * number):
-            if len(codes) == number:
-                break
-            codes += self.accept(proposal.propose(nobody, rng), rng)
-        return np.stack(codes)
 
     def accept(self, proposed: Codes, rng: np.random.Generator) -> list[Code]:
         """Those of the proposed codes that are new and allowed, after repair and shrinking under the limits."""

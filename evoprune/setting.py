@@ -1,5 +1,6 @@
 """What every stage of a run needs, prepared once: experiment, search space, parent network."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,20 +11,23 @@ from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.datasets import DataShape, check_data_keys, load_raw_data, peek_shape
 from evoprune.errors import UserError
+from evoprune.importance.segments import Scores
 from evoprune.limits import make_limits
 from evoprune.progress import progress, say
 from evoprune.run_folder import RunFolder, timed_stage
+from evoprune.scores import scores_of_run
 from evoprune.search import reference_directions
 from evoprune.space import SearchSpace, load_search_space
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An experiment with its search space and its parent network (on the CPU)."""
+    """An experiment with its search space, its parent network (on the CPU), and the scores its proposals need."""
 
     experiment: Experiment
     space: SearchSpace
     base: Base
+    scores: Mapping[str, Scores]
 
 
 def check_experiment(experiment: Experiment) -> SearchSpace:
@@ -58,7 +62,8 @@ def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
     folder.note(base=base.info, data_shape=asdict(peek_shape(experiment.data)))
     for warning in base.info.get("warnings", []):
         say(f"warning: {warning}")
-    return Setting(experiment, space, base)
+    scores = scores_of_run(experiment, space, base, folder, experiment.search.importances)
+    return Setting(experiment, space, base, scores)
 
 
 def make_space(experiment: Experiment, shape: DataShape | None = None) -> SearchSpace:

@@ -84,6 +84,21 @@ class SearchSpace:
     def _starts(self) -> npt.NDArray[np.int64]:
         return np.array([segment.start for segment in self.segments])
 
+    @cached_property
+    def tied(self) -> tuple[tuple[str, ...], ...]:
+        """Segments in groups, in the order of the code: those that an adapter joins stand together.
+
+        Where they keep the same channels the adapter vanishes, and a channel of one is the same channel of the other.
+        """
+        width = {segment.name: segment.width for segment in self.segments}
+        group = {name: name for name in width}
+        for layer in self.layers:
+            if layer.kind == "adapter" and width[layer.inputs] == width[layer.outputs]:
+                joined, gone = group[layer.inputs], group[layer.outputs]
+                group = {name: joined if head == gone else head for name, head in group.items()}
+        heads = dict.fromkeys(group.values())
+        return tuple(tuple(name for name in width if group[name] == head) for head in heads)
+
     def full_code(self) -> Code:
         """The code that keeps every channel, shape (length,)."""
         return np.ones(self.length, dtype=np.uint8)

@@ -1,41 +1,81 @@
 """Where new codes come from. A proposal is one file here and one line in `PROPOSALS`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from evoprune.config import SearchConfig
+from evoprune.config import Experiment
+from evoprune.costs import compute_costs
+from evoprune.cutting import CUTS, cut_uniform
+from evoprune.importance.segments import Scores
+from evoprune.limits import make_limits
 from evoprune.proposals.evolution import Evolution
 from evoprune.proposals.random import Random
+from evoprune.proposals.ranked import Ranked
 from evoprune.space import SearchSpace
 
-__all__ = ["PROPOSALS", "Evolution", "Proposal", "Random", "make_proposal"]
+__all__ = ["PROPOSALS", "Evolution", "Proposal", "Random", "Ranked", "make_proposals"]
 
 
 class Proposal(Protocol):
-    """Makes new codes from old ones."""
+    """Makes new codes, the first ones from nothing, later ones from old ones.
 
-    def propose(self, parents: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    Codes need not be repaired, new, or within limits.
+    """
+
+    def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Codes of a first generation, over the whole range of sizes, shape (number, length)."""
+        ...
+
+    def propose(
+        self, parents: npt.NDArray[np.uint8], progress: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
         """One new code for each pair of parents.
 
         Args:
             parents: shape (N, 2, length).
+            progress: share of the search that is done, in [0, 1].
             rng: the only source of chance.
 
         Returns:
-            Codes, shape (N, length); they need not be repaired, new, or within limits.
+            Codes, shape (N, length).
         """
         ...
 
 
-PROPOSALS: dict[str, Callable[[SearchSpace, SearchConfig], Proposal]] = {
-    "evolution": lambda space, config: Evolution(space, config.crossover_rate),
-    "random": lambda space, config: Random(space, config.min_keep),
+_Make = Callable[[SearchSpace, Experiment, Mapping[str, Scores]], Proposal]
+PROPOSALS: Mapping[str, _Make] = {
+    "evolution": lambda space, experiment, scores: _evolution(space, experiment, scores),
+    "magnitude": lambda space, experiment, scores: _ranked(space, experiment, scores["magnitude"]),
+    "scop": lambda space, experiment, scores: _ranked(space, experiment, scores["scop"]),
+    "random": lambda space, experiment, scores: Random(space, experiment.search.min_keep),
 }
 
 
-def make_proposal(name: str, space: SearchSpace, config: SearchConfig) -> Proposal:
-    """Build the proposal that an experiment names."""
-    return PROPOSALS[name](space, config)
+def make_proposals(
+    space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores]
+) -> dict[str, tuple[float, Proposal]]:
+    """The proposals that an experiment names, by name, each with its share of the codes.
+
+    Args:
+        space: the search space.
+        experiment: its `search` and `importance`.
+        scores: by name, of all importances that `experiment.search.importances` lists.
+    """
+    return {name: (share, PROPOSALS[name](space, experiment, scores))
+            for name, share in experiment.search.proposal.items()}  # fmt: skip
+
+
+def _evolution(space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores]) -> Evolution:
+    config = experiment.search
+    prior = None if config.prior is None else scores[config.prior]
+    lowest = compute_costs(space, cut_uniform(space, np.zeros(space.length), 1 - config.min_keep))["flops"][0]
+    highest = compute_costs(space, space.full_code())["flops"][0]
+    least, most = make_limits(space, config.limits).bounds.get("flops", (lowest, highest))
+    return Evolution(space, config, prior, (max(lowest, least), min(highest, most)))
+
+
+def _ranked(space: SearchSpace, experiment: Experiment, scores: Scores) -> Ranked:
+    return Ranked(space, scores, CUTS[experiment.importance.ranking], experiment.search.min_keep)

@@ -1,60 +1,162 @@
-"""Small steps from good codes: crossover of whole segments, mutation of a few channels."""
+"""Variation that knows segments and importance: first codes over the whole range of costs, then small steps."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from evoprune.config import SearchConfig
+from evoprune.costs import compute_costs
+from evoprune.importance.segments import Scores, ranks
 from evoprune.space import Code, SearchSpace
 
-_SMALLEST_STEP = 0.02
-_LARGEST_STEP = 0.3
+_SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3
+_RATE_SPREAD = 0.1
+_UNIFORM_SHARE = 0.25
+_APART_SHARE = 0.1
+_NOISE = 0.1
+_SLIDE_SPREAD = 0.08
+_BISECTIONS = 20
+
+Keys = npt.NDArray[np.float64]
+"""One number for each channel of a segment: channels with the larger ones are kept rather than the others."""
 
 
 class Evolution:
-    """Segment-wise crossover and small-step mutation.
+    """First codes at even steps of FLOPs; children by crossover of segments and a small mutation.
 
-    Crossover takes every segment whole from one of the two parents, as channels of a segment were judged together.
-    Mutation picks one to three segments and cuts, adds or exchanges a share of their channels; the share is drawn
-    log-uniformly from 2 % to 30 %, so most steps are small and a few are large.
+    Segments that an adapter ties change together, but for one child in ten: apart they cost the adapter.
+
+    Crossover takes every segment whole from one of the two parents, as channels of a segment were judged together. A
+    mutation is one of: a few channels cut, returned or exchanged in one to three segments; one to three single bits;
+    all segments a little wider or narrower, which moves along the front. How many channels is drawn log-uniformly from
+    2 % to 30 % of a segment, so that most steps are small.
+
+    Where there is a prior, what is cut tends to be the least important of the kept channels, and what comes back the
+    most important of those cut: importance ranks with normal noise decide. One code in four ignores it from the first,
+    and more and more do so as the search goes on: at the share `prior_fade` of the search the prior is gone.
+
+    Args:
+        space: the search space.
+        config: `crossover_rate`, `min_keep`, `prior_fade`.
+        scores: importance of every bit, shape (space.length,); None for no prior.
+        flops_range: multiply-adds of the first codes, lowest and highest.
     """
 
-    def __init__(self, space: SearchSpace, crossover_rate: float):
-        self._space, self._crossover_rate = space, crossover_rate
+    def __init__(
+        self, space: SearchSpace, config: SearchConfig, scores: Scores | None, flops_range: tuple[float, float]
+    ):
+        self._space, self._config, self._flops_range = space, config, flops_range
+        self._ranks = None if scores is None else ranks(space, scores)
+        slices = {segment.name: segment.slice for segment in space.segments}
+        self._groups = [[slices[name] for name in group] for group in space.tied]
 
-    def propose(self, parents: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs."""
+        low, high = self._flops_range
+        targets = low + (high - low) * (np.arange(number) + rng.random(number)) / number
+        return np.stack([self._draw(float(target), rng) for target in targets])
+
+    def propose(
+        self, parents: npt.NDArray[np.uint8], progress: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
         """Codes of shape (N, length), one for each pair of `parents`, shape (N, 2, length)."""
-        return np.stack([self._child(first, second, rng) for first, second in parents])
+        strength = (1 - _UNIFORM_SHARE) * max(0.0, 1 - progress / self._config.prior_fade)
+        return np.stack([self._child(first, second, strength, rng) for first, second in parents])
 
-    def _child(self, first: Code, second: Code, rng: np.random.Generator) -> Code:
+    def _draw(self, flops: float, rng: np.random.Generator) -> Code:
+        """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
+        keys = self._keys(1 - _UNIFORM_SHARE, rng)
+        offsets = rng.normal(0, _RATE_SPREAD, len(self._groups))
+        low, high = 0.0, 1 + 2 * _RATE_SPREAD
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            fits = compute_costs(self._space, self._at_rates(middle + offsets, keys))["flops"][0] <= flops
+            low, high = (middle, high) if fits else (low, middle)
+        return self._at_rates(low + offsets, keys)
+
+    def _at_rates(self, rates: npt.NDArray[np.float64], keys: Keys) -> Code:
+        """The code that keeps the share `rates[group]` of each group's channels, those with the largest keys."""
+        code = np.zeros(self._space.length, dtype=np.uint8)
+        for group, rate in zip(self._groups, rates, strict=True):
+            width = group[0].stop - group[0].start
+            bits = _keep(keys[group[0]], int(np.clip(round(rate * width), 1, width)))
+            for part in group:
+                code[part] = bits
+        return code
+
+    def _child(self, first: Code, second: Code, strength: float, rng: np.random.Generator) -> Code:
         child = first.copy()
-        if rng.random() < self._crossover_rate:
-            child = self._cross(first, second, rng)
-        for index in rng.choice(len(self._space.segments), self._num_mutated(rng), replace=False):
-            bits = child[self._space.segments[index].slice]
-            bits[:] = _step(bits, rng)
+        if rng.random() < self._config.crossover_rate:
+            self._cross(child, second, rng)
+        mutation: Callable[[Code, Keys, np.random.Generator], None] = rng.choice(
+            np.array([self._step, self._flip, self._slide], dtype=object), p=[0.7, 0.1, 0.2]
+        )
+        mutation(child, self._keys(strength, rng), rng)
         return child
 
-    def _num_mutated(self, rng: np.random.Generator) -> int:
-        return min(int(rng.integers(1, 4)), len(self._space.segments))
+    def _keys(self, strength: float, rng: np.random.Generator) -> Keys:
+        """Importance ranks with noise, or, with probability 1 - `strength`, noise alone; shape (length,)."""
+        noise = rng.normal(0, 1, self._space.length)
+        if self._ranks is None or rng.random() >= strength:
+            return noise
+        return self._ranks + _NOISE * noise
 
-    def _cross(self, first: Code, second: Code, rng: np.random.Generator) -> Code:
-        child = first.copy()
-        for segment in self._space.segments:
+    def _cross(self, child: Code, second: Code, rng: np.random.Generator) -> None:
+        for group in self._groups:
             if rng.random() < 0.5:
-                child[segment.slice] = second[segment.slice]
-        return child
+                for part in group:
+                    child[part] = second[part]
+
+    def _step(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:
+        """Cut, return or exchange a few channels in one to three groups."""
+        for index in rng.choice(len(self._groups), min(int(rng.integers(1, 4)), len(self._groups)), replace=False):
+            group = self._groups[index]
+            if rng.random() < _APART_SHARE:
+                group = [group[rng.integers(len(group))]]
+            _set(child, group, _resize(child[group[0]], keys[group[0]], rng))
+
+    def _flip(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:
+        """Turn one to three single bits."""
+        for bit in rng.choice(self._space.length, int(rng.integers(1, 4)), replace=False):
+            child[bit] ^= 1
+
+    def _slide(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:
+        """Make all groups wider or narrower by about the same share of their channels."""
+        change = rng.normal(0, _SLIDE_SPREAD)
+        for group in self._groups:
+            bits = child[group[0]]
+            count = int(np.clip(round(int(bits.sum()) * (1 + change) + rng.uniform(-0.5, 0.5)), 1, len(bits)))
+            _set(child, group, _to_count(bits, keys[group[0]], count))
 
 
-def _step(bits: Code, rng: np.random.Generator) -> Code:
-    """Cut, add or exchange some channels of one segment, shape (width,); never empties it."""
+def _set(child: Code, group: Sequence[slice], bits: Code) -> None:
+    for part in group:
+        child[part] = bits
+
+
+def _resize(bits: Code, keys: Keys, rng: np.random.Generator) -> Code:
+    """Cut, return or exchange some channels of one segment, shape (width,); never empties it."""
     share = np.exp(rng.uniform(np.log(_SMALLEST_STEP), np.log(_LARGEST_STEP)))
-    count = max(1, round(share * len(bits)))
-    kept, cut = np.flatnonzero(bits), np.flatnonzero(bits == 0)
-    move = rng.choice(["cut", "add", "exchange"])
-    out = bits.copy()
-    if move != "add":
-        most = len(kept) - 1 if move == "cut" else min(len(kept), len(cut))
-        out[rng.choice(kept, min(count, most), replace=False)] = 0
-    if move != "cut":
-        most = len(cut) if move == "add" else min(len(kept), len(cut))
-        out[rng.choice(cut, min(count, most), replace=False)] = 1
-    return out
+    step, kept = max(1, round(share * len(bits))), int(bits.sum())
+    match rng.choice(["cut", "return", "exchange"]):
+        case "cut":
+            return _to_count(bits, keys, max(1, kept - step))
+        case "return":
+            return _to_count(bits, keys, min(len(bits), kept + step))
+        case _:
+            fewer = _to_count(bits, keys, max(0, kept - min(step, len(bits) - kept)))
+            return _to_count(fewer, np.where(bits == 1, -np.inf, keys), kept)
+
+
+def _to_count(bits: Code, keys: Keys, count: int) -> Code:
+    """`bits` with kept channels of the smallest keys cut, or cut ones of the largest keys returned, to `count`."""
+    if count <= bits.sum():
+        return _keep(np.where(bits == 1, keys, -np.inf), count)
+    return _keep(np.where(bits == 1, np.inf, keys), count)
+
+
+def _keep(keys: Keys, count: int) -> Code:
+    code = np.zeros(len(keys), dtype=np.uint8)
+    code[np.argsort(-keys, kind="stable")[:count]] = 1
+    return code

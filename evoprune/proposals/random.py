@@ -1,4 +1,4 @@
-"""Random codes that cover the whole range of sizes."""
+"""Random codes that cover the whole range of sizes: the control of every other proposal."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,15 @@ class Random:
     def __init__(self, space: SearchSpace, min_keep: float):
         self._space, self._min_keep = space, min_keep
 
-    def propose(self, parents: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Codes of shape (number, length)."""
+        return np.stack([self._draw(rng) for _ in range(number)])
+
+    def propose(
+        self, parents: npt.NDArray[np.uint8], progress: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
         """Codes of shape (N, length) for `parents` of shape (N, 2, length), of which only N matters."""
-        return np.stack([self._draw(rng) for _ in range(len(parents))])
+        return self.first(len(parents), rng)
 
     def _draw(self, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         ratio = rng.uniform(self._min_keep, 1.0)

@@ -1,0 +1,1 @@
+"""How important every channel of a network is."""

@@ -1,0 +1,48 @@
+"""Which importances there are: a new one is one function here and a name in the config."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from evoprune.compute import Compute
+from evoprune.config import Experiment, ImportanceName
+from evoprune.data import Data
+from evoprune.importance.magnitude import taylor_scores, weight_scores
+from evoprune.importance.segments import LayerScores
+from evoprune.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Scores of the layers of a network, and what is to be reported of how they came about."""
+
+    scores: LayerScores
+    facts: dict[str, Any]
+
+
+def layer_importance(
+    name: ImportanceName, experiment: Experiment, space: SearchSpace, network: nn.Module, data: Data, compute: Compute
+) -> Importance:
+    """The importance `name` of `network`, as the section `importance` of the experiment says.
+
+    Args:
+        name: `magnitude` or `scop`.
+        experiment: its `importance` and its seed.
+        space: the search space of `network`, or that of a slim network itself.
+        network: on `compute.device`; left as it is.
+        data: its training split.
+        compute: device and precision.
+    """
+    return {"magnitude": _magnitude}[name](experiment, space, network, data, compute)
+
+
+def _magnitude(
+    experiment: Experiment, space: SearchSpace, network: nn.Module, data: Data, compute: Compute
+) -> Importance:
+    config = experiment.importance
+    if config.criterion == "taylor":
+        scores = taylor_scores(space, network, data, config.images, compute)
+    else:
+        scores = weight_scores(space, network, config.criterion)
+    return Importance(scores, {"criterion": config.criterion})

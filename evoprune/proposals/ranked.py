@@ -1,0 +1,33 @@
+"""Codes that one importance and one rate decide: what a pruner without a search would return."""
+
+import numpy as np
+import numpy.typing as npt
+
+from evoprune.cutting import Cut
+from evoprune.importance.segments import Scores
+from evoprune.space import SearchSpace
+
+
+class Ranked:
+    """Cuts the least important channels, at a rate drawn uniformly from [0, 1 - min_keep].
+
+    Args:
+        space: the search space.
+        scores: importance of every bit, shape (space.length,).
+        cut: how a rate becomes a code.
+        min_keep: smallest share of channels kept.
+    """
+
+    def __init__(self, space: SearchSpace, scores: Scores, cut: Cut, min_keep: float):
+        self._space, self._scores, self._cut, self._min_keep = space, scores, cut, min_keep
+
+    def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Codes of shape (number, length)."""
+        rates = rng.uniform(0, 1 - self._min_keep, number)
+        return np.stack([self._cut(self._space, self._scores, float(rate)) for rate in rates])
+
+    def propose(
+        self, parents: npt.NDArray[np.uint8], progress: float, rng: np.random.Generator
+    ) -> npt.NDArray[np.uint8]:
+        """Codes of shape (N, length) for `parents` of shape (N, 2, length), of which only N matters."""
+        return self.first(len(parents), rng)
