@@ -4,7 +4,7 @@ Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evalu
            [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
 Every arm measures the full network first, then as many codes as the others, with the same evaluator. Measurements are
 kept in FOLDER/search_quality.csv at once, and none is made twice, so that an interrupted run goes on; the table is
-search_quality.md, the picture search_quality.png.
+search_quality.md, the picture search_quality.png, the fronts search_quality_fronts.csv.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
 from benchmark_tools import add_arguments, describe, markdown, open_setting
 
 from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.front import hypervolume
+from evoprune.front import hypervolume, non_dominated
 from evoprune.limits import make_limits
 from evoprune.measuring import Batch, job_factory
 from evoprune.proposals import make_proposals
@@ -62,6 +62,9 @@ class Ours:
         self._searcher.tell(self._asked, losses, np.zeros(len(losses)))
 
 
+FRONTS = "search_quality_fronts.csv"
+
+
 class Measurements:
     """Accuracies and FLOPs by code, on the disk."""
 
@@ -94,19 +97,26 @@ def run_arm(
     first: int,
     setting: Setting,
     measured: Callable[[list[str]], npt.NDArray[np.float64]],
-) -> list[float]:
-    """Hypervolume after each evaluation, the full network's before all; `first` codes make the first generation."""
+) -> pd.DataFrame:
+    """Codes, accuracies and FLOPs in the order of the evaluations, the full network's before all, and the hypervolume.
+
+    The first generation has `first` codes.
+    """
     space = setting.space
-    full = measured([space.format_code(space.full_code())])
-    points, size = full, first
+    texts = [space.format_code(space.full_code())]
+    full = points = measured(texts)
+    size = first
     while len(points) <= evaluations:
         codes = searcher.ask(size)[: evaluations + 1 - len(points)]
-        found = measured([space.format_code(code) for code in codes])
-        points, size = np.concatenate([points, found]), setting.experiment.search.num_individual
+        asked = [space.format_code(code) for code in codes]
+        found = measured(asked)
+        points, texts, size = np.concatenate([points, found]), texts + asked, setting.experiment.search.num_individual
         if len(points) <= evaluations:
             searcher.tell(codes, _losses(found, full))
     losses = _losses(points, full)
-    return [hypervolume(losses[: count + 1], np.ones(2)) for count in range(len(losses))]
+    volumes = [hypervolume(losses[: count + 1], np.ones(2)) for count in range(len(losses))]
+    found = pd.DataFrame({"code": texts, "accuracy": points[:, 0], "flops": points[:, 1].astype(int)})
+    return found.assign(hypervolume=volumes, front=non_dominated(losses))
 
 
 def _losses(found: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -175,6 +185,7 @@ def main() -> None:
     fidelity = Fidelity(arguments.epochs, arguments.images)
     store = Measurements(arguments.out / "search_quality.csv", fidelity)
     curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}
+    fronts: list[pd.DataFrame] = []
     with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
         for seed in range(arguments.seeds):
             for arm in arguments.arms:
@@ -182,8 +193,11 @@ def main() -> None:
                 config = setting.experiment.search
                 first = config.num_individual if arm == PYMOO else config.random_samples
                 measured = partial(store.of, workers=workers)
-                curves[arm].append(run_arm(searcher, arguments.evaluations, first, setting, measured))
+                found = run_arm(searcher, arguments.evaluations, first, setting, measured)
+                curves[arm].append(found["hypervolume"].tolist())
+                fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))
                 print(f"seed {seed}, {arm}: {curves[arm][-1][-1]:.4f}", flush=True)
+    pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)
     text = (
         f"{describe(setting)}\n\nHypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and "
         f"{arguments.images} validation images a candidate.\n\n{markdown(summarise(curves))}\n"
