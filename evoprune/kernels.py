@@ -149,11 +149,11 @@ def normalise_gradient(
 
 @_compiled
 def crop_flip_normalise(
-    images: Any, chosen: Any, offsets: Any, mirrored: Any, scale: Vector, shift: Vector, out: Map
+    images: Any, chosen: Any, offsets: Any, mirrored: Any, scale: Vector, shift: Vector, out: Any
 ) -> None:
-    """out[i] = scale * images[chosen[i]] - shift, moved by offsets[:, i] with zeros from outside, then mirrored.
+    """out[i] = scale * images[chosen[i]] - shift, cropped from offsets[:, i] on and mirrored; pixels outside are 0.
 
-    Maps are (images, height, width, channels); pixels from outside are 0 before they are scaled.
+    Both are (images, height, width, channels): uint8 in, float32 out.
     """
     _, height, width, channels = images.shape
     for i in range(len(chosen)):
@@ -164,4 +164,4 @@ def crop_flip_normalise(
                 inside = 0 <= from_y < height and 0 <= from_x < width
                 for c in range(channels):
                     value = np.float32(images[chosen[i], from_y, from_x, c]) if inside else np.float32(0)
-                    out[i, y, x, c] = _bfloat(value * scale[c] - shift[c])
+                    out[i, y, x, c] = value * scale[c] - shift[c]
