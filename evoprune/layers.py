@@ -14,6 +14,56 @@ _MOST_COLUMNS = 1024
 Array = npt.NDArray[Any]
 
 
+def conv_norm_relu(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, relu: bool = True
+) -> Tensor:
+    """norm_relu(norm, conv(x), residual, relu); one convolution with a folded norm where nothing is learnt.
+
+    There the sum may be written over `residual`, as nothing else will need it.
+    """
+    if _can_fold(conv, norm, x, residual):
+        return _folded(conv, norm, x, residual, relu)
+    return norm_relu(norm, conv(x), residual, relu)
+
+
+def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
+    return (
+        not (norm.training or torch.is_grad_enabled())
+        and _has_folded_convolution()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and type(conv) is nn.Conv2d
+        and conv.bias is None
+        and isinstance(conv.padding, tuple)
+        and conv.padding_mode == "zeros"
+        and not (conv._forward_hooks or conv._forward_pre_hooks)
+        and _can_fuse(norm, x)
+        and (residual is None or _can_fuse(norm, residual))
+    )
+
+
+@lru_cache(maxsize=1)
+def _has_folded_convolution() -> bool:
+    """Whether this build of torch has the fused convolutions of oneDNN."""
+    names = torch._C._dispatch_get_all_op_names()
+    wanted = {"mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary"}
+    return torch.backends.mkldnn.is_available() and wanted <= set(names)
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight = (conv.weight * scale[:, None, None, None]).to(x.dtype)
+    bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1).to(x.dtype)
+    given = (x, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+    if residual is None:
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(*given, "relu" if relu else "none", [], None)
+    else:
+        after = "relu" if relu else None
+        out = torch.ops.mkldnn._convolution_pointwise_.binary(residual, *given, "add", 1.0, after, [], None)
+    return out
+
+
 def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, relu: bool = True) -> Tensor:
     """relu(norm(x) + residual), shape (batch, channels, height, width).
 
@@ -78,9 +128,7 @@ class _FusedNorm(torch.autograd.Function):
         return to_input, torch.from_numpy(to_weight), torch.from_numpy(to_bias), to_residual, None, None
 
 
-def _normalise(
-    norm: nn.BatchNorm2d, x: Tensor, mean: Array, var: Array, residual: Tensor | None, relu: bool
-) -> Tensor:
+def _normalise(norm: nn.BatchNorm2d, x: Tensor, mean: Array, var: Array, residual: Tensor | None, relu: bool) -> Tensor:
     from evoprune import kernels
 
     out = torch.empty_like(x)
