@@ -38,7 +38,7 @@ from evoprune.surgery import slim_network
 from evoprune.training import accuracy, train
 from evoprune.workers import open_workers
 
-_REPEATS = 3  # of every code by evoprune, so that the idle time at the end weighs no more than in a search
+_REPEATS = 5  # of every code by evoprune, so that the idle time at the end weighs no more than in a search
 METHODS = ("standard", "loader", "tuned", "evoprune")
 Measured = Iterator[tuple[str, float, float]]
 """Code, accuracy in percent, seconds."""

@@ -22,7 +22,7 @@ def conv_norm_relu(
     There the sum may be written over `residual`, as nothing else will need it.
     """
     if _can_fold(conv, norm, x, residual):
-        return _folded(conv, norm, x, residual, relu)
+        return _folded(conv, norm, x.to(torch.bfloat16), residual, relu)
     return norm_relu(norm, conv(x), residual, relu)
 
 
@@ -37,7 +37,7 @@ def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor
         and isinstance(conv.padding, tuple)
         and conv.padding_mode == "zeros"
         and not (conv._forward_hooks or conv._forward_pre_hooks)
-        and _can_fuse(norm, x)
+        and _can_fuse(norm, x.to(torch.bfloat16))  # autocast would cast an image too
         and (residual is None or _can_fuse(norm, residual))
     )
 

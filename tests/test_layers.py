@@ -205,7 +205,8 @@ def test_convolutions_are_not_folded_where_something_is_learnt_or_watched() -> N
         with torch.no_grad():
             assert layers._can_fold(conv, norm, x, None) == layers._has_folded_convolution()
             assert not layers._can_fold(conv, make_norm(3).train(), x, None)
-            assert not layers._can_fold(conv, norm, x.float(), None)
+            assert not layers._can_fold(conv, norm, x.contiguous(), None)
+            assert torch.equal(conv_norm_relu(conv, norm, x.float()), conv_norm_relu(conv, norm, x))  # as autocast
             assert not layers._can_fold(nn.Conv2d(3, 3, 3, padding=1), norm, x, None)
             conv.register_forward_hook(lambda _module, _inputs, out: out * 0)
             assert not layers._can_fold(conv, norm, x, None)
