@@ -157,6 +157,13 @@ class ScopConfig(Section):
     knockoff: Literal["derangement", "gaussian"] = "derangement"
     loss_on_knockoff: bool = False
 
+    @field_validator("loss_on_knockoff")
+    @classmethod
+    def _check_labels(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("knockoff") == "gaussian":
+            raise ValueError("false where knockoff is gaussian: such images have no labels")
+        return value
+
 
 class ImportanceConfig(Section):
     """How important every channel of the parent is; computed once per run."""
