@@ -151,9 +151,9 @@ class LimitConfig(Section):
 class ScopConfig(Section):
     """SCOP (Tang et al. 2020): a real/knockoff scale per channel, trained with everything else frozen."""
 
-    epochs: Annotated[float, Field(gt=0)] = 1.0
+    epochs: Annotated[float, Field(gt=0)] = 0.25
     batch_size: Annotated[int, Field(ge=2)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.01
+    lr: Annotated[float, Field(gt=0)] = 0.004
     knockoff: Literal["derangement", "gaussian"] = "derangement"
     loss_on_knockoff: bool = False
 
