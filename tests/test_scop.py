@@ -64,9 +64,6 @@ def flat(values: Any) -> np.ndarray:
     return np.concatenate(list(values.values()))
 
 
-# What the scales learn
-
-
 @pytest.mark.parametrize("compute", [FP32, BF16], ids=["fp32", "bf16"])
 def test_nothing_is_learnt_where_the_knockoff_is_the_image_itself(
     parent: nn.Module, small_space: SearchSpace, digits: Data, compute: Compute, monkeypatch: pytest.MonkeyPatch
@@ -123,9 +120,6 @@ def test_the_seed_and_the_knockoffs_change_the_scores_but_not_much(
         assert 0.6 < spearmanr(first, changed).statistic < 1
 
 
-# What they must not learn from, and what must not change
-
-
 @pytest.mark.parametrize("on_knockoff", [False, True])
 def test_labels_of_the_knockoffs_count_only_where_that_is_asked_for(
     parent: nn.Module,
@@ -174,9 +168,6 @@ def test_a_loss_that_is_not_finite_is_an_error(parent: nn.Module, small_space: S
     broken = replace(digits, std=digits.std * float("nan"))
     with pytest.raises(TrainingError, match="not finite"):
         score(small_space, parent, broken)
-
-
-# Which layers, which scores, which channels go
 
 
 def test_convolutions_of_blocks_are_controlled_and_no_stem_shortcut_or_classifier():
@@ -245,9 +236,6 @@ def test_loss_on_knockoffs_without_labels_is_a_users_mistake(tiny: Any):
         tiny(importance={"scop": {"knockoff": "gaussian", "loss_on_knockoff": True}})
 
 
-# Real images
-
-
 def test_channels_it_finds_unimportant_are_so_on_real_images(cifar10_npz: Path, pretrained: Path):
     space = load_search_space("resnet20", num_classes=10, in_channels=3, image_size=32)
     network = load_weights(build_network(space), pretrained / "resnet20_cifar10_option_a.pt").eval()
@@ -266,9 +254,6 @@ def test_channels_it_finds_unimportant_are_so_on_real_images(cifar10_npz: Path, 
     lowest, highest = (measure(cut_uniform(space, sign * scores, 0.25)) for sign in (1, -1))
     random = np.mean([measure(cut_uniform(space, rng.random(space.length), 0.25)) for _ in range(5)])
     assert lowest > random > highest
-
-
-# A toy whose truth is known
 
 
 class Toy(nn.Module):
