@@ -51,7 +51,6 @@ def parent(small_space: SearchSpace, digits: Data) -> nn.Module:
 
 
 def score(space: SearchSpace, network: nn.Module, data: Data, compute: Compute = FP32, **changes: Any) -> Importance:
-    changes = dict(changes)
     seed = changes.pop("seed", 0)
     return scop_scores(space, network, data, SHORT.model_copy(update=changes), compute, seed)
 
@@ -148,20 +147,19 @@ def test_the_network_is_left_as_it_was(parent: nn.Module, small_space: SearchSpa
     network = parent.train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [module.training for module in network.modules()]
-    images = digits.normalise(digits.validation.images[:32])
-    with torch.no_grad():
-        logits = parent.eval()(images)
-    parent.train(training)
-    score(small_space, network, digits)
+    logits = evaluate(parent, digits)
+    score(small_space, parent.train(training), digits)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert [module.training for module in network.modules()] == modes
     assert all(value.requires_grad and value.grad is None for value in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
-    with torch.no_grad():
-        assert torch.equal(parent.eval()(images), logits)
-    uncut = cut_uniform(small_space, np.zeros(small_space.length), 0.0)
-    with torch.no_grad():
-        assert torch.equal(slim_network(small_space, parent, uncut)(images), logits)
+    uncut = slim_network(small_space, network, cut_uniform(small_space, np.zeros(small_space.length), 0.0))
+    assert torch.equal(evaluate(network, digits), logits) and torch.equal(evaluate(uncut, digits), logits)
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, data: Data) -> Tensor:
+    return network.eval()(data.normalise(data.validation.images[:32]))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(parent: nn.Module, small_space: SearchSpace, digits: Data):
@@ -229,6 +227,15 @@ def test_a_cut_takes_exactly_the_rate_of_every_segment(
     scores = segment_scores(small_space, score(small_space, parent, digits).scores)
     widths = small_space.widths(cut_uniform(small_space, scores, rate))
     assert widths == {s.name: max(1, s.width - int(rate * s.width + 1e-9)) for s in small_space.segments}
+
+
+def test_a_training_too_short_to_say_much_is_named(
+    parent: nn.Module, small_space: SearchSpace, digits: Data, capsys: pytest.CaptureFixture
+):
+    score(small_space, parent, digits)
+    assert "warning" not in capsys.readouterr().out
+    score(small_space, parent, digits, epochs=0.1)
+    assert "1 steps of 0.02 leave every scale near its start" in capsys.readouterr().out
 
 
 def test_loss_on_knockoffs_without_labels_is_a_users_mistake(tiny: Any):

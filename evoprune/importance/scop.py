@@ -17,7 +17,7 @@ from evoprune.data import Data
 from evoprune.errors import UserError
 from evoprune.importance.knockoffs import KNOCKOFFS, MOST_VALUES, Knockoff
 from evoprune.importance.segments import Importance, LayerScores, Scores
-from evoprune.progress import progress
+from evoprune.progress import progress, say
 from evoprune.schedule import Schedule
 from evoprune.seeds import derive_seed
 from evoprune.space import Layer, SearchSpace
@@ -25,6 +25,7 @@ from evoprune.training import LOSS_NOT_FINITE, TrainingError
 
 _BETAS = (0.5, 0.9)
 _SATURATION = 0.01
+_LEAST_WAY = 0.2  # an Adam step is about as long as the learning rate, and from the start to either end it is 0.5
 
 
 def scop_scores(
@@ -49,12 +50,18 @@ def scop_scores(
     """
     started = time.monotonic()
     layers = check_scop(space, config)
+    num_steps = _schedule(config, data).num_steps
+    if num_steps * config.lr < _LEAST_WAY:
+        say(
+            f"warning: importance.scop: {num_steps} steps of {config.lr:g} leave every scale near its start, and say "
+            "little; raise importance.scop.epochs"
+        )
     scales = learn_scales(layers, network, data, config, compute, seed)
     gammas = {layer.name: _gamma(network, layer) for layer in layers}
     scores = {name: np.abs(gammas[name]) * (2 * scale - 1) for name, scale in scales.items()}
     facts = {
         **config.model_dump(mode="json"),
-        "steps": _schedule(config, data).num_steps,
+        "steps": num_steps,
         "seconds": round(time.monotonic() - started, 1),
         **_facts(scales, scores, gammas),
     }
