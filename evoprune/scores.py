@@ -8,7 +8,7 @@ from evoprune.config import Experiment, ImportanceName
 from evoprune.data import load_data
 from evoprune.files import write_atomically
 from evoprune.importance.criteria import layer_importance
-from evoprune.importance.segments import Scores, segment_scores
+from evoprune.importance.segments import Importance, Scores, segment_scores
 from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.space import SearchSpace
 
@@ -43,4 +43,21 @@ def _write(experiment: Experiment, space: SearchSpace, base: Base, folder: RunFo
     )
     path = folder.importance(name)
     path.parent.mkdir(exist_ok=True)
+    write_atomically(path.with_name(f"{name}_layers.csv"), _layer_table(found).to_csv(index=False))
     write_atomically(path, table.to_csv(index=False))
+
+
+def _layer_table(found: Importance) -> pd.DataFrame:
+    """A row per channel of every scored layer: what its score was computed from, and the score."""
+    tables = [
+        pd.DataFrame(
+            {
+                "layer": layer,
+                "channel": range(len(scores)),
+                **{part: values[layer] for part, values in found.parts.items()},
+                "score": scores,
+            }
+        )
+        for layer, scores in found.scores.items()
+    ]
+    return pd.concat(tables, ignore_index=True)

@@ -11,6 +11,7 @@ from evoprune.compute import make_compute
 from evoprune.config import Experiment
 from evoprune.datasets import DataShape, check_data_keys, load_raw_data, peek_shape
 from evoprune.errors import UserError
+from evoprune.importance.scop import check_scop
 from evoprune.importance.segments import Scores
 from evoprune.limits import make_limits
 from evoprune.progress import progress, say
@@ -31,7 +32,7 @@ class Setting:
 
 
 def check_experiment(experiment: Experiment) -> SearchSpace:
-    """Find what would stop the run, before it starts: files, limits, population. Returns the search space.
+    """Find what would stop the run, before it starts: files, limits, population, scores. Returns the search space.
 
     Raises:
         UserError: with the key that is wrong.
@@ -40,6 +41,8 @@ def check_experiment(experiment: Experiment) -> SearchSpace:
     space = make_space(experiment)
     make_limits(space, experiment.search.limits)
     reference_directions(len(experiment.search.objectives), experiment.search.num_individual)
+    if "scop" in experiment.search.importances:
+        check_scop(space, experiment.importance.scop)
     weights = experiment.base.weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")

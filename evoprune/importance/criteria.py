@@ -1,24 +1,15 @@
 """Which importances there are: a new one is one function here and a name in the config."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from torch import nn
 
 from evoprune.compute import Compute
 from evoprune.config import Experiment, ImportanceName
 from evoprune.data import Data
 from evoprune.importance.magnitude import taylor_scores, weight_scores
-from evoprune.importance.segments import LayerScores
+from evoprune.importance.scop import scop_scores
+from evoprune.importance.segments import Importance
+from evoprune.seeds import derive_seed
 from evoprune.space import SearchSpace
-
-
-@dataclass(frozen=True)
-class Importance:
-    """Scores of the layers of a network, and what is to be reported of how they came about."""
-
-    scores: LayerScores
-    facts: dict[str, Any]
 
 
 def layer_importance(
@@ -34,7 +25,7 @@ def layer_importance(
         data: its training split.
         compute: device and precision.
     """
-    return {"magnitude": _magnitude}[name](experiment, space, network, data, compute)
+    return {"magnitude": _magnitude, "scop": _scop}[name](experiment, space, network, data, compute)
 
 
 def _magnitude(
@@ -46,3 +37,7 @@ def _magnitude(
     else:
         scores = weight_scores(space, network, config.criterion)
     return Importance(scores, {"criterion": config.criterion})
+
+
+def _scop(experiment: Experiment, space: SearchSpace, network: nn.Module, data: Data, compute: Compute) -> Importance:
+    return scop_scores(space, network, data, experiment.importance.scop, compute, derive_seed(experiment.seed, "scop"))

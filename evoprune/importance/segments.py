@@ -1,6 +1,8 @@
 """From scores of every layer's output channels to one score for each bit of a code. numpy only."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,21 @@ from evoprune.space import SearchSpace
 Scores = npt.NDArray[np.float64]
 LayerScores = Mapping[str, Scores]
 """Layer name -> importance of its output channels, shape (channels,), larger is more important."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Scores of the layers of a network, and what is to be reported of how they came about.
+
+    Attributes:
+        scores: of every scored layer.
+        facts: JSON types.
+        parts: what the scores were computed from, by name, for the same layers and channels.
+    """
+
+    scores: LayerScores
+    facts: dict[str, Any]
+    parts: Mapping[str, LayerScores] = field(default_factory=dict)
 
 
 def segment_scores(space: SearchSpace, scores: LayerScores) -> Scores:
