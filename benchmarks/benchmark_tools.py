@@ -23,9 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
 
 
-def open_setting(arguments: argparse.Namespace) -> Setting:
+ALL_SCORES = "search.proposal={evolution: 0.8, magnitude: 0.1, scop: 0.1}"
+"""An override that has all scores of the parent's channels computed."""
+
+
+def open_setting(arguments: argparse.Namespace, *overrides: str) -> Setting:
     """The experiment with its parent network, which is trained where the cache does not have it."""
-    experiment = load_experiment(arguments.experiment, arguments.overrides)
+    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *overrides])
     arguments.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as work, open_run_folder(Path(work) / "run", experiment) as folder:
         return prepare(experiment, folder)

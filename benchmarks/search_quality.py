@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
-from benchmark_tools import add_arguments, describe, markdown, open_setting
+from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
 
 from evoprune.config import Experiment, Fidelity, load_experiment
 from evoprune.front import hypervolume, non_dominated
@@ -35,7 +35,6 @@ OURS = {
     "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution": ["search.proposal=evolution"],
     "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
-    "evolution and magnitude": ["search.proposal={evolution: 0.9, magnitude: 0.1}"],
     "random": ["search.proposal=random", "search.prior=null"],
 }
 ANCESTOR, PYMOO, DEFAULT = "ancestor's operators", "pymoo's default", "evolution"
@@ -181,7 +180,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
-    setting = open_setting(arguments)
+    setting = open_setting(arguments, *[ALL_SCORES] * ("evolution, SCOP prior" in arguments.arms))
     fidelity = Fidelity(arguments.epochs, arguments.images)
     store = Measurements(arguments.out / "search_quality.csv", fidelity)
     curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_setting
+from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
 from search_quality import DEFAULT, FRONTS
 
 from evoprune.costs import code_costs
@@ -85,8 +85,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3])
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    arguments.overrides += ["search.proposal={evolution: 0.8, magnitude: 0.1, scop: 0.1}"]  # has both scores made
-    setting = open_setting(arguments)
+    setting = open_setting(arguments, ALL_SCORES)
     fronts = pd.read_csv(arguments.out / FRONTS)
     networks = chosen(setting, fronts[fronts["proposal"] == arguments.proposal], arguments.shares, arguments.seeds)
     table = summarise(train(setting, networks, arguments.out / "trained_fronts.csv"))
