@@ -1,49 +1,210 @@
-"""Does evolution find more than random codes do? Hypervolume at an equal number of evaluations, on real digits.
+"""How many evaluations does a front cost? Hypervolume against evaluations, for proposals and for what others use.
 
-Usage: python benchmarks/search_quality.py [--seeds 3]
-Prints a table of hypervolumes by seed, and the mean of (evolution - random).
+Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evaluations 1056] [--seeds 3]
+           [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
+Every arm measures the full network first, then as many codes as the others, with the same evaluator. Measurements are
+kept in FOLDER/search_quality.csv at once, and none is made twice, so that an interrupted run goes on; the table is
+search_quality.md, the picture search_quality.png, the fronts search_quality_fronts.csv.
 """
 
 import argparse
-import statistics
-import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from evoprune.config import load_experiment
-from evoprune.records import read_rows
-from evoprune.report import hypervolumes
-from evoprune.run import search
-from evoprune.run_folder import open_run_folder
-from evoprune.setting import prepare
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
+from benchmark_tools import add_arguments, describe, markdown, open_setting
+
+from evoprune.config import Experiment, Fidelity, load_experiment
+from evoprune.front import hypervolume, non_dominated
+from evoprune.limits import make_limits
+from evoprune.measuring import Batch, job_factory
+from evoprune.proposals import make_proposals
+from evoprune.search import Candidate, NSGA3Searcher
+from evoprune.setting import Setting
+from evoprune.workers import Workers, open_workers
+
+OURS = {
+    "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
+    "evolution": ["search.proposal=evolution"],
+    "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
+    "evolution and magnitude": ["search.proposal={evolution: 0.9, magnitude: 0.1}"],
+    "random": ["search.proposal=random", "search.prior=null"],
+}
+ANCESTOR, PYMOO, DEFAULT = "ancestor's operators", "pymoo's default", "evolution"
+ARMS = (*OURS, ANCESTOR, PYMOO)
+Codes = npt.NDArray[np.uint8]
 
 
-def hypervolume_of(proposal: str, seed: int, work: Path) -> float:
-    overrides = [
-        f"seed={seed}",
-        f"search.proposal={proposal}",
-        f"base.cache={work / 'base'}",
-        "workers.backend=local",
-        "search.generations=10",
-    ]
-    experiment = load_experiment("quickstart", overrides)
-    with open_run_folder(work / f"{proposal}-{seed}", experiment) as folder:
-        setting = prepare(experiment, folder)
-        search(setting, folder)
-        return hypervolumes(read_rows(folder.reports), experiment.search.objectives, setting.space)[-1]
+class Ours:
+    """evoprune's searcher as a searcher of bare codes."""
+
+    def __init__(self, setting: Setting, experiment: Experiment, seed: int):
+        limits = make_limits(setting.space, experiment.search.limits)
+        proposals = make_proposals(setting.space, experiment, setting.scores)
+        self._searcher = NSGA3Searcher(setting.space, experiment.search, limits, proposals, seed)
+        self._asked: list[Candidate] = []
+
+    def ask(self, number: int) -> Codes:
+        """New codes."""
+        self._asked = self._searcher.ask(number)
+        return np.stack([candidate.code for candidate in self._asked])
+
+    def tell(self, codes: Codes, losses: npt.NDArray[np.float64]) -> None:
+        """What the codes of the last `ask` measured."""
+        self._searcher.tell(self._asked, losses, np.zeros(len(losses)))
+
+
+FRONTS = "search_quality_fronts.csv"
+
+
+class Measurements:
+    """Accuracies and FLOPs by code, on the disk."""
+
+    def __init__(self, path: Path, fidelity: Fidelity):
+        self._path, self._fidelity = path, fidelity
+        columns = ["code", "epochs", "images", "accuracy", "flops", "seconds"]
+        self._table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=columns)
+        same = self._table[(self._table.epochs == fidelity.epochs) & (self._table.images == fidelity.validation_images)]
+        self._known = {row.code: (row.accuracy, row.flops) for row in same.itertuples()}
+
+    def of(self, codes: list[str], workers: Workers) -> npt.NDArray[np.float64]:
+        """Accuracy in percent and FLOPs of each code, shape (codes, 2); measures those that are not known."""
+        missing = list(dict.fromkeys(code for code in codes if code not in self._known))
+        for event in workers.map([Batch((code,), self._fidelity) for code in missing]):
+            code, value = missing[event.index], event.value
+            row = {
+                "code": code,
+                "epochs": self._fidelity.epochs,
+                "images": self._fidelity.validation_images,
+                **{name: value[name] for name in ("accuracy", "flops", "seconds")},
+            }
+            pd.DataFrame([row]).to_csv(self._path, mode="a", header=not self._path.exists(), index=False)
+            self._known[code] = value["accuracy"], value["flops"]
+        return np.array([self._known[code] for code in codes], dtype=float)
+
+
+def run_arm(
+    searcher: BaselineSearcher,
+    evaluations: int,
+    first: int,
+    setting: Setting,
+    measured: Callable[[list[str]], npt.NDArray[np.float64]],
+) -> pd.DataFrame:
+    """Codes, accuracies and FLOPs in the order of the evaluations, the full network's before all, and the hypervolume.
+
+    The first generation has `first` codes.
+    """
+    space = setting.space
+    texts = [space.format_code(space.full_code())]
+    full = points = measured(texts)
+    size = first
+    while len(points) <= evaluations:
+        codes = searcher.ask(size)[: evaluations + 1 - len(points)]
+        asked = [space.format_code(code) for code in codes]
+        found = measured(asked)
+        points, texts, size = np.concatenate([points, found]), texts + asked, setting.experiment.search.num_individual
+        if len(points) <= evaluations:
+            searcher.tell(codes, _losses(found, full))
+    losses = _losses(points, full)
+    volumes = [hypervolume(losses[: count + 1], np.ones(2)) for count in range(len(losses))]
+    found = pd.DataFrame({"code": texts, "accuracy": points[:, 0], "flops": points[:, 1].astype(int)})
+    return found.assign(hypervolume=volumes, front=non_dominated(losses))
+
+
+def _losses(found: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.stack([1 - found[:, 0] / 100, found[:, 1] / full[0, 1]], axis=1)
+
+
+def _searcher(arm: str, setting: Setting, arguments: argparse.Namespace, seed: int) -> BaselineSearcher:
+    if arm == ANCESTOR:
+        return Ancestor(setting.space, seed)
+    if arm == PYMOO:
+        return PymooDefault(setting.space, seed, setting.experiment.search.num_individual)
+    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm]])
+    return Ours(setting, experiment, seed)
+
+
+def summarise(curves: dict[str, list[list[float]]]) -> pd.DataFrame:
+    """Final hypervolume of each arm, and after how many evaluations the default has reached it."""
+    rows = []
+    for arm, runs in curves.items():
+        ends = [run[-1] for run in runs]
+        evaluations = len(runs[0]) - 1
+        row: dict[str, object] = {
+            "proposal": arm,
+            "seeds": len(runs),
+            "evaluations": evaluations,
+            "after a fifth": float(np.mean([run[evaluations // 5] for run in runs])),
+            "hypervolume": float(np.mean(ends)),
+            "spread (std)": float(np.std(ends, ddof=1)) if len(ends) > 1 else float("nan"),
+        }
+        if DEFAULT in curves:
+            reached = [_first_above(run, float(np.mean(ends))) for run in curves[DEFAULT]]
+            row["default reaches it after"] = ", ".join("never" if at is None else str(at) for at in reached)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _first_above(run: list[float], volume: float) -> int | None:
+    return next((index for index, value in enumerate(run) if value >= volume), None)
+
+
+def draw(curves: dict[str, list[list[float]]], path: Path) -> None:
+    """Mean of the seeds, and between the lowest and the highest."""
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    for arm, runs in curves.items():
+        values = np.array(runs)
+        (line,) = axes.plot(values.mean(axis=0), label=arm, linewidth=1.5)
+        axes.fill_between(
+            np.arange(values.shape[1]), values.min(axis=0), values.max(axis=0), alpha=0.15, color=line.get_color()
+        )
+    axes.set(xlabel="evaluations", ylabel="hypervolume")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--evaluations", type=int, default=1056)
     parser.add_argument("--seeds", type=int, default=3)
-    seeds = parser.parse_args().seeds
-    differences = []
-    with tempfile.TemporaryDirectory() as work:
-        rows = [[hypervolume_of(name, seed, Path(work)) for name in ("evolution", "random")] for seed in range(seeds)]
-    print("| seed | evolution | random | ratio |\n|---|---|---|---|")
-    for seed, (evolved, random) in enumerate(rows):
-        differences.append(evolved - random)
-        print(f"| {seed} | {evolved:.4f} | {random:.4f} | {evolved / random:.3f} |")
-    print(f"mean difference {statistics.fmean(differences):+.4f} over {seeds} seeds")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--epochs", type=float, default=0.0)
+    parser.add_argument("--images", type=int, default=1000)
+    arguments = parser.parse_args()
+    setting = open_setting(arguments)
+    fidelity = Fidelity(arguments.epochs, arguments.images)
+    store = Measurements(arguments.out / "search_quality.csv", fidelity)
+    curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}
+    fronts: list[pd.DataFrame] = []
+    with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
+        for seed in range(arguments.seeds):
+            for arm in arguments.arms:
+                searcher = _searcher(arm, setting, arguments, seed)
+                config = setting.experiment.search
+                first = config.num_individual if arm == PYMOO else config.random_samples
+                measured = partial(store.of, workers=workers)
+                found = run_arm(searcher, arguments.evaluations, first, setting, measured)
+                curves[arm].append(found["hypervolume"].tolist())
+                fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))
+                print(f"seed {seed}, {arm}: {curves[arm][-1][-1]:.4f}", flush=True)
+    pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)
+    text = (
+        f"{describe(setting)}\n\nHypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and "
+        f"{arguments.images} validation images a candidate.\n\n{markdown(summarise(curves))}\n"
+    )
+    (arguments.out / "search_quality.md").write_text(text)
+    draw(curves, arguments.out / "search_quality.png")
+    print(text)
 
 
 if __name__ == "__main__":

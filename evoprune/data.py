@@ -83,12 +83,36 @@ class Data:
 
     def augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Random crop after zero padding and random mirroring of a uint8 batch, drawn image by image from `rng`."""
+        offsets, mirrored = self._draw(len(images), rng)
         if self.crop:
-            images = _random_crop(images, self.crop, rng)
+            images = _crop(images, self.crop, offsets)
         if self.flip:
-            mirrored = torch.rand(len(images), generator=rng).to(images.device) < 0.5
-            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+            images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
         return images
+
+    def training_batch(self, indices: Tensor, rng: torch.Generator) -> Tensor:
+        """normalise(augment(train.images[indices], rng)): on the CPU in one pass over the pixels."""
+        images = self.train.images
+        if images.device.type != "cpu":
+            return self.normalise(self.augment(images[indices], rng))
+        from evoprune import kernels
+
+        offsets, mirrored = self._draw(len(indices), rng)
+        out = torch.empty((len(indices), *images.shape[1:]), memory_format=torch.channels_last)
+        scale, shift = (1 / (255 * self.std)).flatten(), (self.mean / self.std).flatten()
+        drawn = indices.numpy(), (offsets - self.crop).numpy(), mirrored.numpy()
+        pixels, normalised = (tensor.permute(0, 2, 3, 1).numpy() for tensor in (images, out))
+        kernels.crop_flip_normalise(pixels, *drawn, scale.numpy(), shift.numpy(), normalised)
+        return out
+
+    def _draw(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """First row and column of each image's crop, shape (2, count), and whether it is mirrored."""
+        offsets, mirrored = torch.zeros(2, count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+        if self.crop:
+            offsets = torch.randint(0, 2 * self.crop + 1, (2, count), generator=rng)
+        if self.flip:
+            mirrored = torch.rand(count, generator=rng) < 0.5
+        return offsets, mirrored
 
 
 def load_data(config: DataConfig, device: torch.device) -> Data:
@@ -145,12 +169,11 @@ def batches(size: int, batch_size: int, rng: torch.Generator | None = None) -> I
         yield order[start : start + batch_size]
 
 
-def _random_crop(images: Tensor, padding: int, rng: torch.Generator) -> Tensor:
+def _crop(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    offsets = torch.randint(0, 2 * padding + 1, (2, count, 1), generator=rng)
-    rows = (offsets[0] + torch.arange(height)).to(images.device)
-    columns = (offsets[1] + torch.arange(width)).to(images.device)
+    rows = (offsets[0, :, None] + torch.arange(height)).to(images.device)
+    columns = (offsets[1, :, None] + torch.arange(width)).to(images.device)
     which = torch.arange(count, device=images.device)[:, None, None]
     return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 

@@ -62,4 +62,4 @@ class Schedule:
         steps = range(self.step_of(epoch), self.step_of(epoch + 1))
         for step, indices in zip(steps, order, strict=False):
             chosen = indices.to(data.train.labels.device)
-            yield step, data.normalise(data.augment(data.train.images[chosen], rng)), data.train.labels[chosen]
+            yield step, data.training_batch(chosen, rng), data.train.labels[chosen]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ from pymoo.config import Config
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
-from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.problems.static import StaticProblem
 from pymoo.util.ref_dirs import get_reference_directions
 
 from evoprune.config import SearchConfig
 from evoprune.errors import UserError
 from evoprune.limits import Limits
+from evoprune.parents import choose_parents
 from evoprune.proposals import Proposal
 from evoprune.seeds import derive_seed
 from evoprune.space import Code, SearchSpace
@@ -77,7 +77,7 @@ class Searcher(Protocol):
 
 
 class NSGA3Searcher:
-    """NSGA-III (Deb and Jain 2014) over 0/1 codes; proposals make the children, pymoo chooses parents and survivors.
+    """NSGA-III (Deb and Jain 2014) over 0/1 codes; proposals make the children, pymoo chooses the survivors.
 
     The first candidates are the full network and `random_samples - 1` first codes of the proposals. No code is asked
     for twice. Told a generation at a time it is the algorithm of the paper, told one by one its (mu + 1) variant.
@@ -108,7 +108,6 @@ class NSGA3Searcher:
         rng = np.random.default_rng(derive_seed(seed, "random samples"))
         self._first = self._first_codes(space.full_code(), rng)
         self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
-        self._selection = TournamentSelection(func_comp=_less_violation_wins)
         directions = reference_directions(len(config.objectives), config.num_individual)
         self._survival = ReferenceDirectionSurvival(directions)
         self._population = Population.empty()
@@ -178,14 +177,13 @@ class NSGA3Searcher:
         return [(full, "full"), *self._gather(self._config.random_samples - 1, draw, rng)]
 
     def _children(self, number: int, next_id: int) -> list[_Named]:
-        """At most `number` new codes: binary tournaments as in NSGA-III, then proposals in place of its operators."""
+        """At most `number` new codes of members of the population."""
         rng = np.random.default_rng(derive_seed(self._seed, "ask", next_id))
         progress = (next_id - self.num_first) / max(1, self._config.generations * self._config.num_individual)
 
         def draw(name: str, number: int) -> Codes:
-            pairs = self._selection.do(self._problem, self._population, number, 2, to_pop=False, random_state=rng)
-            parents = self._population.get("X")[np.asarray(pairs)]
-            return self._proposals[name].propose(parents, min(1.0, progress), rng)
+            pairs = choose_parents(self._population.get("F"), self._population.get("CV")[:, 0], number, rng)
+            return self._proposals[name].propose(self._population.get("X")[pairs], min(1.0, progress), rng)
 
         return self._gather(number, draw, rng)
 
@@ -200,16 +198,6 @@ class NSGA3Searcher:
             if len(gathered) == number:
                 break
         return gathered
-
-
-def _less_violation_wins(
-    population: Population, pairs: npt.NDArray[np.int64], random_state: np.random.Generator, **_: Any
-) -> npt.NDArray[np.int64]:
-    """The winners, shape (N, 1), of `pairs`, shape (N, 2). As pymoo's own, whose ties are beyond its seed."""
-    violations = population.get("CV")[:, 0][pairs]
-    tied = violations[:, 0] == violations[:, 1]
-    column = np.where(tied, random_state.integers(0, 2, len(pairs)), violations.argmin(axis=1))
-    return np.take_along_axis(pairs, column[:, None], axis=1)
 
 
 def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArray[np.float64]:

@@ -236,3 +236,17 @@ def test_shuffling_follows_its_generator_and_changes_from_epoch_to_epoch():
     assert sorted(first) == sorted(second) == list(range(64))
     assert first != second
     assert torch.cat(list(batches(64, 8, generator()))).tolist() == first
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("crop", "flip"), [(0, False), (2, False), (0, True), (3, True)])
+def test_a_training_batch_is_the_normalised_augmentation_to_the_bit(channels, crop, flip):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 5, channels)).astype(np.uint8)
+    data, _ = make_augmenting(crop, flip, images)
+    indices = torch.tensor([7, 0, 7, 3, 12, 19])
+    ours, theirs = generator(), generator()
+    batch = data.training_batch(indices, ours)
+    expected = data.normalise(data.augment(data.train.images[indices], theirs))
+    torch.testing.assert_close(batch, expected, rtol=0, atol=0)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ours.get_state(), theirs.get_state())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evoprune import layers
-from evoprune.layers import norm_relu
+from evoprune.layers import conv_norm_relu, norm_relu
 
 
 def make_norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:
@@ -33,11 +33,11 @@ def reference(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bo
     return F.relu(out) if relu else out
 
 
-def close(ours: Tensor | None, theirs: Tensor | None) -> None:
+def close(ours: Tensor | None, theirs: Tensor | None, atol: float = 2**-8) -> None:
     """Equal to the rounding of one bfloat16 (8 bits), in relation to the largest value."""
     assert ours is not None and theirs is not None
     scale = float(theirs.detach().abs().max()) + 1e-6
-    torch.testing.assert_close(ours.double() / scale, theirs.double() / scale, rtol=0, atol=2**-8)
+    torch.testing.assert_close(ours.double() / scale, theirs.double() / scale, rtol=0, atol=atol)
 
 
 @pytest.fixture
@@ -164,3 +164,60 @@ def test_same_input_same_bits() -> None:
         norm_relu(make_norm(13), x, relu=True).float().square().sum().backward()
         results.append(x.grad)
     assert torch.equal(results[0], results[1])
+
+
+# --- convolutions with a folded norm
+
+needs_folding = pytest.mark.skipif(
+    not layers._has_folded_convolution(), reason="torch lacks oneDNN's fused convolution"
+)
+
+
+@needs_folding
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("with_residual", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_folded_convolution_equals_torch(
+    stride: int, kernel: int, with_residual: bool, relu: bool, fused_only: None
+) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(5, 11, kernel, stride=stride, padding=kernel // 2, bias=False)
+    norm = make_norm(11).eval()
+    x = make_map((4, 5, 6, 6), 1)
+    residual = make_map((4, 11, 6 // stride, 6 // stride), 2) if with_residual else None
+    weight, bias = conv.weight.double(), norm.bias.double()
+    means = norm.running_mean.double(), norm.running_var.double()
+    exact = F.batch_norm(F.conv2d(x.double(), weight, None, stride, kernel // 2), *means, norm.weight.double(), bias)
+    exact = exact if residual is None else exact + residual  # before the layer writes over the residual
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layers._can_fold(conv, norm, x, residual)
+        out = conv_norm_relu(conv, norm, x, residual, relu)
+    assert out.dtype == torch.bfloat16 and out.is_contiguous(memory_format=torch.channels_last)
+    close(out, F.relu(exact) if relu else exact, atol=2**-7)  # weights round too
+
+
+def test_convolutions_are_not_folded_where_something_is_learnt_or_watched() -> None:
+    x = make_map((2, 3, 4, 4), 1)
+    conv, norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), make_norm(3).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not layers._can_fold(conv, norm, x, None)
+        with torch.no_grad():
+            assert layers._can_fold(conv, norm, x, None) == layers._has_folded_convolution()
+            assert not layers._can_fold(conv, make_norm(3).train(), x, None)
+            assert not layers._can_fold(conv, norm, x.float(), None)
+            assert not layers._can_fold(nn.Conv2d(3, 3, 3, padding=1), norm, x, None)
+            conv.register_forward_hook(lambda _module, _inputs, out: out * 0)
+            assert not layers._can_fold(conv, norm, x, None)
+    with torch.no_grad():
+        assert not layers._can_fold(nn.Conv2d(3, 3, 3, bias=False), norm, x, None)  # float32: no autocast
+
+
+def test_without_the_fused_convolution_the_layers_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "_has_folded_convolution", lambda: False)
+    conv, norm = nn.Conv2d(3, 5, 3, padding=1, bias=False), make_norm(5).eval()
+    x, residual = make_map((2, 3, 4, 4), 1), make_map((2, 5, 4, 4), 2)
+    before = residual.clone()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conv_norm_relu(conv, norm, x, residual), norm_relu(norm, conv(x), residual))
+    assert torch.equal(residual, before)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from evoprune.layers import norm_relu
+from evoprune.layers import conv_norm_relu
 
 
 class ResNetCifar(nn.Module):
@@ -49,7 +49,7 @@ class ResNetCifar(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, shape (batch, num_classes), of normalised images of shape (batch, in_channels, height, width)."""
-        x = norm_relu(self.bn1, self.conv1(images))
+        x = conv_norm_relu(self.conv1, self.bn1, images)
         for name in self.stages:
             x = self.get_submodule(name)(x)
         logits: Tensor = self.linear(x.mean((2, 3)))
@@ -107,13 +107,13 @@ class _Block(nn.Module):
             self.shortcut = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        out = norm_relu(self.bn1, self.conv1(x))
-        return norm_relu(self.bn2, self.conv2(out), residual=self._shortcut(x))
+        out = conv_norm_relu(self.conv1, self.bn1, x)
+        return conv_norm_relu(self.conv2, self.bn2, out, residual=self._shortcut(x))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if isinstance(self.shortcut, nn.Sequential):
             conv, norm = self.shortcut
-            assert isinstance(norm, nn.BatchNorm2d)
-            return norm_relu(norm, conv(x), relu=False)
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            return conv_norm_relu(conv, norm, x, relu=False)
         out: Tensor = self.shortcut(x)
         return out

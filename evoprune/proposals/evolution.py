@@ -52,9 +52,9 @@ class Evolution:
         self._groups = [[slices[name] for name in group] for group in space.tied]
 
     def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-        """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs."""
+        """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs, in any order."""
         low, high = self._flops_range
-        targets = low + (high - low) * (np.arange(number) + rng.random(number)) / number
+        targets = low + (high - low) * (rng.permutation(number) + rng.random(number)) / number
         return np.stack([self._draw(float(target), rng) for target in targets])
 
     def propose(

@@ -1,0 +1,103 @@
+"""Is the front still better after training? Networks of the front against one-shot pruners at the same FLOPs.
+
+Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--proposal evolution] [--shares 0.5 0.3]
+           [--seeds 3] [--out FOLDER]
+Takes the fronts that search_quality.py has written to FOLDER. For each share of the parent's FLOPs and each seed: the
+most accurate network of that seed's front that has no more, and what magnitude and SCOP leave at a uniform rate with
+no more FLOPs than it; all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
+FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from benchmark_tools import add_arguments, describe, markdown, open_setting
+from search_quality import DEFAULT, FRONTS
+
+from evoprune.costs import code_costs
+from evoprune.cutting import cut_to_flops, cut_uniform
+from evoprune.data import contiguous, split_data
+from evoprune.datasets import load_raw_data
+from evoprune.retrain import Task, Trained, retrain_job
+from evoprune.setting import Setting
+from evoprune.workers import open_workers
+
+PRUNERS = ("magnitude", "scop")
+
+
+def chosen(setting: Setting, fronts: pd.DataFrame, shares: list[float], seeds: int) -> pd.DataFrame:
+    """One row per network to train: share, seed, method, code, flops."""
+    space = setting.space
+    full = code_costs(space, space.full_code())["flops"]
+    rows: list[dict[str, Any]] = []
+    for share in shares:
+        for seed in range(seeds):
+            small = fronts[(fronts["seed"] == seed) & (fronts["flops"] <= share * full)]
+            best = small.sort_values("accuracy").iloc[-1]
+            codes = {str(best["proposal"]): str(best["code"])}
+            for name in PRUNERS:
+                cut = cut_to_flops(space, setting.scores[name], cut_uniform, float(best["flops"]))
+                codes[name] = space.format_code(cut)
+            rows += [{"share": share, "seed": seed, "method": method, "code": code} for method, code in codes.items()]
+    table = pd.DataFrame(rows)
+    return table.assign(flops=[code_costs(space, space.parse_code(code))["flops"] for code in table["code"]])
+
+
+def train(setting: Setting, networks: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Train what is not in the file yet; returns all of it."""
+    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["share", "seed", "method", "code"])
+    known = set(zip(done["code"], done["seed"], done["share"], done["method"], strict=True))
+    missing = [row for row in networks.to_dict("records")
+               if (row["code"], row["seed"], row["share"], row["method"]) not in known]  # fmt: skip
+    data = setting.experiment.data
+    raw = load_raw_data(data)
+    arrays, test = split_data(raw, data), contiguous(raw.test)
+    factory = partial(retrain_job, setting.experiment, setting.space, setting.base.network, arrays, test)
+    with TemporaryDirectory() as work, open_workers(setting.experiment.workers, factory) as workers:
+        tasks = [
+            Task(f"n{index}", row["code"], row["seed"], f"{work}/{index}.ckpt") for index, row in enumerate(missing)
+        ]
+        for event in workers.map(tasks):
+            if isinstance(event.value, Trained):
+                trained = {"validation": event.value.validation_accuracy, "test": event.value.test_accuracy}
+                row = pd.DataFrame([{**missing[event.index], **trained}])
+                row.to_csv(path, mode="a", header=not path.exists(), index=False)
+                print(row.drop(columns="code").to_dict("records")[0], flush=True)
+    return pd.read_csv(path)
+
+
+def summarise(trained: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of the test accuracy over the seeds."""
+    table = trained.groupby(["share", "method"], as_index=False).agg(
+        seeds=("seed", "count"), flops=("flops", "mean"), test=("test", "mean"), std=("test", "std")
+    )
+    return table.sort_values(["share", "test"], ascending=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--proposal", default=DEFAULT)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3])
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    arguments.overrides += ["search.proposal={evolution: 0.8, magnitude: 0.1, scop: 0.1}"]  # has both scores made
+    setting = open_setting(arguments)
+    fronts = pd.read_csv(arguments.out / FRONTS)
+    networks = chosen(setting, fronts[fronts["proposal"] == arguments.proposal], arguments.shares, arguments.seeds)
+    table = summarise(train(setting, networks, arguments.out / "trained_fronts.csv"))
+    recipe = setting.experiment.retrain
+    text = (
+        f"{describe(setting)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}) from inherited "
+        f"weights, at the same FLOPs.\n\n{markdown(table)}\n"
+    )
+    (arguments.out / "trained_fronts.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
