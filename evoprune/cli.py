@@ -1,4 +1,4 @@
-"""The command line: `evoprune run | search | retrain | report | validate`."""
+"""The command line: `evoprune run | search | prune | sensitivity | retrain | report | validate`."""
 
 import argparse
 import sys
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evoprune
+from evoprune import pruning_commands
 from evoprune.config import Experiment, load_experiment
 from evoprune.errors import UserError
 from evoprune.progress import duration, say
-from evoprune.run_folder import RunFolder, open_run_folder
+from evoprune.run_folder import RunFolder, open_run_folder, run_path
 from evoprune.space import SearchSpace
 
 _USER_ERROR = 2
@@ -42,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
             "base network, search, full training, report: all of one experiment, or the rest of it",
         ),
         ("search", _search, "base network and search"),
+        ("prune", pruning_commands.prune, "one slim network without a search: score, cut, recalibrate, fine-tune"),
+        ("sensitivity", pruning_commands.sensitivity, "accuracy against cut rate of every segment"),
         ("validate", _validate, "check an experiment without running it, and predict how long it will take"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -51,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_set(command)
         if function is not _validate:
             command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
+        if name in pruning_commands.OPTIONS:
+            pruning_commands.OPTIONS[name](command)
         command.set_defaults(command=function)
     for name, function, text in (
         ("retrain", _retrain, "train networks of a run's front fully"),
@@ -77,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     experiment = load_experiment(arguments.experiment, arguments.overrides)
     check_experiment(experiment)
-    with open_run_folder(_out(arguments, experiment), experiment) as folder:
+    with open_run_folder(run_path(experiment, arguments.out), experiment) as folder:
         setting = prepare(experiment, folder)
         search(setting, folder)
         retrain(setting, folder)
@@ -90,7 +95,7 @@ def _search(arguments: argparse.Namespace) -> None:
 
     experiment = load_experiment(arguments.experiment, arguments.overrides)
     check_experiment(experiment)
-    with open_run_folder(_out(arguments, experiment), experiment) as folder:
+    with open_run_folder(run_path(experiment, arguments.out), experiment) as folder:
         search(prepare(experiment, folder), folder)
         say(f"front: {folder.output}")
 
@@ -152,10 +157,6 @@ def _experiment_of_run(arguments: argparse.Namespace) -> Experiment:
     if not config.is_file():
         raise UserError(f"{arguments.run}: not the folder of a run; it has no {config.name}")
     return load_experiment(str(config), arguments.overrides)
-
-
-def _out(arguments: argparse.Namespace, experiment: Experiment) -> Path:
-    return arguments.out or Path("results") / experiment.name
 
 
 def _print_report(folder: RunFolder, experiment: Experiment) -> None:

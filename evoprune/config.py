@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from evoprune.config_errors import describe_errors
 from evoprune.config_sections import (
     GENERATIONS,
+    IMPORTANCES,
     BaseConfig,
     CountSelection,
     DataConfig,
@@ -32,6 +33,7 @@ from evoprune.errors import UserError
 from evoprune.files import find_carried_file, format_yaml, parse_yaml, read_yaml
 
 __all__ = [
+    "IMPORTANCES",
     "BaseConfig",
     "CountSelection",
     "DataConfig",

@@ -192,6 +192,7 @@ class SearchConfig(Section):
     proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = {"evolution": 1.0}
     prior: Literal["magnitude", "scop"] | None = "magnitude"
     prior_fade: Annotated[float, Field(gt=0)] = 1.0
+    sensitivity: str | None = None
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
 

@@ -16,8 +16,9 @@ from evoprune.space import SearchSpace
 Row = dict[str, Any]
 NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
-_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model"}
-_WHOLE = {"id", "generation", "rung", "flops", "params", "bandwidth", "num_seeds"}
+_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model", "segment"}
+_COUNTS = {"id", "generation", "rung", "num_seeds", "images", "kept", "step"}
+_WHOLE = {*_COUNTS, "flops", "params", "bandwidth", "file_bytes"}
 
 
 def report_columns(space: SearchSpace, with_latency: bool) -> list[str]:
@@ -32,24 +33,29 @@ def report_columns(space: SearchSpace, with_latency: bool) -> list[str]:
 
 
 class Reports:
-    """`reports.csv`: one row per evaluation, that is per candidate and rung, appended whole and flushed to the disk.
+    """A table that grows: one row per evaluation, appended whole and flushed to the disk.
+
+    Args:
+        path: of the table, `reports.csv` for one.
+        columns: in order.
+        place: the columns of whole numbers that tell which evaluation a row is: by default the candidate and the rung.
 
     Raises:
         UserError: on opening, where a line that is not the last one is damaged, or columns differ.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]):
-        self._path, self._columns = path, list(columns)
+    def __init__(self, path: Path, columns: Sequence[str], place: Sequence[str] = ("id", "rung")):
+        self._path, self._columns, self._place_columns = path, list(columns), tuple(place)
         self.rows: list[Row] = []
         if path.exists():
             self.rows = self._read()
         else:
             write_atomically(path, _format([], self._columns))
-        self._found = {_place(row): row for row in self.rows}
+        self._found = {self._place(row): row for row in self.rows}
 
-    def find(self, candidate: int, rung: int) -> Row | None:
-        """The row of a candidate at a rung, or None."""
-        return self._found.get((candidate, rung))
+    def find(self, *place: int) -> Row | None:
+        """The row of an evaluation, such as a candidate at a rung, or None."""
+        return self._found.get(place)
 
     def append(self, row: Row) -> None:
         """Add one row; when this returns it is on the disk."""
@@ -58,14 +64,18 @@ class Reports:
             file.flush()
             os.fsync(file.fileno())
         self.rows.append(row)
-        self._found[_place(row)] = row
+        self._found[self._place(row)] = row
 
     def sort(self) -> None:
-        """Bring rows into the order of ids and rungs, so that the file does not tell which worker was faster."""
-        ordered = sorted(self.rows, key=_place)
+        """Bring rows into the order of their places, so that the file does not tell which worker was faster."""
+        ordered = sorted(self.rows, key=self._place)
         if any(row is not other for row, other in zip(ordered, self.rows, strict=True)):
             self.rows = ordered
             write_atomically(self._path, _format(ordered, self._columns))
+
+    def _place(self, row: Row) -> tuple[int, ...]:
+        """Which evaluation a row is."""
+        return tuple(row[name] for name in self._place_columns)
 
     def _read(self) -> list[Row]:
         text = self._path.read_bytes().decode("utf-8", errors="replace")
@@ -76,11 +86,6 @@ class Reports:
         if text != whole:
             write_atomically(self._path, whole)
         return rows
-
-
-def _place(row: Row) -> tuple[int, int]:
-    """Which evaluation a row is."""
-    return row["id"], row["rung"]
 
 
 def read_rows(path: Path) -> list[Row]:

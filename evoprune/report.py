@@ -18,6 +18,7 @@ from evoprune.objectives import OBJECTIVES
 from evoprune.records import Row, fronts_by_generation, latest_rows, read_rows
 from evoprune.results import result_table, write_front
 from evoprune.run_folder import RunFolder
+from evoprune.sensitivity_curves import Curves, group_name
 from evoprune.space import SearchSpace
 
 
@@ -96,6 +97,19 @@ def _draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Se
         axes.set(xlabel=f"{name} ({OBJECTIVES[name].unit})", ylabel=f"{names[0]} ({OBJECTIVES[names[0]].unit})")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def draw_sensitivity(path: Path, curves: Curves) -> None:
+    """One line for every group of segments: what cutting it alone costs, against the share of it that is cut."""
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(curves.rates)))
+    for group, color, rates, losses in zip(curves.space.tied, colors, curves.rates, curves.losses, strict=True):
+        finite = np.isfinite(losses)
+        axes.plot(100 * rates[finite], losses[finite], marker=".", color=color, label=group_name(group))
+    axes.set(xlabel="channels cut (%)", ylabel="validation accuracy lost (points)", title="each segment cut alone")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=1 + len(curves.rates) // 20)
     _save(figure, path)
 
 

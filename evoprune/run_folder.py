@@ -55,6 +55,14 @@ class RunFolder:
         """Scores of the parent's channels."""
         return self.path / "importance" / f"{name}.csv"
 
+    def sensitivity(self, method: str) -> Path:
+        """Accuracy against cut rate of every segment, its channels ordered by `method`."""
+        return self.path / "sensitivity" / f"{method}.csv"
+
+    def pruned(self, name: str) -> Path:
+        """The folder of a pruning without a search."""
+        return self.path / "pruned" / name
+
     def model(self, key: str, seed: int = 0) -> Path:
         """The folder of a fully trained network; further seeds lie inside the first one's."""
         folder = self.path / "models" / key
@@ -71,6 +79,11 @@ class RunFolder:
     def facts(self) -> dict[str, Any]:
         """What `run.json` says."""
         return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
+
+
+def run_path(experiment: Experiment, out: Path | None) -> Path:
+    """Where a run lies: where the user says, or in `results` under its name."""
+    return out or Path("results") / experiment.name
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from evoprune.base import Base, load_base, prepare_base, save_base
 from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import make_compute
-from evoprune.config import Experiment
+from evoprune.config import Experiment, ImportanceName, SearchConfig
 from evoprune.datasets import DataShape, check_data_keys, load_raw_data, peek_shape
 from evoprune.errors import UserError
 from evoprune.importance.scop import check_scop
@@ -18,6 +18,7 @@ from evoprune.progress import progress, say
 from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.scores import scores_of_run
 from evoprune.search import reference_directions
+from evoprune.sensitivity_curves import read_curves
 from evoprune.space import SearchSpace, load_search_space
 
 
@@ -31,22 +32,36 @@ class Setting:
     scores: Mapping[str, Scores]
 
 
-def check_experiment(experiment: Experiment) -> SearchSpace:
+def check_experiment(experiment: Experiment, importances: tuple[ImportanceName, ...] | None = None) -> SearchSpace:
     """Find what would stop the run, before it starts: files, limits, population, scores. Returns the search space.
+
+    Args:
+        experiment: to be checked.
+        importances: that are to be computed without a search; by default a search is to come, whose keys must be right.
 
     Raises:
         UserError: with the key that is wrong.
     """
     check_data_keys(experiment.data)
     space = make_space(experiment)
-    make_limits(space, experiment.search.limits)
-    reference_directions(len(experiment.search.objectives), experiment.search.num_individual)
-    if "scop" in experiment.search.importances:
+    if importances is None:
+        _check_search(experiment.search, space)
+    if "scop" in (experiment.search.importances if importances is None else importances):
         check_scop(space, experiment.importance.scop)
     weights = experiment.base.weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
     return space
+
+
+def _check_search(config: SearchConfig, space: SearchSpace) -> None:
+    make_limits(space, config.limits)
+    reference_directions(len(config.objectives), config.num_individual)
+    if config.sensitivity is not None:
+        try:
+            read_curves(Path(config.sensitivity), space)
+        except UserError as error:
+            raise UserError(f"search.sensitivity: {error}") from None
 
 
 def space_of_run(experiment: Experiment, folder: RunFolder) -> SearchSpace:
@@ -55,8 +70,16 @@ def space_of_run(experiment: Experiment, folder: RunFolder) -> SearchSpace:
     return make_space(experiment, DataShape(**shape) if shape else None)
 
 
-def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
-    """Load the data set, and load or train the parent network; it stays in the run's folder from then on."""
+def prepare(
+    experiment: Experiment, folder: RunFolder, importances: tuple[ImportanceName, ...] | None = None
+) -> Setting:
+    """Load the data set, and load or train the parent network; it stays in the run's folder from then on.
+
+    Args:
+        experiment: what to prepare.
+        folder: of the run.
+        importances: which scores are wanted; by default those that the search's proposals need.
+    """
     space = make_space(experiment)
     if not (folder.base / DESCRIPTION_NAME).is_file():
         with timed_stage(folder, "base"):
@@ -65,7 +88,8 @@ def prepare(experiment: Experiment, folder: RunFolder) -> Setting:
     folder.note(base=base.info, data_shape=asdict(peek_shape(experiment.data)))
     for warning in base.info.get("warnings", []):
         say(f"warning: {warning}")
-    scores = scores_of_run(experiment, space, base, folder, experiment.search.importances)
+    wanted = experiment.search.importances if importances is None else importances
+    scores = scores_of_run(experiment, space, base, folder, wanted)
     return Setting(experiment, space, base, scores)
 
 

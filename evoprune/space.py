@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,6 +102,18 @@ class SearchSpace:
     def full_code(self) -> Code:
         """The code that keeps every channel, shape (length,)."""
         return np.ones(self.length, dtype=np.uint8)
+
+    def slim(self, code: npt.ArrayLike) -> "SearchSpace":
+        """The search space of a slim network itself: every segment is as wide as the repaired `code` keeps it.
+
+        Only for codes that need no adapter, as the adapter's weights would have no place in this space.
+        """
+        assert not self.adapters(code), f"the slim network has adapters: {self.adapters(code)}"
+        segments, start = [], 0
+        for name, width in self.widths(code).items():
+            segments.append(Segment(name, width, start))
+            start += width
+        return replace(self, segments=tuple(segments))
 
     def check(self, code: npt.ArrayLike) -> Code:
         """Return `code` as uint8 of shape (length,).
