@@ -157,12 +157,12 @@ def test_the_prior_decides_what_goes_and_what_comes_until_it_has_faded(small_spa
     cut, returned = zip(
         *(
             cut_less_kept(small_space, scores, parents, evolution.propose(parents, at, np.random.default_rng(1)))
-            for at in (0.0, 0.25, 0.5, 0.9)
+            for at in (0.0, 0.25, 0.5)
         ),
         strict=True,
     )
     assert cut[0] < cut[1] - 0.03 < -0.06 and returned[0] > returned[1] + 0.03 > 0.06
-    assert np.abs([cut[2:], returned[2:]]).max() < 0.05, "0.5 is all of prior_fade"
+    assert max(abs(cut[2]), abs(returned[2])) < 0.05, "0.5 is all of prior_fade"
 
 
 def test_without_a_prior_every_channel_is_as_likely(small_space):

@@ -6,14 +6,14 @@ from test_search import codes_of, evolve, flat, loss_and_cost, small_config
 
 
 def test_shares_of_proposals_are_kept_over_many_children(small_space):
-    config = small_config(proposal={"evolution": 0.5, "random": 0.3, "magnitude": 0.2}, random_samples=150)
-    generations = evolve(make_searcher(small_space, config), loss_and_cost(small_space), 6, 25)
+    config = small_config(proposal={"evolution": 0.5, "random": 0.3, "magnitude": 0.2}, random_samples=100)
+    generations = evolve(make_searcher(small_space, config), loss_and_cost(small_space), 4, 25)
     assert generations[0][0].proposal == "full"
     for part in (generations[0][1:], flat(generations[1:])):
         named = [candidate.proposal for candidate in part]
         counts = [named.count(name) for name in ("evolution", "random", "magnitude")]
-        assert sum(counts) == len(named) > 140
-        assert abs(counts[0] / len(named) - 0.5) < 0.25 and counts[1] > 15
+        assert sum(counts) == len(named) >= 99
+        assert abs(counts[0] / len(named) - 0.5) < 0.25 and counts[1] > 10
         assert counts[2] <= 12, "there are 13 cuts at most, the full network among them: others take its place"
 
 
