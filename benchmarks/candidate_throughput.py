@@ -127,7 +127,7 @@ def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[st
 def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
     """evoprune's own evaluation; the seconds are those of all codes together, in even shares."""
     experiment = setting.experiment.model_copy(update={"seed": seed})
-    factory = job_factory(Setting(experiment, setting.space, setting.base))
+    factory = job_factory(Setting(experiment, setting.space, setting.base, setting.scores))
     size = codes_per_batch(experiment, setting.space)
     again = codes * _REPEATS
     batches = [tuple(again[first : first + size]) for first in range(0, len(again), size)]

@@ -120,8 +120,9 @@ def make_experiment(
 def run(experiment: Experiment, num_workers: int, folder: Path) -> VirtualWorkers:
     space = load_search_space("resnet20")
     workers = VirtualWorkers(space, num_workers)
+    scores = {name: np.random.default_rng(1).exponential(size=space.length) for name in experiment.search.importances}
     with open_run_folder(folder, experiment) as opened:
-        search(Setting(experiment, space, Base(torch.nn.Identity(), {})), opened, workers.open)
+        search(Setting(experiment, space, Base(torch.nn.Identity(), {}), scores), opened, workers.open)
     return workers
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from evoprune.config import Experiment, parse_experiment
 from evoprune.costs import code_costs, compute_costs
 from evoprune.limits import make_limits
+from evoprune.proposals import make_proposals
 from evoprune.records import Reports, Row, front_rows, read_rows, report_columns
 from evoprune.report import hypervolumes
 from evoprune.search import Candidate, NSGA3Searcher
@@ -30,6 +31,13 @@ def make_experiment(rows: int) -> Experiment:
     search = {"mode": "steady_state", "random_samples": 64, "num_individual": 32, "generations": (rows - 64) // 32}
     space = {"name": "resnet56"}
     return parse_experiment({"name": "x", "data": {"dataset": "cifar10"}, "search_space": space, "search": search}, "x")
+
+
+def make_searcher(space: SearchSpace, experiment: Experiment) -> NSGA3Searcher:
+    """The search's own, with made-up importance of the channels."""
+    scores = {name: np.random.default_rng(0).exponential(size=space.length) for name in experiment.search.importances}
+    proposals = make_proposals(space, experiment, scores)
+    return NSGA3Searcher(space, experiment.search, make_limits(space, {}), proposals, experiment.seed)
 
 
 def make_row(space: SearchSpace, candidate: Candidate, worth: np.ndarray) -> Row:
@@ -52,7 +60,7 @@ def make_row(space: SearchSpace, candidate: Candidate, worth: np.ndarray) -> Row
 
 def evolve(space: SearchSpace, experiment: Experiment, path: Path) -> dict[str, float]:
     """Fill `path` with a search, one candidate after the other; mean milliseconds of each step of the last tenth."""
-    searcher = NSGA3Searcher(space, experiment.search, make_limits(space, {}), experiment.seed)
+    searcher = make_searcher(space, experiment)
     reports = Reports(path, report_columns(space, with_latency=False))
     worth = np.random.default_rng(0).exponential(size=space.length)
     worth /= worth.sum()
@@ -86,7 +94,7 @@ def open_run(path: Path, space: SearchSpace) -> None:
 
 def resume(path: Path, space: SearchSpace, experiment: Experiment) -> None:
     limits = make_limits(space, {})
-    searcher = NSGA3Searcher(space, experiment.search, limits, experiment.seed)
+    searcher = make_searcher(space, experiment)
     reports = Reports(path, report_columns(space, with_latency=False))
     Feeder(searcher, experiment, limits, batch_size=1).replay(reports.rows, space)
 

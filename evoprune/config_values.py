@@ -74,6 +74,8 @@ def shares(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         raise ValueError("a name, or names with shares such as {evolution: 0.8, random: 0.2}")
     numbers = [share for share in value.values() if isinstance(share, int | float) and not isinstance(share, bool)]
-    if len(numbers) == len(value) and not math.isclose(sum(numbers), 1, abs_tol=1e-6):
+    if len(numbers) < len(value):
+        return value
+    if not math.isclose(sum(numbers), 1, abs_tol=1e-6):
         raise ValueError(f"shares that add up to 1; these come to {sum(numbers):g}")
-    return {name: float(share) if share in numbers else share for name, share in value.items()}
+    return {name: float(share) for name, share in value.items()}

@@ -5,12 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from evoprune import build_network, load_search_space
-from evoprune.config import Experiment, parse_experiment
+from evoprune.config import Experiment, SearchConfig, parse_experiment
+from evoprune.importance.segments import Scores
+from evoprune.limits import make_limits
+from evoprune.proposals import Proposal, make_proposals
+from evoprune.search import NSGA3Searcher
 from evoprune.space import SearchSpace
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -74,6 +79,29 @@ def tiny(cache: Path):
         return parse_experiment(merge(merge(TINY, {"base": {"cache": str(cache)}}), changes), "test")
 
     return make
+
+
+def random_scores(space: SearchSpace, seed: int = 0) -> Scores:
+    """Made-up importance of every bit; channels that an adapter ties have the same, as they have in a run."""
+    rng = np.random.default_rng(seed)
+    slices = {segment.name: segment.slice for segment in space.segments}
+    scores = np.empty(space.length)
+    for group in space.tied:
+        drawn = rng.exponential(size=slices[group[0]].stop - slices[group[0]].start)
+        for name in group:
+            scores[slices[name]] = drawn
+    return scores
+
+
+def proposals_of(space: SearchSpace, config: SearchConfig) -> dict[str, tuple[float, Proposal]]:
+    """The proposals of `config`, with random scores in place of a parent's."""
+    scores = {name: random_scores(space) for name in config.importances}
+    return make_proposals(space, parse_experiment(TINY, "test").model_copy(update={"search": config}), scores)
+
+
+def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
+    """A searcher that needs no parent network."""
+    return NSGA3Searcher(space, config, make_limits(space, config.limits), proposals_of(space, config), seed)
 
 
 def run_search(experiment: Experiment, path: Path) -> Path:

@@ -6,24 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NINE_CODES
+from conftest import NINE_CODES, make_searcher
 from pymoo.indicators.hv import HV
 
 from evoprune import UserError, compute_costs, load_search_space
 from evoprune.config import LimitConfig, SearchConfig
-from evoprune.limits import make_limits
 from evoprune.search import Candidate, NSGA3Searcher, reference_directions
 from evoprune.space import SearchSpace
 
 Objective = Callable[[np.ndarray], np.ndarray]
 
 
-def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
-    return NSGA3Searcher(space, config, make_limits(space, config.limits), seed)
-
-
 def small_config(**changes) -> SearchConfig:
-    return SearchConfig(**{"random_samples": 10, "num_individual": 8, "generations": 0, **changes})
+    config = {"random_samples": 10, "num_individual": 8, "generations": 0, "prior": None, **changes}
+    return SearchConfig(**config)
 
 
 def loss_and_cost(space: SearchSpace) -> Objective:
@@ -63,11 +59,11 @@ def flat(generations: list[list[Candidate]]) -> list[Candidate]:
     return [candidate for generation in generations for candidate in generation]
 
 
-def test_the_first_generation_is_the_full_network_and_random_codes(small_space):
+def test_the_first_generation_is_the_full_network_and_first_codes_of_the_proposal(small_space):
     first = make_searcher(small_space, small_config(random_samples=10)).ask(10)
     assert len(first) == 10
     assert first[0].code.all() and first[0].proposal == "full"
-    assert {candidate.proposal for candidate in first[1:]} == {"random"}
+    assert {candidate.proposal for candidate in first[1:]} == {"evolution"}
     assert not any(candidate.code.all() for candidate in first[1:])
 
 
@@ -77,7 +73,7 @@ def test_later_generations_are_children(small_space):
     assert {candidate.proposal for candidate in flat(generations[1:])} == {"evolution"}
 
 
-@pytest.mark.parametrize("proposal", ["evolution", "random"])
+@pytest.mark.parametrize("proposal", ["evolution", "random", {"evolution": 0.7, "magnitude": 0.3}])
 def test_no_code_is_asked_for_twice_and_each_is_repaired(small_space, proposal):
     searcher = make_searcher(small_space, small_config(proposal=proposal))
     asked = flat(evolve(searcher, loss_and_cost(small_space), 10))
@@ -192,8 +188,8 @@ def test_a_first_generation_larger_than_the_space_is_the_whole_space(tmp_path: P
     file = tmp_path / "nine.yaml"
     file.write_text(NINE_CODES)
     space = load_search_space(str(file))
-    searcher = make_searcher(space, small_config(random_samples=50))
-    first = searcher.ask(50)
+    searcher = make_searcher(space, small_config(random_samples=11))
+    first = searcher.ask(11)
     assert len(first) == searcher.num_first == 9
     searcher.tell(first, loss_and_cost(space)(codes_of(first)), np.zeros(9))
     assert searcher.ask(1) == []

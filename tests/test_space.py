@@ -1,6 +1,7 @@
 """The code: its segments, its repair, its key and its text; and YAML rows that tell the truth about the network."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,3 +284,15 @@ def test_channels_of_every_row_are_those_of_the_module(name):
         assert modules[row.name].weight.shape == (widths[row.outputs], widths[row.inputs], *kernel), row
         if row.norm is not None:
             assert modules[row.norm].num_features == widths[row.outputs], row
+
+
+def test_segments_that_an_adapter_joins_are_tied():
+    space = load_search_space("resnet20")
+    alone = [(segment.name,) for segment in space.segments if segment.name not in ("stem", "layer1.final")]
+    assert list(space.tied) == [*alone[:9], ("stem", "layer1.final"), *alone[9:]]
+
+
+def test_segments_of_different_widths_are_not_tied():
+    space = load_search_space("resnet20")
+    segments = tuple(replace(segment, width=8) if segment.name == "stem" else segment for segment in space.segments)
+    assert replace(space, segments=segments).tied == tuple((segment.name,) for segment in segments)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import NINE_CODES, TINY, merge, repeated, run_search
+from conftest import NINE_CODES, TINY, merge, random_scores, repeated, run_search
 
 from evoprune.base import Base
 from evoprune.config import Experiment, parse_experiment
@@ -18,7 +18,7 @@ from evoprune.costs import code_costs
 from evoprune.measuring import Batch
 from evoprune.run import search
 from evoprune.run_folder import open_run_folder
-from evoprune.setting import Setting, make_space
+from evoprune.setting import Setting, make_space, prepare
 from evoprune.space import SearchSpace
 from evoprune.workers import Event, Lost
 
@@ -80,8 +80,9 @@ def simulate(path: Path, experiment: Experiment, number: int, lost: tuple[int, .
     """A search whose accuracies are made up: its workers and its rows."""
     space = make_space(experiment)
     workers = Overtaking(space, number, lost)
+    scores = {name: random_scores(space) for name in experiment.search.importances}
     with open_run_folder(path, experiment) as folder:
-        search(Setting(experiment, space, Base(torch.nn.Identity(), {})), folder, workers.open)
+        search(Setting(experiment, space, Base(torch.nn.Identity(), {}), scores), folder, workers.open)
     return workers, pd.read_csv(path / "reports.csv")
 
 
@@ -140,6 +141,33 @@ def test_a_lost_batch_costs_its_own_rows_only(tmp_path):
     _, rows = simulate(tmp_path / "run", experiment, number=2, lost=(0,))
     assert rows[rows.status == "failed"].id.tolist() == [0, 1, 2] and rows.id.nunique() == 12
     assert set(rows[rows.status == "failed"].error) == {"the worker died: test"}
+
+
+def test_shares_are_kept_and_resumed(tmp_path):
+    """60 children of two proposals, half each; cut off anywhere, the rest is the same again."""
+    shares = {"evolution": 0.5, "magnitude": 0.25, "random": 0.25}
+    experiment = make_experiment(search={"generations": 15, "random_samples": 20, "proposal": shares})
+    _, rows = simulate(tmp_path / "whole", experiment, number=1)
+    named = rows[rows.rung == 0].proposal.value_counts()
+    assert named.sum() == 80 and named["full"] == 1 and set(named.index) == {"full", *shares}
+    assert 25 <= named["evolution"] <= 55, "79 draws at a half: 39.5 +- 4.4"
+    whole = (tmp_path / "whole" / "reports.csv").read_text()
+    header, *lines = whole.splitlines(keepends=True)
+    for kept in (0, 11, 37, len(lines) - 1):
+        path = Path(shutil.copytree(tmp_path / "whole", tmp_path / f"{kept}"))
+        (path / "reports.csv").write_text(header + "".join(lines[:kept]))
+        simulate(path, experiment, number=1)
+        assert (path / "reports.csv").read_text() == whole
+
+
+@pytest.mark.parametrize("mode", ["generational", "steady_state"])
+def test_magnitude_alone_ends_when_every_rate_is_measured(tmp_path, capsys, mode):
+    """Segments have 4, 8 and 16 channels: counts change where the rate, below 0.8, is k / 16 with k from 0 to 12."""
+    experiment = make_experiment(search={"mode": mode, "random_samples": 6, "generations": 9, "proposal": "magnitude"})
+    _, rows = simulate(tmp_path / "run", experiment, number=3)
+    assert rows.key.nunique() == rows.id.nunique() == 13
+    assert set(rows.proposal[rows.id > 0]) == {"magnitude"}
+    assert "no new code is left" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["generational", "steady_state"])
@@ -220,5 +248,5 @@ def test_a_finished_search_that_runs_again_starts_no_worker(tiny, steady, tmp_pa
         raise AssertionError("workers were started")
 
     with open_run_folder(path, experiment) as folder:
-        search(Setting(experiment, make_space(experiment), Base(torch.nn.Identity(), {})), folder, refuse)
+        search(prepare(experiment, folder), folder, refuse)
     assert (path / "reports.csv").read_bytes() == before

@@ -53,13 +53,14 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
     parameters = {name: list(module.parameters()) for name, module in modules.items()}
     flat = [parameter for group in parameters.values() for parameter in group]
     totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}
+    num_batches = 0
     for loss in _losses(network, data, num_images, compute):
         gradients = iter(torch.autograd.grad(loss, flat))
         for name, group in parameters.items():
-            products = [(next(gradients) * value).flatten(1) if value.dim() > 1 else (next(gradients) * value)[:, None]
-                        for value in group]  # fmt: skip
+            products = [(next(gradients) * value.detach()).reshape(len(value), -1) for value in group]
             totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
-    return {name: total.detach().numpy() for name, total in totals.items()}
+        num_batches += 1
+    return {name: total.numpy() / num_batches for name, total in totals.items()}
 
 
 def scored_layers(space: SearchSpace) -> list[Layer]:

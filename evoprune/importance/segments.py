@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evoprune.errors import UserError
 from evoprune.space import SearchSpace
 
 Scores = npt.NDArray[np.float64]
@@ -39,12 +40,19 @@ def segment_scores(space: SearchSpace, scores: LayerScores) -> Scores:
     Args:
         space: the search space.
         scores: of any of its layers, but of one at least for every tied group of segments.
+
+    Raises:
+        UserError: a tied group of which no layer has scores.
     """
     result = np.empty(space.length)
     by_name = {segment.name: segment for segment in space.segments}
     for group in space.tied:
         written = [scores[layer.name] for layer in space.layers if layer.outputs in group and layer.name in scores]
-        assert written, f"no layer that writes to {', '.join(group)} has scores"
+        if not written:
+            raise UserError(
+                f"importance.criterion: no layer that writes to {', '.join(group)} has a score; bn_scale needs a batch "
+                "norm, other criteria do not"
+            )
         mean = np.mean([_scaled(values) for values in written], axis=0)
         for name in group:
             result[by_name[name].slice] = mean

@@ -10,7 +10,7 @@ from evoprune.config import Experiment
 from evoprune.costs import compute_costs
 from evoprune.cutting import CUTS, cut_uniform
 from evoprune.importance.segments import Scores
-from evoprune.limits import make_limits
+from evoprune.limits import make_limits, smallest_code
 from evoprune.proposals.evolution import Evolution
 from evoprune.proposals.random import Random
 from evoprune.proposals.ranked import Ranked
@@ -74,6 +74,8 @@ def _evolution(space: SearchSpace, experiment: Experiment, scores: Mapping[str, 
     lowest = compute_costs(space, cut_uniform(space, np.zeros(space.length), 1 - config.min_keep))["flops"][0]
     highest = compute_costs(space, space.full_code())["flops"][0]
     least, most = make_limits(space, config.limits).bounds.get("flops", (lowest, highest))
+    if most < lowest:  # a limit asks for less than min_keep leaves
+        lowest = compute_costs(space, smallest_code(space))["flops"][0]
     return Evolution(space, config, prior, (max(lowest, least), min(highest, most)))
 
 
