@@ -32,13 +32,13 @@ from evoprune.setting import Setting
 from evoprune.workers import Workers, open_workers
 
 OURS = {
-    "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution": ["search.proposal=evolution"],
+    "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
     "random": ["search.proposal=random", "search.prior=null"],
 }
-ANCESTOR, PYMOO, DEFAULT = "ancestor's operators", "pymoo's default", "evolution"
-ARMS = (*OURS, ANCESTOR, PYMOO)
+ANCESTOR, PYMOO, DEFAULT, SCOP = "ancestor's operators", "pymoo's default", "evolution", "evolution, SCOP prior"
+ARMS = (DEFAULT, ANCESTOR, PYMOO, "random", "evolution, no prior", SCOP)
 Codes = npt.NDArray[np.uint8]
 
 
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
-    setting = open_setting(arguments, *[ALL_SCORES] * ("evolution, SCOP prior" in arguments.arms))
+    setting = open_setting(arguments, *[ALL_SCORES] * (SCOP in arguments.arms))
     fidelity = Fidelity(arguments.epochs, arguments.images)
     store = Measurements(arguments.out / "search_quality.csv", fidelity)
     curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}
