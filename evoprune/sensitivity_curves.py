@@ -14,6 +14,8 @@ from evoprune.records import read_rows
 from evoprune.space import SearchSpace
 
 Points = npt.NDArray[np.float64]
+_HALF = 0.5
+_BISECTIONS = 40
 
 
 def group_name(group: tuple[str, ...]) -> str:
@@ -53,6 +55,15 @@ class Curves:
         """
         pairs = zip(self.rates, self.losses, strict=True)
         return np.array([1 - _allowed(rates, losses, loss) for rates, losses in pairs])
+
+    def offsets(self) -> Points:
+        """How much more than the mean each group keeps, shape (groups,), at the loss where the mean is one half."""
+        low, high = 0.0, self.worst
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.rates_at(middle).mean() > _HALF else (low, middle)
+        rates = self.rates_at(high)
+        return rates - rates.mean()
 
     def counts_at(self, loss: float) -> dict[str, int]:
         """Channels that every segment keeps at `rates_at(loss)`, rounded up."""

@@ -45,8 +45,21 @@ def test_first_codes_stand_one_in_each_range_of_flops(with_prior):
     evolution = make_evolution(space, random_scores(space) if with_prior else None)
     edges = np.linspace(0.04, 1, 7)
     for seed in range(4):
-        shares = flops_shares(space, evolution.first(6, np.random.default_rng(seed)))
+        shares = np.sort(flops_shares(space, evolution.first(6, np.random.default_rng(seed))))
         assert (shares > edges[:-1] - 0.03).all() and (shares < edges[1:] + 0.03).all(), shares
+
+
+def test_first_codes_keep_more_of_the_groups_with_offsets(small_space):
+    highest = float(compute_costs(small_space, small_space.full_code())["flops"][0])
+    offsets = np.zeros(len(small_space.tied))
+    offsets[[0, 1]] = 0.3, -0.3
+    codes = Evolution(small_space, SearchConfig(), None, (0.2 * highest, 0.4 * highest), offsets).first(
+        60, np.random.default_rng(0)
+    )
+    more, less = (codes[:, segment.slice].mean() for segment in small_space.segments[:2])
+    assert more > less + 0.3
+    shares = flops_shares(small_space, codes)
+    assert shares.min() > 0.17 and shares.max() < 0.43
 
 
 def test_first_codes_keep_the_range_that_limits_leave(small_space):

@@ -106,11 +106,18 @@ def test_random_codes_of_one_size_keep_different_channels(small_space):
 @pytest.mark.parametrize("cut", [cut_uniform, cut_global])
 def test_ranked_codes_are_cuts_of_one_importance_at_any_rate(small_space, cut):
     """Cuts at different rates are nested, so the more a code keeps the more it includes."""
-    codes = Ranked(small_space, random_scores(small_space), cut, min_keep=0.3).first(40, np.random.default_rng(0))
+    codes = Ranked(small_space, random_scores(small_space), cut, (0.0, 0.7)).first(40, np.random.default_rng(0))
     ordered = codes[np.argsort(codes.sum(axis=1))].astype(int)
     assert (np.diff(ordered, axis=0) >= 0).all()
     assert codes.mean(axis=1).min() >= 0.3
     assert codes.mean(axis=1).max() > 0.85
+
+
+def test_ranked_codes_keep_a_limit_by_their_rate(small_space):
+    proposal = make_proposal(small_space, proposal="magnitude", limits={"flops": {"max": "40%"}})
+    codes = proposal.first(40, np.random.default_rng(0))
+    shares = flops_shares(small_space, codes)
+    assert shares.max() <= 0.4 and shares.max() - shares.min() > 0.15  # widths are coarse
 
 
 @pytest.mark.parametrize("ranking", ["uniform", "global"])

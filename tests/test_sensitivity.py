@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import TINY, merge
+from conftest import NINE_CODES, TINY, merge
 from test_cli import refusal
 
-from evoprune import compute_costs, load_model, slim_network
+from evoprune import compute_costs, load_model, load_search_space, slim_network
 from evoprune.cli import main
 from evoprune.compute import Compute
 from evoprune.config import DataConfig
@@ -216,3 +216,12 @@ def test_a_mistake_is_named(tmp_path, cache, capsys, words, parts):
     out = tmp_path / "out"
     message = refusal(capsys, "sensitivity", write_experiment(tmp_path, cache), "--out", str(out), *words)
     assert [part for part in parts if part not in message] == [] and not out.exists()
+
+
+def test_offsets_are_what_groups_keep_beyond_the_mean_where_that_is_one_half(tmp_path: Path):
+    """Two groups with straight curves: to lose 20 points by its last channel, and 60. At 15 they keep 1/4, 3/4."""
+    (tmp_path / "nine.yaml").write_text(NINE_CODES)
+    space = load_search_space(str(tmp_path / "nine.yaml"))
+    curves = Curves(space, (np.array([0.0, 1.0]),) * 2, (np.array([0.0, 20.0]), np.array([0.0, 60.0])))
+    assert curves.rates_at(15.0) == pytest.approx([0.25, 0.75])
+    assert curves.offsets() == pytest.approx([-0.25, 0.25], abs=1e-6)

@@ -1,6 +1,7 @@
 """Where new codes come from. A proposal is one file here and one line in `PROPOSALS`."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from evoprune.limits import make_limits, smallest_code
 from evoprune.proposals.evolution import Evolution
 from evoprune.proposals.random import Random
 from evoprune.proposals.ranked import Ranked
+from evoprune.sensitivity_curves import read_curves
 from evoprune.space import SearchSpace
 
 __all__ = ["PROPOSALS", "Evolution", "Proposal", "Random", "Ranked", "make_proposals"]
@@ -45,6 +47,7 @@ class Proposal(Protocol):
         ...
 
 
+_RATES = 100
 _Make = Callable[[SearchSpace, Experiment, Mapping[str, Scores]], Proposal]
 PROPOSALS: Mapping[str, _Make] = {
     "evolution": lambda space, experiment, scores: _evolution(space, experiment, scores),
@@ -76,8 +79,14 @@ def _evolution(space: SearchSpace, experiment: Experiment, scores: Mapping[str, 
     least, most = make_limits(space, config.limits).bounds.get("flops", (lowest, highest))
     if most < lowest:  # a limit asks for less than min_keep leaves
         lowest = compute_costs(space, smallest_code(space))["flops"][0]
-    return Evolution(space, config, prior, (max(lowest, least), min(highest, most)))
+    offsets = None if config.sensitivity is None else read_curves(Path(config.sensitivity), space).offsets()
+    return Evolution(space, config, prior, (max(lowest, least), min(highest, most)), offsets)
 
 
 def _ranked(space: SearchSpace, experiment: Experiment, scores: Scores) -> Ranked:
-    return Ranked(space, scores, CUTS[experiment.importance.ranking], experiment.search.min_keep)
+    cut, most = CUTS[experiment.importance.ranking], 1 - experiment.search.min_keep
+    limits = make_limits(space, experiment.search.limits)
+    rates = np.linspace(0, 1, _RATES + 1)
+    allowed = rates[limits.allow(np.stack([cut(space, scores, rate) for rate in rates]))]
+    least = float(allowed.min(initial=most))
+    return Ranked(space, scores, cut, (least, max(least, most)))

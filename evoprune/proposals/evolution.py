@@ -41,12 +41,20 @@ class Evolution:
         config: `crossover_rate`, `min_keep`, `prior_fade`.
         scores: importance of every bit, shape (space.length,); None for no prior.
         flops_range: multiply-adds of the first codes, lowest and highest.
+        offsets: how much more than the others each group of `space.tied` keeps in the first codes, as a share of its
+            channels, shape (groups,); by default all keep about the same share.
     """
 
     def __init__(
-        self, space: SearchSpace, config: SearchConfig, scores: Scores | None, flops_range: tuple[float, float]
+        self,
+        space: SearchSpace,
+        config: SearchConfig,
+        scores: Scores | None,
+        flops_range: tuple[float, float],
+        offsets: npt.NDArray[np.float64] | None = None,
     ):
         self._space, self._config, self._flops_range = space, config, flops_range
+        self._offsets = np.zeros(len(space.tied)) if offsets is None else offsets
         self._ranks = None if scores is None else ranks(space, scores)
         slices = {segment.name: segment.slice for segment in space.segments}
         self._groups = [[slices[name] for name in group] for group in space.tied]
@@ -67,8 +75,8 @@ class Evolution:
     def _draw(self, flops: float, rng: np.random.Generator) -> Code:
         """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
         keys = self._keys(1 - _UNIFORM_SHARE, rng)
-        offsets = rng.normal(0, _RATE_SPREAD, len(self._groups))
-        low, high = 0.0, 1 + 2 * _RATE_SPREAD
+        offsets = rng.normal(self._offsets, _RATE_SPREAD)
+        low, high = -offsets.max(), 1 - offsets.min()  # from nothing of every group to all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             fits = compute_costs(self._space, self._at_rates(middle + offsets, keys))["flops"][0] <= flops

@@ -9,21 +9,21 @@ from evoprune.space import SearchSpace
 
 
 class Ranked:
-    """Cuts the least important channels, at a rate drawn uniformly from [0, 1 - min_keep].
+    """Cuts the least important channels, at a rate drawn uniformly from a range.
 
     Args:
         space: the search space.
         scores: importance of every bit, shape (space.length,).
         cut: how a rate becomes a code.
-        min_keep: smallest share of channels kept.
+        rates: lowest and highest share of channels cut.
     """
 
-    def __init__(self, space: SearchSpace, scores: Scores, cut: Cut, min_keep: float):
-        self._space, self._scores, self._cut, self._min_keep = space, scores, cut, min_keep
+    def __init__(self, space: SearchSpace, scores: Scores, cut: Cut, rates: tuple[float, float]):
+        self._space, self._scores, self._cut, self._rates = space, scores, cut, rates
 
     def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Codes of shape (number, length)."""
-        rates = rng.uniform(0, 1 - self._min_keep, number)
+        rates = rng.uniform(*self._rates, number)
         return np.stack([self._cut(self._space, self._scores, float(rate)) for rate in rates])
 
     def propose(
