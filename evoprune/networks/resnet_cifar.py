@@ -44,7 +44,7 @@ class ResNetCifar(nn.Module):
             self.add_module(f"layer{stage}", nn.Sequential(*rows))
         self.linear = nn.Linear(trunk, num_classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # there it only takes time
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
