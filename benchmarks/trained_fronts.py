@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--proposal evolution] [--shares 0.5 0.3]
            [--seeds 3] [--out FOLDER]
-Takes the fronts that search_quality.py has written to FOLDER. For each share of the parent's FLOPs and each seed: the
-most accurate network of that seed's front that has no more, and what magnitude and SCOP leave at a uniform rate with
-no more FLOPs than it; all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
+Takes the fronts that search_quality.py has written to FOLDER. For each share of the parent's FLOPs and each seed: what
+magnitude and SCOP leave at a uniform rate with no more, and the most accurate network of that seed's front that has no
+more FLOPs than either (uniform rates come in steps: chosen first, the front would have more); all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
 FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
 """
 
@@ -36,12 +36,12 @@ def chosen(setting: Setting, fronts: pd.DataFrame, shares: list[float], seeds: i
     rows: list[dict[str, Any]] = []
     for share in shares:
         for seed in range(seeds):
-            small = fronts[(fronts["seed"] == seed) & (fronts["flops"] <= share * full)]
+            cuts = {name: cut_to_flops(space, setting.scores[name], cut_uniform, share * full) for name in PRUNERS}
+            most = min(code_costs(space, code)["flops"] for code in cuts.values())
+            small = fronts[(fronts["seed"] == seed) & (fronts["flops"] <= most)]
             best = small.sort_values("accuracy").iloc[-1]
-            codes = {str(best["proposal"]): str(best["code"])}
-            for name in PRUNERS:
-                cut = cut_to_flops(space, setting.scores[name], cut_uniform, float(best["flops"]))
-                codes[name] = space.format_code(cut)
+            codes = {name: space.format_code(code) for name, code in cuts.items()}
+            codes[str(best["proposal"])] = str(best["code"])
             rows += [{"share": share, "seed": seed, "method": method, "code": code} for method, code in codes.items()]
     table = pd.DataFrame(rows)
     return table.assign(flops=[code_costs(space, space.parse_code(code))["flops"] for code in table["code"]])
