@@ -4,8 +4,9 @@ Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--propo
            [--seeds 3] [--out FOLDER]
 Takes the fronts that search_quality.py has written to FOLDER. For each share of the parent's FLOPs and each seed: what
 magnitude and SCOP leave at a uniform rate with no more, and the most accurate network of that seed's front that has no
-more FLOPs than either (uniform rates come in steps: chosen first, the front would have more); all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
-FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
+more FLOPs than either (uniform rates come in steps: chosen first, the front would have more); all trained by the
+experiment's `retrain` recipe, tested once. Trainings are kept in FOLDER/trained_fronts.csv at once, so that an
+interrupted run goes on; the table is trained_fronts.md.
 """
 
 import argparse
