@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/ladder.py EXPERIMENT [--set KEY=VALUE] [--seeds 3] [--minutes 5] [--out FOLDER]
 The experiment has a ladder; the other arm is the same without it. Both search, in turns, until the time is up. Only
-rows of the full fidelity count, so that both are judged by the same measurement. Writes ladder.csv and ladder.md.
+rows of the full fidelity count, so that both are judged by the same measurement. Writes ladder.csv, ladder.md and the
+fronts, ladder_fronts.csv, which trained_fronts.py can read.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from benchmark_tools import add_arguments, describe, markdown, open_setting
 
 from evoprune.base import save_base
 from evoprune.costs import code_costs
-from evoprune.front import hypervolume
+from evoprune.front import hypervolume, non_dominated
 from evoprune.records import Row, read_rows
 from evoprune.setting import Setting
 
@@ -52,38 +53,39 @@ def _has_rows(folder: Path) -> bool:
     return path.exists() and path.read_bytes().count(b"\n") > 1
 
 
-def volume(rows: Sequence[Row], setting: Setting) -> float:
-    """Hypervolume of accuracy and share of FLOPs below (0 %, the parent's FLOPs), of rows of the full fidelity."""
+def trained(rows: Sequence[Row], setting: Setting) -> pd.DataFrame:
+    """Code, accuracy, FLOPs and losses (error, share of the parent's FLOPs) of the rows of the full fidelity."""
     full = code_costs(setting.space, setting.space.full_code())["flops"]
     epochs = setting.experiment.evaluation.epochs
-    points = [
-        (1 - row["accuracy"] / 100, row["flops"] / full)
-        for row in rows
-        if row["status"] == "ok" and row["epochs"] == epochs
-    ]
-    return hypervolume(np.array(points).reshape(-1, 2), np.ones(2))
+    good = [row for row in rows if row["status"] == "ok" and row["epochs"] == epochs]
+    table = pd.DataFrame(good, columns=["code", "accuracy", "flops"])
+    return table.assign(error=1 - table["accuracy"] / 100, share=table["flops"] / full)
 
 
 def measure(arguments: argparse.Namespace, setting: Setting, work: Path) -> list[dict[str, Any]]:
     """One row per seed and arm; the arm that goes first alternates."""
-    measured = []
+    measured, fronts = [], []
     for seed in range(arguments.seeds):
         for name in sorted(ARMS, reverse=bool(seed % 2)):
             overrides = [*arguments.overrides, *ARMS[name], f"seed={seed}", _UNENDING]
             overrides.append(f"base.weights={work / 'parent'}")
             rows = search_for(60 * arguments.minutes, arguments.experiment, overrides, work / f"{name[:6]}-{seed}")
-            full = [row for row in rows if row["epochs"] == setting.experiment.evaluation.epochs]
+            full = trained(rows, setting)
+            losses = full[["error", "share"]].to_numpy()
             measured.append(
                 {
                     "seed": seed,
                     "arm": name,
                     "candidates": sum(row["rung"] == 0 for row in rows),
                     "trained": len(full),
-                    "hypervolume": volume(rows, setting),
+                    "hypervolume": hypervolume(losses, np.ones(2)),
                 }
             )
             print(measured[-1], flush=True)
             pd.DataFrame(measured).to_csv(arguments.out / "ladder.csv", index=False)
+            front = full[non_dominated(losses)].drop(columns=["error", "share"])
+            fronts.append(front.assign(proposal=name, seed=seed))
+            pd.concat(fronts).to_csv(arguments.out / "ladder_fronts.csv", index=False)
     return measured
 
 

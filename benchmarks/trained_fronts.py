@@ -1,12 +1,12 @@
 """Is the front still better after training? Networks of the front against one-shot pruners at the same FLOPs.
 
-Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--proposal evolution] [--shares 0.5 0.3]
-           [--seeds 3] [--out FOLDER]
-Takes the fronts that search_quality.py has written to FOLDER. For each share of the parent's FLOPs and each seed: what
-magnitude and SCOP leave at a uniform rate with no more, and the most accurate network of that seed's front that has no
-more FLOPs than either (uniform rates come in steps: chosen first, the front would have more); all trained by the
-experiment's `retrain` recipe, tested once. Trainings are kept in FOLDER/trained_fronts.csv at once, so that an
-interrupted run goes on; the table is trained_fronts.md.
+Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--fronts FILE] [--proposal evolution]
+           [--shares 0.5 0.3] [--seeds 3] [--out FOLDER]
+Takes the fronts that search_quality.py or ladder.py has written (search_quality_fronts.csv of FOLDER by default). For
+each share of the parent's FLOPs and each seed: what magnitude and SCOP leave at a uniform rate with no more, and the
+most accurate network of that seed's front that has no more FLOPs than either (uniform rates come in steps: chosen
+first, the front would have more); all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
+FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
 """
 
 import argparse
@@ -82,12 +82,13 @@ def summarise(trained: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.add_argument("--fronts", type=Path)
     parser.add_argument("--proposal", default=DEFAULT)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3])
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     setting = open_setting(arguments, ALL_SCORES)
-    fronts = pd.read_csv(arguments.out / FRONTS)
+    fronts = pd.read_csv(arguments.fronts or arguments.out / FRONTS)
     networks = chosen(setting, fronts[fronts["proposal"] == arguments.proposal], arguments.shares, arguments.seeds)
     table = summarise(train(setting, networks, arguments.out / "trained_fronts.csv"))
     recipe = setting.experiment.retrain

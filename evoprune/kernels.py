@@ -74,6 +74,15 @@ def batch_moments(x: Map, channels: int) -> Any:
 
 
 @_compiled
+def update_running(running_mean: Vector, running_var: Vector, mean: Any, var: Any, count: int, share: float) -> None:
+    """As torch.nn.BatchNorm2d: `share` of the new statistics of `count` values, the variance unbiased."""
+    for channel in range(len(mean)):
+        unbiased = var[channel] * count / max(1, count - 1)
+        running_mean[channel] += share * (mean[channel] - running_mean[channel])
+        running_var[channel] += share * (unbiased - running_var[channel])
+
+
+@_compiled
 def normalise(
     x: Map, mean: Any, var: Any, eps: float, weight: Vector, bias: Vector, residual: Map | None, relu: bool, out: Map
 ) -> None:

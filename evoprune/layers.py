@@ -1,5 +1,8 @@
 """Convolution, batch norm, residual addition and ReLU: fused on the CPU in bfloat16, plain torch elsewhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +16,18 @@ _MOST_COLUMNS = 1024
 
 Array = npt.NDArray[Any]
 
+_folds: ContextVar[dict[nn.Conv2d, tuple[Tensor, Tensor]] | None] = ContextVar("folds", default=None)
+
+
+@contextmanager
+def constant_weights() -> Iterator[None]:
+    """A promise that no weight and no statistic changes inside: what is computed from them alone is computed once."""
+    token = _folds.set({})
+    try:
+        yield
+    finally:
+        _folds.reset(token)
+
 
 def conv_norm_relu(
     conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, relu: bool = True
@@ -23,7 +38,24 @@ def conv_norm_relu(
     """
     if _can_fold(conv, norm, x, residual):
         return _folded(conv, norm, x.to(torch.bfloat16), residual, relu)
-    return norm_relu(norm, conv(x), residual, relu)
+    return norm_relu(norm, _convolve(conv, x), residual, relu)
+
+
+def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """conv(x); a strided 1x1 convolution gets the pixels that it reads, as oneDNN is slow at strided data gradients."""
+    if (
+        x.device.type == "cpu"
+        and conv.kernel_size == (1, 1)
+        and conv.stride != (1, 1)
+        and conv.padding == (0, 0)
+        and conv.groups == 1
+        and type(conv) is nn.Conv2d
+        and not (conv._forward_hooks or conv._forward_pre_hooks)
+    ):
+        down, right = conv.stride
+        return F.conv2d(x[:, :, ::down, ::right], conv.weight, conv.bias)
+    out: Tensor = conv(x)
+    return out
 
 
 def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
@@ -50,12 +82,22 @@ def _has_folded_convolution() -> bool:
     return torch.backends.mkldnn.is_available() and wanted <= set(names)
 
 
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias, bfloat16, of the convolution that does the norm's work too."""
+    known = _folds.get()
+    if known is not None and conv in known:
+        return known[conv]
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight = (conv.weight * scale[:, None, None, None]).to(x.dtype)
-    bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1).to(x.dtype)
-    given = (x, weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups)
+    weight = (conv.weight * scale[:, None, None, None]).bfloat16()
+    bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1).bfloat16()
+    if known is not None:
+        known[conv] = weight, bias
+    return weight, bias
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    given = (x, *_fold(conv, norm), conv.padding, conv.stride, conv.dilation, conv.groups)
     if residual is None:
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(*given, "relu" if relu else "none", [], None)
     else:
@@ -106,7 +148,11 @@ class _FusedNorm(torch.autograd.Function):
         from evoprune import kernels
 
         mean, var = kernels.batch_moments(_rows(x), x.shape[1])
-        _update_running(norm, mean, var, x.numel() // x.shape[1])
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.add_(1)
+        share = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        running = _array(norm.running_mean), _array(norm.running_var)
+        kernels.update_running(*running, mean, var, x.numel() // x.shape[1], share)
         out = _normalise(norm, x, mean, var, residual, relu)
         ctx.save_for_backward(x, out if relu else x, weight)
         ctx.state = mean, var, norm.eps, relu, residual is not None
@@ -135,16 +181,6 @@ def _normalise(norm: nn.BatchNorm2d, x: Tensor, mean: Array, var: Array, residua
     added = None if residual is None else _rows(residual)
     kernels.normalise(_rows(x), mean, var, norm.eps, _array(norm.weight), _array(norm.bias), added, relu, _rows(out))
     return out
-
-
-def _update_running(norm: nn.BatchNorm2d, mean: Array, var: Array, count: int) -> None:
-    """As torch.nn.BatchNorm2d: a moving average, or with momentum None the plain one; the variance unbiased."""
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    share = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    for running, now in ((norm.running_mean, mean), (norm.running_var, var * (count / max(1, count - 1)))):
-        values = _array(running)
-        values += share * (now - values)
 
 
 def _rows(x: Tensor) -> npt.NDArray[np.int16]:

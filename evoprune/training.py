@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from evoprune.compute import Compute
 from evoprune.config import DistillationConfig, TrainingConfig
 from evoprune.data import Data, Split, batches
+from evoprune.layers import constant_weights
 from evoprune.schedule import Schedule
 from evoprune.seeds import derive_seed
 
@@ -267,11 +268,12 @@ def accuracy(network: nn.Module, data: Data, split: Split, compute: Compute) -> 
     network.eval()
     correct = 0
     batch_size = _EVALUATION_BATCH_CPU if compute.device.type == "cpu" else EVALUATION_BATCH
-    for indices in batches(len(split), batch_size):
-        chosen = indices.to(compute.device)
-        with compute.autocast():
-            logits = network(data.normalise(split.images[chosen]))
-        if not bool(torch.isfinite(logits).all()):
-            raise TrainingError(OUTPUT_NOT_FINITE)
-        correct += int((logits.argmax(1) == split.labels[chosen]).sum())
+    with constant_weights():
+        for indices in batches(len(split), batch_size):
+            chosen = indices.to(compute.device)
+            with compute.autocast():
+                logits = network(data.normalise(split.images[chosen]))
+            if not bool(torch.isfinite(logits).all()):
+                raise TrainingError(OUTPUT_NOT_FINITE)
+            correct += int((logits.argmax(1) == split.labels[chosen]).sum())
     return round(100 * correct / len(split), 4)

@@ -222,3 +222,29 @@ def test_without_the_fused_convolution_the_layers_follow_one_another(monkeypatch
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(conv_norm_relu(conv, norm, x, residual), norm_relu(norm, conv(x), residual))
     assert torch.equal(residual, before)
+
+
+@needs_folding
+def test_a_norm_is_folded_once_where_weights_are_constant() -> None:
+    conv, norm, x = nn.Conv2d(3, 5, 3, padding=1, bias=False), make_norm(5).eval(), make_map((2, 3, 4, 4), 1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = conv_norm_relu(conv, norm, x)
+        with layers.constant_weights():
+            assert torch.equal(conv_norm_relu(conv, norm, x), before)
+            assert layers._fold(conv, norm)[0] is layers._fold(conv, norm)[0]
+        norm.bias.add_(1)
+        assert not torch.equal(conv_norm_relu(conv, norm, x), before)
+
+
+def test_strided_shortcut_has_the_gradients_of_torch() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(5, 7, 1, stride=2, bias=False), nn.BatchNorm2d(7)
+    twins = copy.deepcopy(conv), copy.deepcopy(norm)
+    x = torch.randn(4, 5, 7, 6, requires_grad=True)
+    x_twin = x.detach().clone().requires_grad_()
+    out, expected = conv_norm_relu(conv, norm, x), F.relu(twins[1](twins[0](x_twin)))
+    torch.testing.assert_close(out, expected)
+    for y in (out, expected):
+        y.square().sum().backward()
+    torch.testing.assert_close(x.grad, x_twin.grad)
+    torch.testing.assert_close(conv.weight.grad, twins[0].weight.grad)
