@@ -1,7 +1,7 @@
 """How many evaluations does a front cost? Hypervolume against evaluations, for proposals and for what others use.
 
 Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evaluations 1056] [--seeds 3]
-           [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
+           [--arms NAME ...] [--sensitivity FILE] [--epochs 0] [--images 1000] [--out FOLDER]
 Every arm measures the full network first, then as many codes as the others, with the same evaluator. Measurements are
 kept in FOLDER/search_quality.csv at once, and none is made twice, so that an interrupted run goes on; the table is
 search_quality.md, the picture search_quality.png, the fronts search_quality_fronts.csv.
@@ -35,10 +35,13 @@ OURS = {
     "evolution": ["search.proposal=evolution"],
     "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
+    "evolution, sensitivity": ["search.proposal=evolution"],
+    "evolution, magnitude, SCOP": [ALL_SCORES],
     "random": ["search.proposal=random", "search.prior=null"],
 }
-ANCESTOR, PYMOO, DEFAULT, SCOP = "ancestor's operators", "pymoo's default", "evolution", "evolution, SCOP prior"
-ARMS = (DEFAULT, ANCESTOR, PYMOO, "random", "evolution, no prior", SCOP)
+ANCESTOR, PYMOO, DEFAULT, SENSITIVITY = "ancestor's operators", "pymoo's default", "evolution", "evolution, sensitivity"
+ARMS = (ANCESTOR, PYMOO, *OURS)
+NEED_SCOP = {"evolution, SCOP prior", "evolution, magnitude, SCOP"}
 Codes = npt.NDArray[np.uint8]
 
 
@@ -127,7 +130,8 @@ def _searcher(arm: str, setting: Setting, arguments: argparse.Namespace, seed: i
         return Ancestor(setting.space, seed)
     if arm == PYMOO:
         return PymooDefault(setting.space, seed, setting.experiment.search.num_individual)
-    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm]])
+    curves = [f"search.sensitivity={arguments.sensitivity}"] if arm == SENSITIVITY else []
+    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm], *curves])
     return Ours(setting, experiment, seed)
 
 
@@ -176,11 +180,14 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--evaluations", type=int, default=1056)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[arm for arm in ARMS if arm != SENSITIVITY])
+    parser.add_argument("--sensitivity", help="table of `evoprune sensitivity`, for the arm of that name")
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
-    setting = open_setting(arguments, *[ALL_SCORES] * (SCOP in arguments.arms))
+    if SENSITIVITY in arguments.arms and arguments.sensitivity is None:
+        parser.error(f"the arm {SENSITIVITY} needs --sensitivity")
+    setting = open_setting(arguments, *[ALL_SCORES] * bool(NEED_SCOP & set(arguments.arms)))
     fidelity = Fidelity(arguments.epochs, arguments.images)
     store = Measurements(arguments.out / "search_quality.csv", fidelity)
     curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}

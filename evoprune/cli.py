@@ -140,7 +140,12 @@ def _print_estimate(experiment: Experiment, space: SearchSpace) -> None:
     except UserError as error:
         say(f"run time: not predicted, as no candidate can be measured here: {error}")
         return
-    stages = {"base network": found.base, "search": found.search, "full training": found.retrain}
+    stages = {
+        "base network": found.base,
+        "scores": found.scores,
+        "search": found.search,
+        "full training": found.retrain,
+    }
     say(
         f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
         f"in one of {found.num_workers} workers"

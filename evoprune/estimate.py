@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from torch import nn
@@ -11,13 +12,14 @@ from torch import nn
 from evoprune.base import base_folder
 from evoprune.checkpoints import DESCRIPTION_NAME
 from evoprune.compute import Compute, make_compute
-from evoprune.config import CountSelection, Experiment, Fidelity, TrainingConfig
+from evoprune.config import CountSelection, Experiment, Fidelity, ScopConfig, TrainingConfig
 from evoprune.costs import compute_costs
 from evoprune.data import Data, make_data
 from evoprune.datasets import RawData, load_raw_data
 from evoprune.errors import UserError
 from evoprune.evaluation import Evaluator
 from evoprune.front import MOST_KNEES
+from evoprune.importance.scop import check_scop, learn_scales
 from evoprune.measuring import codes_per_batch
 from evoprune.networks import build_network
 from evoprune.proposals import Random
@@ -39,6 +41,7 @@ class Estimate:
         flops_share: FLOPs of the measured candidate, as a share of the parent's.
         num_workers: how many work side by side.
         base: training of the parent; 0 where it is given or there.
+        scores: training of SCOP's scales, where the proposals need them.
         search: all candidates, with every rung of the ladder.
         retrain: full training of what `retrain.select` names; of `all`, as many as one population.
     """
@@ -47,6 +50,7 @@ class Estimate:
     flops_share: float
     num_workers: int
     base: float
+    scores: float
     search: float
     retrain: float
 
@@ -73,6 +77,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
         flops_share=flops_share,
         num_workers=num_workers,
         base=_base_s(experiment, space, raw, parent, data, compute),
+        scores=_scores_s(experiment, space, parent, data, compute),
         search=_search_s(experiment, fixed, per_epoch) / num_workers,
         retrain=math.ceil(networks / num_workers) * experiment.retrain.epochs * retrain_epoch,
     )
@@ -94,14 +99,13 @@ def _measure(
     config, seed = experiment.evaluation, experiment.seed
     evaluator = Evaluator(space, parent, data, config, compute, seed, experiment.measures_latency, len(codes))
 
-    def seconds(fidelity: Fidelity) -> float:
-        for _ in range(2):  # the first one compiles
-            started = time.monotonic()
-            measured = evaluator.evaluate(list(codes), fidelity)
-            taken = time.monotonic() - started
+    def evaluate(fidelity: Fidelity) -> None:
+        measured = evaluator.evaluate(list(codes), fidelity)
         if measured[0]["status"] == "failed":
             raise UserError(f"a candidate failed: {measured[0]['error']}")
-        return taken / len(codes)
+
+    def seconds(fidelity: Fidelity) -> float:
+        return _second_time(partial(evaluate, fidelity)) / len(codes)
 
     fixed = [seconds(fidelity._replace(epochs=0.0)) for fidelity in config.fidelities]
     if config.epochs == 0:
@@ -111,19 +115,20 @@ def _measure(
 
 
 def _epoch_s(network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute) -> float:
-    """Seconds of an epoch of training, from a few steps, after a few others that compile."""
-    if recipe.epochs == 0:
-        return 0.0
-    epochs = _few_epochs(recipe, data)
-    for _ in range(2):
-        started = time.monotonic()
-        for _ in train(network, data, recipe.model_copy(update={"epochs": epochs}), compute, seed=0):
-            pass
-        seconds = time.monotonic() - started
-    return seconds / epochs
+    """Seconds of an epoch of training, from a few steps."""
+    few = recipe.model_copy(update={"epochs": _few_epochs(recipe, data)})
+    return _second_time(lambda: list(train(network, data, few, compute, seed=0))) / few.epochs if few.epochs else 0.0
 
 
-def _few_epochs(recipe: TrainingConfig, data: Data) -> float:
+def _second_time(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes when it has been done before, and all is compiled."""
+    work()
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def _few_epochs(recipe: TrainingConfig | ScopConfig, data: Data) -> float:
     return min(recipe.epochs, _STEPS * recipe.batch_size / len(data.train))
 
 
@@ -143,10 +148,28 @@ def _base_s(
     given = experiment.base.weights is not None
     if given or (base_folder(experiment, space, raw) / DESCRIPTION_NAME).is_file():
         return 0.0
-    all_cores = make_compute(experiment.workers.device, experiment.precision)
-    seconds = experiment.base.epochs * _epoch_s(parent, data, experiment.base, all_cores)
+    return experiment.base.epochs * _on_all_cores(
+        experiment, compute, lambda all_cores: _epoch_s(parent, data, experiment.base, all_cores)
+    )
+
+
+def _scores_s(experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute) -> float:
+    if "scop" not in experiment.search.importances:
+        return 0.0
+    config = experiment.importance.scop
+    layers, few = check_scop(space, config), config.model_copy(update={"epochs": _few_epochs(config, data)})
+
+    def seconds(all_cores: Compute) -> float:
+        return _second_time(lambda: learn_scales(layers, parent, data, few, all_cores, seed=0))
+
+    return _on_all_cores(experiment, compute, seconds) * config.epochs / few.epochs
+
+
+def _on_all_cores(experiment: Experiment, compute: Compute, seconds: Callable[[Compute], float]) -> float:
+    """What is done before there are workers has the whole machine; after that, threads are `compute`'s again."""
+    measured = seconds(make_compute(experiment.workers.device, experiment.precision))
     make_compute(compute.device.type, experiment.precision, experiment.workers.cpus_per_worker)
-    return seconds
+    return measured
 
 
 def _num_retrained(experiment: Experiment) -> int:

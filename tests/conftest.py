@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 from evoprune import build_network, load_search_space
-from evoprune.config import Experiment, SearchConfig, parse_experiment
+from evoprune.config import DataConfig, Experiment, SearchConfig, parse_experiment
+from evoprune.data import Data, Split, load_data
 from evoprune.importance.segments import Scores
 from evoprune.limits import make_limits
 from evoprune.proposals import Proposal, make_proposals
 from evoprune.search import NSGA3Searcher
-from evoprune.space import SearchSpace
+from evoprune.space import Code, SearchSpace
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -173,3 +176,42 @@ def pretrained() -> Path:
     if not folder.is_dir():
         pytest.skip("the real pretrained weights are not beside this checkout")
     return folder
+
+
+class ExactData(Data):
+    """Inputs of networks in float64, in which the order of sums does not show."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return super().normalise(images).double()
+
+
+@pytest.fixture
+def float64(monkeypatch: pytest.MonkeyPatch):
+    """Everything in float64: in float32 rounding grows over steps of training until it hides what is compared."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def exact_data() -> Data:
+    """160 real training images, 5 steps an epoch, and 100 to validate."""
+    whole = load_data(DataConfig(dataset="digits", validation=0.2, crop=1, flip=True), torch.device("cpu"))
+    whole = replace(whole, train=Split(whole.train.images[:160], whole.train.labels[:160]))
+    whole = replace(whole, validation=Split(whole.validation.images[:100], whole.validation.labels[:100]))
+    return ExactData(**{field.name: getattr(whole, field.name) for field in fields(whole)})
+
+
+@pytest.fixture
+def mixed_codes(small_space: SearchSpace) -> list[Code]:
+    """The full code, random ones whose stem and trunk differ, one where they agree, and the smallest of all."""
+    rng = np.random.default_rng(0)
+    drawn = [small_space.repair(code) for code in rng.integers(0, 2, (4, small_space.length), dtype=np.uint8)]
+    agreeing = drawn[0].copy()
+    stem, trunk = (segment.slice for segment in small_space.segments if segment.name in ("stem", "layer1.final"))
+    agreeing[stem] = agreeing[trunk] = [0, 1, 1, 0]
+    smallest = small_space.repair(np.zeros(small_space.length, dtype=np.uint8))
+    codes = [drawn[0], small_space.full_code(), drawn[1], agreeing, smallest, drawn[2]]
+    assert [len(small_space.adapters(code)) for code in codes] == [1, 0, 1, 0, 0, 1]
+    return codes

@@ -67,6 +67,14 @@ def test_a_parent_that_is_there_costs_nothing(make_experiment: Any, tmp_path: An
     assert found.candidate > 0 and found.search > 0 and found.retrain > 0
 
 
+def test_scop_is_trained_before_the_search(make_experiment: Any) -> None:
+    scop = {"epochs": 0.5, "batch_size": 64, "lr": 0.05}
+    assert predict(make_experiment(importance={"scop": scop})).scores == 0
+    found = predict(make_experiment(search={"prior": "scop"}, importance={"scop": scop}))
+    longer = predict(make_experiment(search={"prior": "scop"}, importance={"scop": {**scop, "epochs": 50}}))
+    assert longer.scores > 10 * found.scores > 0  # a hundred times as many steps, of which a few are measured
+
+
 @pytest.mark.parametrize(
     ("select", "networks"), [("knees", 3), ("all", 4), (["k0", "k1"], 2), ({"count": 7}, 7)], ids=str
 )

@@ -1,19 +1,14 @@
 """Candidates that are trained together: each is what its slim network is, alone."""
 
 import time
-from dataclasses import fields, replace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from evoprune.compute import Compute
-from evoprune.config import DataConfig, EvaluationConfig, Fidelity
-from evoprune.data import Data, Split, load_data
-from evoprune.evaluation import Evaluator
+from evoprune.config import EvaluationConfig
 from evoprune.population import Population
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
@@ -23,49 +18,12 @@ CPU = Compute(torch.device("cpu"), bf16=False)
 RECIPE = EvaluationConfig(epochs=1.5, batch_size=32, lr=0.05, warmup_epochs=0.4, label_smoothing=0.1)
 SEED = 7
 
-
-class ExactData(Data):
-    """Inputs of networks in float64, in which the order of sums does not show."""
-
-    def normalise(self, images: Tensor) -> Tensor:
-        return super().normalise(images).double()
-
-
-@pytest.fixture(autouse=True)
-def _float64(monkeypatch: pytest.MonkeyPatch):
-    """Everything in float64: in float32 rounding grows over steps of training until it hides what is compared."""
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-@pytest.fixture
-def data() -> Data:
-    """160 real training images, 5 steps an epoch, and 100 to validate."""
-    whole = load_data(DataConfig(dataset="digits", validation=0.2, crop=1, flip=True), CPU.device)
-    whole = replace(whole, train=Split(whole.train.images[:160], whole.train.labels[:160]))
-    whole = replace(whole, validation=Split(whole.validation.images[:100], whole.validation.labels[:100]))
-    return ExactData(**{field.name: getattr(whole, field.name) for field in fields(whole)})
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture
 def parent(small_parent: nn.Module) -> nn.Module:
     return small_parent.double()
-
-
-@pytest.fixture
-def codes(small_space: SearchSpace) -> list[Code]:
-    """The full code, random ones whose stem and trunk differ, one where they agree, and the smallest of all."""
-    rng = np.random.default_rng(0)
-    drawn = [small_space.repair(code) for code in rng.integers(0, 2, (4, small_space.length), dtype=np.uint8)]
-    agreeing = drawn[0].copy()
-    stem, trunk = (segment.slice for segment in small_space.segments if segment.name in ("stem", "layer1.final"))
-    agreeing[stem] = agreeing[trunk] = [0, 1, 1, 0]
-    smallest = small_space.repair(np.zeros(small_space.length, dtype=np.uint8))
-    codes = [drawn[0], small_space.full_code(), drawn[1], agreeing, smallest, drawn[2]]
-    assert [len(small_space.adapters(code)) for code in codes] == [1, 0, 1, 0, 0, 1]
-    return codes
 
 
 def make_population(space, parent, data, size: int) -> Population:
@@ -117,113 +75,114 @@ def assert_same_network(population: Population, index: int, slim: nn.Module, spa
     torch.testing.assert_close(whole["linear.bias"], wanted["linear.bias"], rtol=0, atol=1e-9)
 
 
-def test_each_candidate_computes_what_its_slim_network_computes(small_space, parent, data, codes):
-    population = make_population(small_space, parent, data, len(codes))
-    population.load(codes)
-    images = data.normalise(data.validation.images)
+def test_each_candidate_computes_what_its_slim_network_computes(small_space, parent, exact_data, mixed_codes):
+    population = make_population(small_space, parent, exact_data, len(mixed_codes))
+    population.load(mixed_codes)
+    images = exact_data.normalise(exact_data.validation.images)
     with torch.no_grad():
         logits = population.network.eval()(images)
-        alone = [slim_network(small_space, parent, code)(images) for code in codes]
-    assert logits.shape == (100, len(codes), 10)
+        alone = [slim_network(small_space, parent, code)(images) for code in mixed_codes]
+    assert logits.shape == (100, len(mixed_codes), 10)
     torch.testing.assert_close(logits, torch.stack(alone, dim=1), rtol=0, atol=1e-12)
-    assert len({tuple(part[0].tolist()) for part in alone}) == len(codes)
+    assert len({tuple(part[0].tolist()) for part in alone}) == len(mixed_codes)
 
 
-def test_recalibration_gives_each_candidate_its_own_statistics(small_space, parent, data, codes):
-    population = make_population(small_space, parent, data, len(codes))
-    population.load(codes)
-    recalibrate(population.network, data, 120, CPU, SEED)
-    scores = population.accuracies(data.validation)
-    for index, code in enumerate(codes):
+def test_recalibration_gives_each_candidate_its_own_statistics(small_space, parent, exact_data, mixed_codes):
+    population = make_population(small_space, parent, exact_data, len(mixed_codes))
+    population.load(mixed_codes)
+    recalibrate(population.network, exact_data, 120, CPU, SEED)
+    scores = population.accuracies(exact_data.validation)
+    for index, code in enumerate(mixed_codes):
         slim = slim_network(small_space, parent, code)
-        recalibrate(slim, data, 120, CPU, SEED)
+        recalibrate(slim, exact_data, 120, CPU, SEED)
         assert_same_network(population, index, slim, small_space, code)
-        assert scores[index] == accuracy(slim, data, data.validation, CPU)
+        assert scores[index] == accuracy(slim, exact_data, exact_data.validation, CPU)
     assert len(set(scores)) > 1
 
 
 @pytest.mark.parametrize("size", [1, 6])
-def test_each_candidate_learns_what_its_slim_network_learns(small_space, parent, data, codes, size):
-    population = trained(small_space, parent, data, codes[:size])
-    before = make_population(small_space, parent, data, size)
-    before.load(codes[:size])
-    scores = population.accuracies(data.validation)
-    for index, code in enumerate(codes[:size]):
-        slim = trained_alone(small_space, parent, data, code)
+def test_each_candidate_learns_what_its_slim_network_learns(small_space, parent, exact_data, mixed_codes, size):
+    population = trained(small_space, parent, exact_data, mixed_codes[:size])
+    before = make_population(small_space, parent, exact_data, size)
+    before.load(mixed_codes[:size])
+    scores = population.accuracies(exact_data.validation)
+    for index, code in enumerate(mixed_codes[:size]):
+        slim = trained_alone(small_space, parent, exact_data, code)
         assert_same_network(population, index, slim, small_space, code)
-        assert scores[index] == accuracy(slim, data, data.validation, CPU)
+        assert scores[index] == accuracy(slim, exact_data, exact_data.validation, CPU)
         start = unstack(before, small_space, index)["linear.weight"]
         assert not torch.allclose(unstack(population, small_space, index)["linear.weight"], start, atol=1e-3)
 
 
-def test_a_candidate_that_fails_leaves_its_neighbours_bit_by_bit(small_space, parent, data, codes):
-    healthy = trained(small_space, parent, data, codes[:3])
-    population = make_population(small_space, parent, data, 3)
-    population.load(codes[:3])
-    recalibrate(population.network, data, 120, CPU, SEED)
+def test_a_candidate_that_fails_leaves_its_neighbours_bit_by_bit(small_space, parent, exact_data, mixed_codes):
+    healthy = trained(small_space, parent, exact_data, mixed_codes[:3])
+    population = make_population(small_space, parent, exact_data, 3)
+    population.load(mixed_codes[:3])
+    recalibrate(population.network, exact_data, 120, CPU, SEED)
     with torch.no_grad():
         unstack(population, small_space, 1)["layer1.1.conv1.weight"].fill_(float("inf"))
     assert population.train(RECIPE.epochs, SEED) == [True, False, True]
     for index in (0, 2):
         mine, other = (unstack(one, small_space, index) for one in (population, healthy))
         assert all(torch.equal(mine[name], other[name]) for name in mine)
-    first, broken, last = population.accuracies(data.validation)
+    first, broken, last = population.accuracies(exact_data.validation)
     assert broken is None
-    assert [first, last] == healthy.accuracies(data.validation)[::2]
+    assert [first, last] == healthy.accuracies(exact_data.validation)[::2]
 
 
-def test_the_next_population_finds_nothing_of_the_last(small_space, parent, data, codes):
-    population = trained(small_space, parent, data, codes[:3])
+def test_the_next_population_finds_nothing_of_the_last(small_space, parent, exact_data, mixed_codes):
+    population = trained(small_space, parent, exact_data, mixed_codes[:3])
     with torch.no_grad():
         for value in population.network.state_dict().values():
             value.fill_(float("nan") if value.is_floating_point() else 1)
-    population.load(codes[3:])
-    recalibrate(population.network, data, 120, CPU, SEED)
+    population.load(mixed_codes[3:])
+    recalibrate(population.network, exact_data, 120, CPU, SEED)
     population.train(RECIPE.epochs, SEED)
-    fresh = trained(small_space, parent, data, codes[3:]).network.state_dict()
+    fresh = trained(small_space, parent, exact_data, mixed_codes[3:]).network.state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in population.network.state_dict().items())
 
 
-def test_a_cut_channel_of_the_parent_may_hold_anything(small_space, parent, data, codes):
+def test_a_cut_channel_of_the_parent_may_hold_anything(small_space, parent, exact_data, mixed_codes):
     code = small_space.full_code()
     code[small_space.segments[0].start] = 0
-    wanted = trained(small_space, parent, data, [code]).network.state_dict()
+    wanted = trained(small_space, parent, exact_data, [code]).network.state_dict()
     with torch.no_grad():
         parent.get_submodule("layer1.0.conv1").weight[0] = float("inf")
         parent.get_submodule("layer1.0.bn1").running_var[0] = float("nan")
-    found = trained(small_space, parent, data, [code]).network.state_dict()
+    found = trained(small_space, parent, exact_data, [code]).network.state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in found.items())
 
 
-def test_fewer_codes_than_places_are_filled_up(small_space, parent, data, codes):
-    population = make_population(small_space, parent, data, 3)
-    population.load(codes[:2])
+def test_fewer_codes_than_places_are_filled_up(small_space, parent, exact_data, mixed_codes):
+    population = make_population(small_space, parent, exact_data, 3)
+    population.load(mixed_codes[:2])
     with torch.no_grad():
-        logits = population.network.eval()(data.normalise(data.validation.images))
+        logits = population.network.eval()(exact_data.normalise(exact_data.validation.images))
     assert torch.equal(logits[:, 1], logits[:, 2]) and not torch.equal(logits[:, 0], logits[:, 1])
-    assert population.accuracies(data.validation) == [
-        accuracy(slim_network(small_space, parent, code), data, data.validation, CPU) for code in codes[:2]
+    assert population.accuracies(exact_data.validation) == [
+        accuracy(slim_network(small_space, parent, code), exact_data, exact_data.validation, CPU)
+        for code in mixed_codes[:2]
     ]
 
 
-def test_a_deadline_ends_the_training_of_all(small_space, parent, data, codes):
-    population = make_population(small_space, parent, data, 2)
-    population.load(codes[:2])
+def test_a_deadline_ends_the_training_of_all(small_space, parent, exact_data, mixed_codes):
+    population = make_population(small_space, parent, exact_data, 2)
+    population.load(mixed_codes[:2])
     with pytest.raises(TrainingError, match="time limit"):
         population.train(1.0, SEED, deadline=time.monotonic() - 1)
 
 
-def test_the_parent_stays_as_it_is(small_space, parent, data, codes):
+def test_the_parent_stays_as_it_is(small_space, parent, exact_data, mixed_codes):
     before = {name: value.clone() for name, value in parent.state_dict().items()}
-    trained(small_space, parent, data, codes[:2], epochs=0.4)
+    trained(small_space, parent, exact_data, mixed_codes[:2], epochs=0.4)
     assert all(torch.equal(value, before[name]) for name, value in parent.state_dict().items())
     assert not parent.training
 
 
-def test_a_step_asks_the_device_for_no_value(small_space, parent, data, codes):
+def test_a_step_asks_the_device_for_no_value(small_space, parent, exact_data, mixed_codes):
     """A CUDA graph cannot hold a step that does. On tensors without values, asking for one is an error."""
-    population = make_population(small_space, parent, data, 2)
-    population.load(codes[:2])
+    population = make_population(small_space, parent, exact_data, 2)
+    population.load(mixed_codes[:2])
     population.train(0.2, SEED)
     step = population._step
     assert step is not None
@@ -243,73 +202,3 @@ def test_a_step_asks_the_device_for_no_value(small_space, parent, data, codes):
         step._compute_step()
         with pytest.raises(RuntimeError, match="_local_scalar_dense"):
             float(step.losses[0])
-
-
-# --- in an evaluator
-
-
-def make_evaluator(space, parent, data, at_once: int, **changes: Any) -> Evaluator:
-    config = RECIPE.model_copy(update={"recalibration_images": 120, **changes})
-    return Evaluator(space, parent, data, config, CPU, SEED, candidates_at_once=at_once)
-
-
-def timeless(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in measured]
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("epochs", [0.0, 0.6])
-@pytest.mark.parametrize("at_once", [3, 4, 64])
-def test_how_many_train_at_once_changes_no_measurement(small_space, parent, data, codes, epochs, at_once):
-    alone = make_evaluator(small_space, parent, data, 1).evaluate(codes, Fidelity(epochs))
-    together = make_evaluator(small_space, parent, data, at_once).evaluate(codes, Fidelity(epochs))
-    assert timeless(together) == timeless(alone)
-    assert len({row["accuracy"] for row in alone}) > 1 and all(row["seconds"] > 0 for row in together)
-
-
-def test_together_too_a_candidate_that_fails_is_a_row_with_its_reason(small_space, parent, data, codes):
-    code = small_space.full_code()
-    code[small_space.segments[0].start] = 0
-    with torch.no_grad():
-        parent.get_submodule("layer1.0.conv1").weight[0] = float("nan")
-    evaluator = make_evaluator(small_space, parent, data, 2)
-    for epochs, reason in ((0.0, "output is not finite"), (0.4, "loss is not finite")):
-        sound, broken = evaluator.evaluate([code, small_space.full_code()], Fidelity(epochs))
-        assert (sound["status"], broken["status"]) == ("ok", "failed") and reason in broken["error"]
-        assert timeless([sound]) == timeless(
-            make_evaluator(small_space, parent, data, 1).evaluate([code], Fidelity(epochs))
-        )
-        assert broken["flops"] > sound["flops"] and "accuracy" not in broken
-
-
-def test_together_they_have_the_sum_of_their_time_limits(small_space, parent, data, codes):
-    rows = make_evaluator(small_space, parent, data, 3, time_limit_s=1e-9).evaluate(codes[:3], Fidelity(0.2))
-    assert ["time limit" in row["error"] for row in rows] == [True] * 3
-    evaluator = make_evaluator(small_space, parent, data, 3, time_limit_s=2.0)
-    assert evaluator._deadline(10.0, 3) == 16.0
-
-
-def test_where_too_many_do_not_fit_half_as_many_are_tried(small_space, parent, data, codes, monkeypatch):
-    sizes = []
-
-    def load(population: Population, batch: list[Code]) -> None:
-        sizes.append(len(batch))
-        if len(batch) > 2:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        original(population, batch)
-
-    original = Population.load
-    monkeypatch.setattr(Population, "load", load)
-    evaluator = make_evaluator(small_space, parent, data, 6)
-    with pytest.warns(UserWarning, match="[63] candidates at once failed, trying half as many: CUDA out of memory"):
-        rows = evaluator.evaluate(codes, Fidelity(0.0))
-    assert sizes == [6, 3] and timeless(rows) == timeless(
-        make_evaluator(small_space, parent, data, 1).evaluate(codes, Fidelity(0.0))
-    )
-    evaluator.evaluate(codes, Fidelity(0.0))
-    assert sizes == [6, 3]  # the worker remembers
-
-
-def test_latency_is_that_of_the_slim_network(small_space, parent, data, codes):
-    rows = replace(make_evaluator(small_space, parent, data, 2), with_latency=True).evaluate(codes[:2], Fidelity(0.0))
-    assert all(0 < row["latency"] < 10_000 for row in rows)
