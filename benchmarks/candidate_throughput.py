@@ -1,10 +1,11 @@
 """Candidates per hour of evoprune's evaluation, against the same candidates measured as people commonly do it.
 
-In turns, round by round, on the same codes, with as many images trained on and scored:
+In turns, code by code, so that what a machine's speed does over the hours does to all of them alike; with as many
+images trained on and scored:
   standard   a fresh process, DataLoader with workers, float32, the full-width network with masked channels
   loader     one process on all cores, DataLoader with workers, float32, the slim network
   tuned      one process on all cores: images as tensors, bfloat16 where it is fast, channels last, the slim network
-  evoprune   its own evaluation on all its workers
+  evoprune   its own evaluation on all its workers, each of which measures the code a few times over
 
 Usage: python benchmarks/candidate_throughput.py EXPERIMENT [--set KEY=VALUE] [--codes 8] [--rounds 3] [--out FOLDER]
 Writes candidate_throughput.csv (one row per measurement) and candidate_throughput.md (medians over the rounds).
@@ -16,7 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -36,47 +40,54 @@ from evoprune.measuring import Batch, codes_per_batch, job_factory
 from evoprune.setting import Setting
 from evoprune.surgery import slim_network
 from evoprune.training import accuracy, train
-from evoprune.workers import open_workers
+from evoprune.worker_shape import shape_here
+from evoprune.workers import Workers, open_workers
 
-_REPEATS = 5  # of every code by evoprune, so that the idle time at the end weighs no more than in a search
+_REPEATS = 2  # of a code by each of evoprune's workers; they end together
 METHODS = ("standard", "loader", "tuned", "evoprune")
-Measured = Iterator[tuple[str, float, float]]
-"""Code, accuracy in percent, seconds."""
+Measure = Callable[[str], tuple[float, float]]
+"""A code's accuracy in percent, and seconds per candidate."""
 
 
-def standard(trial: dict[str, Any], codes: list[str], work: Path) -> Measured:
-    """Start a process for every code."""
+def standard(trial: dict[str, Any], work: Path, code: str) -> tuple[float, float]:
+    """Start a process for the code."""
     script = Path(__file__).with_name("standard_trial.py")
-    for code in codes:
-        started = time.monotonic()
-        (work / "trial.json").write_text(json.dumps(trial | {"code": code}))
-        command = [sys.executable, str(script), str(work / "trial.json")]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        yield code, json.loads(answer)["accuracy"], time.monotonic() - started
+    started = time.monotonic()
+    (work / "trial.json").write_text(json.dumps(trial | {"code": code}))
+    command = [sys.executable, str(script), str(work / "trial.json")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return json.loads(answer)["accuracy"], time.monotonic() - started
 
 
-def loader(trial: dict[str, Any], codes: list[str], setting: Setting, device: torch.device) -> Measured:
+def loader(trial: dict[str, Any], setting: Setting, device: torch.device, code: str) -> tuple[float, float]:
     """A float32 DataLoader loop over the slim network."""
-    parent = setting.base.network.to(device)
-    for code in codes:
-        started = time.monotonic()
-        network = slim_network(setting.space, parent, setting.space.parse_code(code))
-        yield code, train_and_score(network, make_loaders(trial), trial, device), time.monotonic() - started
+    started = time.monotonic()
+    network = slim_network(setting.space, setting.base.network.to(device), setting.space.parse_code(code))
+    return train_and_score(network, make_loaders(trial), trial, device), time.monotonic() - started
 
 
-def tuned(trial: dict[str, Any], codes: list[str], setting: Setting, data: Data) -> Measured:
-    """What a careful engineer writes in plain torch, one candidate after the other."""
+def tuned(trial: dict[str, Any], setting: Setting, data: Data, code: str) -> tuple[float, float]:
+    """What a careful engineer writes in plain torch."""
     compute = make_compute("auto", "auto", available_cpus())
-    parent = setting.base.network.to(compute.device)
     recipe = setting.experiment.evaluation
     with patch("evoprune.layers._can_fuse", lambda norm, x: False):  # a mock would keep every map that it is asked of
-        for code in codes:
-            started = time.monotonic()
-            network = slim_network(setting.space, parent, setting.space.parse_code(code))
-            network = network.to(memory_format=torch.channels_last)
-            for _ in train(network, data, recipe, compute, trial["seed"]):
-                pass
-            yield code, accuracy(network, data, data.validation, compute), time.monotonic() - started
+        started = time.monotonic()
+        network = slim_network(setting.space, setting.base.network.to(compute.device), setting.space.parse_code(code))
+        network = network.to(memory_format=torch.channels_last)
+        for _ in train(network, data, recipe, compute, trial["seed"]):
+            pass
+        return accuracy(network, data, data.validation, compute), time.monotonic() - started
+
+
+def evoprune(workers: Workers, setting: Setting, code: str) -> tuple[float, float]:
+    """evoprune's own evaluation: every worker measures the code some times over, as large batches as in a search."""
+    experiment = setting.experiment
+    size = codes_per_batch(experiment, setting.space)
+    number = _REPEATS * shape_here(experiment.workers).num_workers
+    started = time.monotonic()
+    batch = Batch((code,) * size, Fidelity(experiment.evaluation.epochs))
+    events = list(workers.map([batch] * number))
+    return events[0].value["accuracy"], (time.monotonic() - started) / (number * size)
 
 
 def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
@@ -106,40 +117,25 @@ def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
 
 
 def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Rows of every method, code and round; evoprune's workers start once, as in a search."""
+    """Rows of every method, code and round; evoprune's workers start once a round, as they do once a search."""
     device = make_compute("auto", "auto").device
     data = make_data(load_raw_data(setting.experiment.data), setting.experiment.data, device)
     with tempfile.TemporaryDirectory() as folder:
         trial = write_trial(setting, data, Path(folder))
         for number in range(rounds):
             trial["seed"] = number
-            turns = {
-                "standard": standard(trial, codes, Path(folder)),
-                "loader": loader(trial, codes, setting, device),
-                "tuned": tuned(trial, codes, setting, data),
-                "evoprune": evoprune(setting, codes, number),
-            }
-            for method, measured in turns.items():
-                for code, percent, seconds in measured:
+            seeded = replace(setting, experiment=setting.experiment.model_copy(update={"seed": number}))
+            with open_workers(setting.experiment.workers, job_factory(seeded)) as workers:
+                evoprune(workers, setting, codes[0])  # what a search's first candidate waits for
+                turns: dict[str, Measure] = {
+                    "standard": partial(standard, trial, Path(folder)),
+                    "loader": partial(loader, trial, setting, device),
+                    "tuned": partial(tuned, trial, setting, data),
+                    "evoprune": partial(evoprune, workers, setting),
+                }
+                for code, (method, measured) in product(codes, turns.items()):
+                    percent, seconds = measured(code)
                     yield {"method": method, "round": number, "code": code, "accuracy": percent, "seconds": seconds}
-
-
-def evoprune(setting: Setting, codes: list[str], seed: int) -> Measured:
-    """evoprune's own evaluation; the seconds are those of all codes together, in even shares."""
-    experiment = setting.experiment.model_copy(update={"seed": seed})
-    factory = job_factory(Setting(experiment, setting.space, setting.base, setting.scores))
-    size = codes_per_batch(experiment, setting.space)
-    again = codes * _REPEATS
-    batches = [tuple(again[first : first + size]) for first in range(0, len(again), size)]
-    with open_workers(experiment.workers, factory) as workers:
-        list(workers.map(Batch(batch, Fidelity(0.0)) for batch in [batches[0]] * 2 * available_cpus()))
-        started = time.monotonic()
-        full = Fidelity(experiment.evaluation.epochs)
-        events = list(workers.map(Batch(batch, full) for batch in batches))
-        share = (time.monotonic() - started) / len(again)
-    reported: dict[int, Iterator[str]] = {index: iter(batch) for index, batch in enumerate(batches)}
-    for event in events:
-        yield next(reported[event.index]), event.value["accuracy"], share
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
