@@ -5,7 +5,8 @@ images trained on and scored:
   standard   a fresh process, DataLoader with workers, float32, the full-width network with masked channels
   loader     one process on all cores, DataLoader with workers, float32, the slim network
   tuned      one process on all cores: images as tensors, bfloat16 where it is fast, channels last, the slim network
-  evoprune   its own evaluation on all its workers, each of which measures the code a few times over
+  evoprune   its own evaluation on all its workers, each of which measures the code; they start before its turn and end
+             with it, as even idle ones would take a little from the others
 
 Usage: python benchmarks/candidate_throughput.py EXPERIMENT [--set KEY=VALUE] [--codes 8] [--rounds 3] [--out FOLDER]
 Writes candidate_throughput.csv (one row per measurement) and candidate_throughput.md (medians over the rounds).
@@ -41,9 +42,8 @@ from evoprune.setting import Setting
 from evoprune.surgery import slim_network
 from evoprune.training import accuracy, train
 from evoprune.worker_shape import shape_here
-from evoprune.workers import Workers, open_workers
+from evoprune.workers import open_workers
 
-_REPEATS = 2  # of a code by each of evoprune's workers; they end together
 METHODS = ("standard", "loader", "tuned", "evoprune")
 Measure = Callable[[str], tuple[float, float]]
 """A code's accuracy in percent, and seconds per candidate."""
@@ -79,15 +79,17 @@ def tuned(trial: dict[str, Any], setting: Setting, data: Data, code: str) -> tup
         return accuracy(network, data, data.validation, compute), time.monotonic() - started
 
 
-def evoprune(workers: Workers, setting: Setting, code: str) -> tuple[float, float]:
-    """evoprune's own evaluation: every worker measures the code some times over, as large batches as in a search."""
-    experiment = setting.experiment
-    size = codes_per_batch(experiment, setting.space)
-    number = _REPEATS * shape_here(experiment.workers).num_workers
-    started = time.monotonic()
+def evoprune(setting: Setting, code: str) -> tuple[float, float]:
+    """evoprune's own evaluation: every worker measures the code, as large batches as in a search."""
+    experiment, space = setting.experiment, setting.space
+    size, number = codes_per_batch(experiment, space), shape_here(experiment.workers).num_workers
+    first = Batch((space.format_code(space.full_code()),), Fidelity(1e-6, 128))
     batch = Batch((code,) * size, Fidelity(experiment.evaluation.epochs))
-    events = list(workers.map([batch] * number))
-    return events[0].value["accuracy"], (time.monotonic() - started) / (number * size)
+    with open_workers(experiment.workers, job_factory(setting)) as workers:
+        list(workers.map([first] * number))  # what only a search's first candidates wait for
+        started = time.monotonic()
+        events = list(workers.map([batch] * number))
+        return events[0].value["accuracy"], (time.monotonic() - started) / (number * size)
 
 
 def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
 
 
 def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
-    """Rows of every method, code and round; evoprune's workers start once a round, as they do once a search."""
+    """Rows of every method, code and round."""
     device = make_compute("auto", "auto").device
     data = make_data(load_raw_data(setting.experiment.data), setting.experiment.data, device)
     with tempfile.TemporaryDirectory() as folder:
@@ -125,17 +127,15 @@ def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[st
         for number in range(rounds):
             trial["seed"] = number
             seeded = replace(setting, experiment=setting.experiment.model_copy(update={"seed": number}))
-            with open_workers(setting.experiment.workers, job_factory(seeded)) as workers:
-                evoprune(workers, setting, codes[0])  # what a search's first candidate waits for
-                turns: dict[str, Measure] = {
-                    "standard": partial(standard, trial, Path(folder)),
-                    "loader": partial(loader, trial, setting, device),
-                    "tuned": partial(tuned, trial, setting, data),
-                    "evoprune": partial(evoprune, workers, setting),
-                }
-                for code, (method, measured) in product(codes, turns.items()):
-                    percent, seconds = measured(code)
-                    yield {"method": method, "round": number, "code": code, "accuracy": percent, "seconds": seconds}
+            turns: dict[str, Measure] = {
+                "standard": partial(standard, trial, Path(folder)),
+                "loader": partial(loader, trial, setting, device),
+                "tuned": partial(tuned, trial, setting, data),
+                "evoprune": partial(evoprune, seeded),
+            }
+            for code, (method, measured) in product(codes, turns.items()):
+                percent, seconds = measured(code)
+                yield {"method": method, "round": number, "code": code, "accuracy": percent, "seconds": seconds}
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
