@@ -3,14 +3,15 @@
 Usage: python benchmarks/trained_fronts.py EXPERIMENT [--set KEY=VALUE] [--fronts FILE] [--proposal evolution]
            [--shares 0.5 0.3] [--seeds 3] [--out FOLDER]
 Takes the fronts that search_quality.py or ladder.py has written (search_quality_fronts.csv of FOLDER by default). For
-each share of the parent's FLOPs and each seed: what magnitude and SCOP leave at a uniform rate with no more, and the
-most accurate network of that seed's front that has no more FLOPs than either (uniform rates come in steps: chosen
-first, the front would have more); all trained by the experiment's `retrain` recipe, tested once. Trainings are kept in
-FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
+each share of the parent's FLOPs and each seed: the most accurate network of that seed's front with no more FLOPs, and
+what magnitude and SCOP leave at the highest uniform rate that has no fewer than it (rates come in steps: so the pruners
+have up to some percent more, never less); all trained by the experiment's `retrain` recipe, tested once. Trainings are
+kept in FOLDER/trained_fronts.csv at once, so that an interrupted run goes on; the table is trained_fronts.md.
 """
 
 import argparse
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,8 +20,8 @@ import pandas as pd
 from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
 from search_quality import DEFAULT, FRONTS
 
-from evoprune.costs import code_costs
-from evoprune.cutting import cut_to_flops, cut_uniform
+from evoprune.costs import code_costs, compute_costs
+from evoprune.cutting import cut_uniform
 from evoprune.data import contiguous, split_data
 from evoprune.datasets import load_raw_data
 from evoprune.retrain import Task, Trained, retrain_job
@@ -30,22 +31,27 @@ from evoprune.workers import open_workers
 PRUNERS = ("magnitude", "scop")
 
 
+def uniform_cuts(setting: Setting, method: str) -> pd.DataFrame:
+    """Every network that a uniform rate can leave, by FLOPs."""
+    space, scores = setting.space, setting.scores[method]
+    steps = max(segment.width for segment in space.segments)
+    codes = [cut_uniform(space, scores, step / steps) for step in range(steps)]
+    return pd.DataFrame({"code": list(map(space.format_code, codes)), "flops": compute_costs(space, codes)["flops"]})
+
+
 def chosen(setting: Setting, fronts: pd.DataFrame, shares: list[float], seeds: int) -> pd.DataFrame:
     """One row per network to train: share, seed, method, code, flops."""
-    space = setting.space
-    full = code_costs(space, space.full_code())["flops"]
+    full = code_costs(setting.space, setting.space.full_code())["flops"]
+    cuts = {method: uniform_cuts(setting, method) for method in PRUNERS}
     rows: list[dict[str, Any]] = []
-    for share in shares:
-        for seed in range(seeds):
-            cuts = {name: cut_to_flops(space, setting.scores[name], cut_uniform, share * full) for name in PRUNERS}
-            most = min(code_costs(space, code)["flops"] for code in cuts.values())
-            small = fronts[(fronts["seed"] == seed) & (fronts["flops"] <= most)]
-            best = small.sort_values("accuracy").iloc[-1]
-            codes = {name: space.format_code(code) for name, code in cuts.items()}
-            codes[str(best["proposal"])] = str(best["code"])
-            rows += [{"share": share, "seed": seed, "method": method, "code": code} for method, code in codes.items()]
-    table = pd.DataFrame(rows)
-    return table.assign(flops=[code_costs(space, space.parse_code(code))["flops"] for code in table["code"]])
+    for share, seed in product(shares, range(seeds)):
+        small = fronts[(fronts["seed"] == seed) & (fronts["flops"] <= share * full)]
+        best = small.loc[small["accuracy"].idxmax()]
+        rows.append({"share": share, "seed": seed, "method": best["proposal"], **best[["code", "flops"]]})
+        for method, table in cuts.items():
+            cut = table.loc[table["flops"][table["flops"] >= best["flops"]].idxmin()]
+            rows.append({"share": share, "seed": seed, "method": method, **cut})
+    return pd.DataFrame(rows)
 
 
 def train(setting: Setting, networks: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -94,7 +100,7 @@ def main() -> None:
     recipe = setting.experiment.retrain
     text = (
         f"{describe(setting)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}) from inherited "
-        f"weights, at the same FLOPs.\n\n{markdown(table)}\n"
+        f"weights; the front's networks have no more FLOPs than the pruners'.\n\n{markdown(table)}\n"
     )
     (arguments.out / "trained_fronts.md").write_text(text)
     print(text)
