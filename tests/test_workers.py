@@ -1,8 +1,6 @@
 """One contract for every kind of workers, and what only Ray can go through."""
 
-import ctypes
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -27,9 +25,6 @@ CONFIGS = {
     "ray": WorkersConfig(backend="ray", num_workers=2),
 }
 ITEMS = [("parts", 3), ("parts", 1), ("parts", 0), ("parts", 2), ("parts", 3)]
-
-THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-HUGE_PAGES_ON_REQUEST = "glibc" in platform.libc_ver() and THP.exists() and "[madvise]" in THP.read_text()
 
 LOCAL_WITHOUT_RAY = """
 import sys
@@ -253,44 +248,6 @@ def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):
 def test_local_workers_never_import_ray():
     done = subprocess.run([sys.executable, "-c", LOCAL_WITHOUT_RAY], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not pin")
-def test_workers_that_fill_the_machine_keep_to_their_own_cores_also_when_replaced(ray_config, tmp_path):
-    cores = sorted(os.sched_getaffinity(0))
-    config = WorkersConfig(num_workers=len(cores))
-    wanted = {f"ray-{i}": ({core}, "1", "1") for i, core in enumerate(cores)}
-    with open_workers(config, partial(make_job, tmp_path)) as workers:
-        assert workers.ask(placement) == wanted
-        collect(workers, [("die", 0)])
-        assert workers.ask(placement) == wanted
-
-
-def placement() -> tuple[set[int], str | None, str | None]:
-    return os.sched_getaffinity(0), os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")
-
-
-@pytest.mark.skipif(not HUGE_PAGES_ON_REQUEST, reason="huge pages are not on request here")
-@pytest.mark.parametrize(("own", "huge"), [(None, True), ("glibc.malloc.hugetlb=0", False)])
-def test_ray_workers_ask_for_huge_pages_unless_the_user_has_set_otherwise(ray_config, tmp_path, monkeypatch, own, huge):
-    if own is not None:
-        monkeypatch.setenv("GLIBC_TUNABLES", own)
-    with open_workers(ray_config, partial(make_job, tmp_path)) as workers:
-        assert set(workers.ask(large_block_in_huge_pages).values()) == {huge}
-
-
-def large_block_in_huge_pages() -> bool:
-    """Whether 64 MB from malloc lie in a mapping with the flag that madvise(MADV_HUGEPAGE) sets."""
-    malloc = ctypes.CDLL(None).malloc
-    malloc.restype = ctypes.c_void_p
-    address = malloc(ctypes.c_size_t(64 << 20)) + (32 << 20)
-    inside = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if mapping := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-            inside = int(mapping[1], 16) <= address < int(mapping[2], 16)
-        elif inside and line.startswith("VmFlags:"):
-            return "hg" in line.split()
-    raise AssertionError("the block is in no mapping")
 
 
 def test_answers_come_from_every_worker(backend, tmp_path):
