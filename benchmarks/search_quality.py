@@ -1,14 +1,16 @@
 """How many evaluations does a front cost? Hypervolume against evaluations, for proposals and for what others use.
 
 Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evaluations 1056] [--seeds 3]
-           [--arms NAME ...] [--sensitivity FILE] [--epochs 0] [--images 1000] [--out FOLDER]
-Every arm measures the full network first, then as many codes as the others, with the same evaluator. Measurements are
-kept in FOLDER/search_quality.csv at once, and none is made twice, so that an interrupted run goes on; the table is
-search_quality.md, the picture search_quality.png, the fronts search_quality_fronts.csv.
+           [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
+Every arm measures the full network first, then as many codes as the others, with the same evaluator; what a search
+measures of sensitivity before its first code counts as evaluations. Measurements are kept in FOLDER/search_quality.csv
+at once, and none is made twice, so that an interrupted run goes on; the table is search_quality.md, the picture
+search_quality.png, the fronts search_quality_fronts.csv.
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,19 +29,22 @@ from evoprune.front import hypervolume, non_dominated
 from evoprune.limits import make_limits
 from evoprune.measuring import Batch, job_factory
 from evoprune.proposals import make_proposals
+from evoprune.run_folder import RunFolder
 from evoprune.search import Candidate, NSGA3Searcher
+from evoprune.sensitivity import num_prior_measurements, prior_curves
+from evoprune.sensitivity_curves import Curves
 from evoprune.setting import Setting
 from evoprune.workers import Workers, open_workers
 
 OURS = {
     "evolution": ["search.proposal=evolution"],
+    "evolution, no sensitivity": ["search.proposal=evolution", "search.sensitivity=null"],
     "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
-    "evolution, sensitivity": ["search.proposal=evolution"],
     "evolution, magnitude, SCOP": [ALL_SCORES],
     "random": ["search.proposal=random", "search.prior=null"],
 }
-ANCESTOR, PYMOO, DEFAULT, SENSITIVITY = "ancestor's operators", "pymoo's default", "evolution", "evolution, sensitivity"
+ANCESTOR, PYMOO, DEFAULT = "ancestor's operators", "pymoo's default", "evolution"
 ARMS = (ANCESTOR, PYMOO, *OURS)
 NEED_SCOP = {"evolution, SCOP prior", "evolution, magnitude, SCOP"}
 Codes = npt.NDArray[np.uint8]
@@ -48,9 +53,9 @@ Codes = npt.NDArray[np.uint8]
 class Ours:
     """evoprune's searcher as a searcher of bare codes."""
 
-    def __init__(self, setting: Setting, experiment: Experiment, seed: int):
+    def __init__(self, setting: Setting, experiment: Experiment, curves: Curves | None, seed: int):
         limits = make_limits(setting.space, experiment.search.limits)
-        proposals = make_proposals(setting.space, experiment, setting.scores)
+        proposals = make_proposals(setting.space, experiment, setting.scores, curves)
         self._searcher = NSGA3Searcher(setting.space, experiment.search, limits, proposals, seed)
         self._asked: list[Candidate] = []
 
@@ -125,14 +130,19 @@ def _losses(found: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> np
     return np.stack([1 - found[:, 0] / 100, found[:, 1] / full[0, 1]], axis=1)
 
 
-def _searcher(arm: str, setting: Setting, arguments: argparse.Namespace, seed: int) -> BaselineSearcher:
+def _searcher(
+    arm: str, setting: Setting, arguments: argparse.Namespace, seed: int, workers: Workers
+) -> tuple[BaselineSearcher, int]:
+    """A searcher, and how many evaluations it has cost before its first code."""
     if arm == ANCESTOR:
-        return Ancestor(setting.space, seed)
+        return Ancestor(setting.space, seed), 0
     if arm == PYMOO:
-        return PymooDefault(setting.space, seed, setting.experiment.search.num_individual)
-    curves = [f"search.sensitivity={arguments.sensitivity}"] if arm == SENSITIVITY else []
-    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm], *curves])
-    return Ours(setting, experiment, seed)
+        return PymooDefault(setting.space, seed, setting.experiment.search.num_individual), 0
+    experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm]])
+    folder = RunFolder(arguments.out / f"prior_{experiment.search.prior}")  # one for all seeds, which all pay for it
+    folder.path.mkdir(exist_ok=True)
+    curves = prior_curves(replace(setting, experiment=experiment), folder, lambda: workers)
+    return Ours(setting, experiment, curves, seed), num_prior_measurements(setting.space) if curves else 0
 
 
 def summarise(curves: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -180,13 +190,10 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--evaluations", type=int, default=1056)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=[arm for arm in ARMS if arm != SENSITIVITY])
-    parser.add_argument("--sensitivity", help="table of `evoprune sensitivity`, for the arm of that name")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
-    if SENSITIVITY in arguments.arms and arguments.sensitivity is None:
-        parser.error(f"the arm {SENSITIVITY} needs --sensitivity")
     setting = open_setting(arguments, *[ALL_SCORES] * bool(NEED_SCOP & set(arguments.arms)))
     fidelity = Fidelity(arguments.epochs, arguments.images)
     store = Measurements(arguments.out / "search_quality.csv", fidelity)
@@ -195,12 +202,13 @@ def main() -> None:
     with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
         for seed in range(arguments.seeds):
             for arm in arguments.arms:
-                searcher = _searcher(arm, setting, arguments, seed)
+                searcher, spent = _searcher(arm, setting, arguments, seed, workers)
                 config = setting.experiment.search
                 first = config.num_individual if arm == PYMOO else config.random_samples
                 measured = partial(store.of, workers=workers)
-                found = run_arm(searcher, arguments.evaluations, first, setting, measured)
-                curves[arm].append(found["hypervolume"].tolist())
+                found = run_arm(searcher, arguments.evaluations - spent, first, setting, measured)
+                volumes = found["hypervolume"].tolist()
+                curves[arm].append(volumes[:1] * spent + volumes)
                 fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))
                 print(f"seed {seed}, {arm}: {curves[arm][-1][-1]:.4f}", flush=True)
     pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)

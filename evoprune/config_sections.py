@@ -1,6 +1,7 @@
 """The sections of an experiment: every key, its default and its range stand here."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
@@ -192,7 +193,7 @@ class SearchConfig(Section):
     proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = {"evolution": 1.0}
     prior: Literal["magnitude", "scop"] | None = "magnitude"
     prior_fade: Annotated[float, Field(gt=0)] = 1.0
-    sensitivity: str | None = None
+    sensitivity: str | None = "measured"
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
 
@@ -200,6 +201,16 @@ class SearchConfig(Section):
     def importances(self) -> tuple[ImportanceName, ...]:
         """Which importances the proposals need."""
         return tuple(name for name in IMPORTANCES if name == self.prior or name in self.proposal)
+
+    @property
+    def measures_sensitivity(self) -> bool:
+        """Whether the search begins with the curves of `sensitivity: measured`; without a prior there is none."""
+        return self.sensitivity == "measured" and self.prior is not None and "evolution" in self.proposal
+
+    @property
+    def sensitivity_file(self) -> Path | None:
+        """A table that the user has."""
+        return None if self.sensitivity in (None, "measured") else Path(self.sensitivity)
 
 
 class DistillationConfig(Section):

@@ -23,6 +23,7 @@ from evoprune.importance.scop import check_scop, learn_scales
 from evoprune.measuring import codes_per_batch
 from evoprune.networks import build_network
 from evoprune.proposals import Random
+from evoprune.sensitivity import PRIOR_IMAGES, num_prior_measurements
 from evoprune.space import Code, SearchSpace
 from evoprune.surgery import slim_network
 from evoprune.training import train
@@ -42,7 +43,7 @@ class Estimate:
         num_workers: how many work side by side.
         base: training of the parent; 0 where it is given or there.
         scores: training of SCOP's scales, where the proposals need them.
-        search: all candidates, with every rung of the ladder.
+        search: all candidates, with every rung of the ladder, and the sensitivity curves that come first.
         retrain: full training of what `retrain.select` names; of `all`, as many as one population.
     """
 
@@ -68,7 +69,8 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
     data = make_data(raw, experiment.data, compute.device)
     parent = build_network(space).to(compute.device).eval()
     codes, flops_share = _middle_codes(space, experiment.search.min_keep, codes_per_batch(experiment, space))
-    fixed, per_epoch = _measure(experiment, space, parent, data, compute, codes)
+    fixed, per_epoch, curve_point = _measure(experiment, space, parent, data, compute, codes)
+    num_points = num_prior_measurements(space) if experiment.search.measures_sensitivity else 0
     num_workers = shape_here(experiment.workers).num_workers
     networks = _num_retrained(experiment) * experiment.retrain.seeds
     retrain_epoch = _epoch_s(slim_network(space, parent, codes[0]), data, experiment.retrain, compute)
@@ -78,7 +80,7 @@ def estimate(experiment: Experiment, space: SearchSpace) -> Estimate:
         num_workers=num_workers,
         base=_base_s(experiment, space, raw, parent, data, compute),
         scores=_scores_s(experiment, space, parent, data, compute),
-        search=_search_s(experiment, fixed, per_epoch) / num_workers,
+        search=(_search_s(experiment, fixed, per_epoch) + num_points * curve_point) / num_workers,
         retrain=math.ceil(networks / num_workers) * experiment.retrain.epochs * retrain_epoch,
     )
 
@@ -94,8 +96,11 @@ def _middle_codes(space: SearchSpace, min_keep: float, count: int) -> tuple[Code
 
 def _measure(
     experiment: Experiment, space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, codes: Code
-) -> tuple[list[float], float]:
-    """Seconds of a candidate at each rung without its training, and of an epoch of training; `codes` go together."""
+) -> tuple[list[float], float, float]:
+    """Seconds of a candidate at each rung without its training, of an epoch of training, of a point on a curve.
+
+    `codes` go together.
+    """
     config, seed = experiment.evaluation, experiment.seed
     evaluator = Evaluator(space, parent, data, config, compute, seed, experiment.measures_latency, len(codes))
 
@@ -108,10 +113,11 @@ def _measure(
         return _second_time(partial(evaluate, fidelity)) / len(codes)
 
     fixed = [seconds(fidelity._replace(epochs=0.0)) for fidelity in config.fidelities]
+    curve_point = seconds(Fidelity(0.0, PRIOR_IMAGES)) if experiment.search.measures_sensitivity else 0.0
     if config.epochs == 0:
-        return fixed, 0.0
+        return fixed, 0.0, curve_point
     epochs = _few_epochs(config, data)
-    return fixed, max(0.0, seconds(Fidelity(epochs)) - fixed[-1]) / epochs
+    return fixed, max(0.0, seconds(Fidelity(epochs)) - fixed[-1]) / epochs, curve_point
 
 
 def _epoch_s(network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute) -> float:

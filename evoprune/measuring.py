@@ -3,15 +3,16 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from evoprune.config import Experiment, Fidelity
+from evoprune.config import Experiment, Fidelity, WorkersConfig
 from evoprune.costs import code_costs
 from evoprune.data import Arrays, place_data, split_data
 from evoprune.datasets import load_raw_data
@@ -22,11 +23,14 @@ from evoprune.population import candidates_per_batch
 from evoprune.progress import Meter
 from evoprune.records import Reports, Row
 from evoprune.results import trade_offs
+from evoprune.run_folder import RunFolder, timed_stage
 from evoprune.search import Candidate
 from evoprune.setting import Setting
 from evoprune.space import SearchSpace
 from evoprune.worker_shape import shape_here, worker_compute, worker_device
-from evoprune.workers import Job, JobFactory, Lost, Workers
+from evoprune.workers import Job, JobFactory, Lost, Workers, describe_workers, open_workers
+
+OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,26 @@ def job_factory(setting: Setting) -> JobFactory:
     config = setting.experiment.data
     arrays = split_data(load_raw_data(config), config)
     return partial(evaluation_job, setting.experiment, setting.space, setting.base.network, arrays)
+
+
+@contextmanager
+def evaluation_workers(
+    setting: Setting, folder: RunFolder, stage: str, open_workers: OpenWorkers = open_workers
+) -> Iterator[Callable[[], Workers]]:
+    """Yield what returns the workers that measure candidates; they start with its first call.
+
+    `run.json` gets what they are, and how long `stage` had them.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def start() -> Workers:
+            stack.enter_context(timed_stage(folder, stage))
+            workers = stack.enter_context(open_workers(setting.experiment.workers, job_factory(setting)))
+            folder.note(workers=describe_workers(workers, setting.experiment))
+            return workers
+
+        yield start
 
 
 def evaluation_job(experiment: Experiment, space: SearchSpace, parent: nn.Module, arrays: Arrays) -> Job:

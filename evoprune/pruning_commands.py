@@ -31,7 +31,7 @@ def prune(arguments: argparse.Namespace) -> None:
         setting = prepare(experiment, folder, (method,))
         curves = None
         if target.kind == "max_loss":
-            curves = _curves(setting, folder, method, measured_images(folder, method))
+            curves = _curves(setting, folder, method, measured_images(folder.sensitivity(method)))
         say(prune(setting, folder, pruning, cut_step(target, space, CUTS[experiment.importance.ranking], curves)))
         say(f"results: {folder.pruned(pruning.name)}/  (summary.csv, summary.md, step_{pruning.steps}/)")
 
@@ -53,11 +53,15 @@ def sensitivity(arguments: argparse.Namespace) -> None:
 
 
 def _curves(setting: "Setting", folder: RunFolder, method: ImportanceName, images: int | None) -> "Curves":
+    from evoprune.measuring import evaluation_workers
     from evoprune.report import draw_sensitivity
-    from evoprune.sensitivity import measure_sensitivity
+    from evoprune.sensitivity import measure_curves, plan_points
+    from evoprune.sensitivity_curves import read_curves
 
-    curves = measure_sensitivity(setting, folder, method, images)
-    table = folder.sensitivity(method)
+    table, plan = folder.sensitivity(method), plan_points(setting.space, setting.scores[method])
+    with evaluation_workers(setting, folder, f"sensitivity.{method}") as start_workers:
+        measure_curves(setting, table, plan, images, start_workers)
+    curves = read_curves(table, setting.space)
     draw_sensitivity(table.with_suffix(".png"), curves)
     say(f"sensitivity: {table}, {table.with_suffix('.png')}")
     return curves

@@ -2,26 +2,33 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 
-from evoprune.config import WorkersConfig
 from evoprune.errors import UserError
 from evoprune.ladder import promoted
 from evoprune.limits import Limits, make_limits
-from evoprune.measuring import Measurer, Planned, codes_per_batch, job_factory, losses_and_violations, num_candidates
-from evoprune.progress import progress, say
+from evoprune.measuring import (
+    Measurer,
+    OpenWorkers,
+    Planned,
+    codes_per_batch,
+    evaluation_workers,
+    losses_and_violations,
+    num_candidates,
+)
+from evoprune.progress import Meter, progress, say
 from evoprune.proposals import make_proposals
 from evoprune.records import Reports, Row, front_rows, report_columns
 from evoprune.results import write_front
-from evoprune.run_folder import RunFolder, timed_stage
+from evoprune.run_folder import RunFolder
 from evoprune.search import NSGA3Searcher, Searcher
+from evoprune.sensitivity import prior_curves
+from evoprune.sensitivity_curves import Curves
 from evoprune.setting import Setting
 from evoprune.steady_state import Feeder
-from evoprune.workers import JobFactory, Workers, describe_workers, open_workers
+from evoprune.workers import Workers, open_workers
 
 _SECONDS_BETWEEN_FRONTS = 10.0
-OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
 
 
 def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open_workers) -> None:
@@ -36,23 +43,11 @@ def search(setting: Setting, folder: RunFolder, open_workers: OpenWorkers = open
     """
     experiment, config = setting.experiment, setting.experiment.search
     reports = Reports(folder.reports, report_columns(setting.space, experiment.measures_latency))
-    limits = make_limits(setting.space, config.limits)
-    proposals = make_proposals(setting.space, experiment, setting.scores)
-    searcher = NSGA3Searcher(setting.space, config, limits, proposals, experiment.seed)
-    done = num_candidates(reports.rows)
-    with progress("search", experiment.num_evaluations, done) as meter, ExitStack() as stack:
-
-        def start_workers() -> Workers:
-            stack.enter_context(timed_stage(folder, "search"))
-            workers = stack.enter_context(open_workers(experiment.workers, job_factory(setting)))
-            folder.note(workers=describe_workers(workers, experiment))
-            return workers
-
-        measurer = Measurer(experiment, setting.space, limits, reports, meter, start_workers)
-        state = _Search(
-            setting, folder, reports, limits, searcher, measurer, codes_per_batch(experiment, setting.space)
-        )
-        {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
+    with evaluation_workers(setting, folder, "search", open_workers) as start_workers:
+        curves = prior_curves(setting, folder, start_workers)
+        with progress("search", experiment.num_evaluations, num_candidates(reports.rows)) as meter:
+            state = _begin(setting, folder, reports, curves, meter, start_workers)
+            {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
     if not front_rows(reports.rows, config.objectives):
         raise UserError(f"no candidate succeeded; the column error of {folder.reports} says why")
 
@@ -69,6 +64,22 @@ class _Search:
 
     def write_front(self) -> None:
         write_front(self.folder, self.reports.rows, self.setting.experiment, self.setting.space)
+
+
+def _begin(
+    setting: Setting,
+    folder: RunFolder,
+    reports: Reports,
+    curves: Curves | None,
+    meter: Meter,
+    start_workers: Callable[[], Workers],
+) -> _Search:
+    experiment, space = setting.experiment, setting.space
+    limits = make_limits(space, experiment.search.limits)
+    proposals = make_proposals(space, experiment, setting.scores, curves)
+    searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)
+    measurer = Measurer(experiment, space, limits, reports, meter, start_workers)
+    return _Search(setting, folder, reports, limits, searcher, measurer, codes_per_batch(experiment, space))
 
 
 def _by_generation(search: _Search) -> None:

@@ -55,9 +55,9 @@ class RunFolder:
         """Scores of the parent's channels."""
         return self.path / "importance" / f"{name}.csv"
 
-    def sensitivity(self, method: str) -> Path:
-        """Accuracy against cut rate of every segment, its channels ordered by `method`."""
-        return self.path / "sensitivity" / f"{method}.csv"
+    def sensitivity(self, name: str) -> Path:
+        """Accuracy against cut rate of every segment: of an importance, or `prior`, what a search has measured."""
+        return self.path / "sensitivity" / f"{name}.csv"
 
     def pruned(self, name: str) -> Path:
         """The folder of a pruning without a search."""

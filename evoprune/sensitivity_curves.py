@@ -116,7 +116,7 @@ def read_curves(path: Path, space: SearchSpace) -> Curves:
 
 def _curve(accuracies: Mapping[float, float], name: str, path: Path) -> tuple[Points, Points]:
     if not np.isfinite(accuracies.get(0.0, -np.inf)):
-        raise UserError(f"{path}: {name} has no accuracy at rate 0; delete the file and run `evoprune sensitivity`")
+        raise UserError(f"{path}: {name} has no accuracy at rate 0; delete the file, and it is measured again")
     rates = np.array(sorted(accuracies))
     return rates, accuracies[0.0] - np.array([accuracies[rate] for rate in rates])
 

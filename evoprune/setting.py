@@ -57,11 +57,11 @@ def check_experiment(experiment: Experiment, importances: tuple[ImportanceName, 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
     make_limits(space, config.limits)
     reference_directions(len(config.objectives), config.num_individual)
-    if config.sensitivity is not None:
+    if config.sensitivity_file is not None:
         try:
-            read_curves(Path(config.sensitivity), space)
+            read_curves(config.sensitivity_file, space)
         except UserError as error:
-            raise UserError(f"search.sensitivity: {error}") from None
+            raise UserError(f"search.sensitivity: {error}; or take `measured`, or null") from None
 
 
 def space_of_run(experiment: Experiment, folder: RunFolder) -> SearchSpace:

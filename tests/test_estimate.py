@@ -11,14 +11,14 @@ from evoprune.estimate import estimate
 from evoprune.run_folder import RunFolder, open_run_folder
 from evoprune.setting import check_experiment, prepare
 
-FIXED_S, EPOCH_S = 2.0, 100.0
+FIXED_S, EPOCH_S, CURVE_S = 2.0, 100.0, 0.5
 
 
 @pytest.fixture
 def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A candidate takes 2 s without training and 100 s an epoch; so does any other training."""
+    """A candidate takes 2 s without training, 0.5 s for sensitivity, and 100 s an epoch; so does any other training."""
     monkeypatch.setattr(
-        module, "_measure", lambda experiment, *_: ([FIXED_S] * len(experiment.evaluation.fidelities), EPOCH_S)
+        module, "_measure", lambda experiment, *_: ([FIXED_S] * len(experiment.evaluation.fidelities), EPOCH_S, CURVE_S)
     )
     monkeypatch.setattr(module, "_epoch_s", lambda *_: EPOCH_S)
 
@@ -41,6 +41,13 @@ def test_every_candidate_trained(make_experiment: Any, round_numbers: None) -> N
     assert found.retrain == pytest.approx(2 * 2 * 100)  # 6 trainings on 4 workers: two after one another
     assert found.base == pytest.approx(3 * 100)
     assert 0 < found.flops_share < 1
+
+
+def test_sensitivity_is_measured_before_the_search(make_experiment: Any, round_numbers: None) -> None:
+    """12 groups at a half, three quarters and all but one of 4, 8 or 16 channels; of 4, the last two are the same."""
+    without = predict(make_experiment())
+    found = predict(make_experiment(search={"sensitivity": "measured"}))
+    assert found.search - without.search == pytest.approx((1 + 4 * 2 + 8 * 3) * CURVE_S)
 
 
 def test_the_ladder_measures_fewer_at_every_rung(make_experiment: Any, round_numbers: None) -> None:

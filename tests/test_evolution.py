@@ -57,7 +57,7 @@ def test_first_codes_keep_more_of_the_groups_with_offsets(small_space):
         60, np.random.default_rng(0)
     )
     more, less = (codes[:, segment.slice].mean() for segment in small_space.segments[:2])
-    assert more > less + 0.3
+    assert more > less + 0.2  # 0.6 times one half on average, less what rounding and full segments take
     shares = flops_shares(small_space, codes)
     assert shares.min() > 0.17 and shares.max() < 0.43
 

@@ -100,7 +100,7 @@ def test_an_interrupted_measurement_goes_on_and_a_finished_one_is_kept(tmp_path,
     assert main(command) == 0
     finished = pd.read_csv(path)
     assert finished.id.tolist() == list(range(len(finished))) and len(rows) == len(finished)
-    monkeypatch.setattr("evoprune.sensitivity.open_workers", None)
+    monkeypatch.setattr("evoprune.measuring.job_factory", None)
     before = path.read_bytes()
     capsys.readouterr()
     assert main(command) == 0 and path.read_bytes() == before

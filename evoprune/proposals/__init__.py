@@ -1,7 +1,6 @@
 """Where new codes come from. A proposal is one file here and one line in `PROPOSALS`."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from evoprune.limits import make_limits, smallest_code
 from evoprune.proposals.evolution import Evolution
 from evoprune.proposals.random import Random
 from evoprune.proposals.ranked import Ranked
-from evoprune.sensitivity_curves import read_curves
+from evoprune.sensitivity_curves import Curves
 from evoprune.space import SearchSpace
 
 __all__ = ["PROPOSALS", "Evolution", "Proposal", "Random", "Ranked", "make_proposals"]
@@ -48,17 +47,17 @@ class Proposal(Protocol):
 
 
 _RATES = 100
-_Make = Callable[[SearchSpace, Experiment, Mapping[str, Scores]], Proposal]
+_Make = Callable[[SearchSpace, Experiment, Mapping[str, Scores], Curves | None], Proposal]
 PROPOSALS: Mapping[str, _Make] = {
-    "evolution": lambda space, experiment, scores: _evolution(space, experiment, scores),
-    "magnitude": lambda space, experiment, scores: _ranked(space, experiment, scores["magnitude"]),
-    "scop": lambda space, experiment, scores: _ranked(space, experiment, scores["scop"]),
-    "random": lambda space, experiment, scores: Random(space, experiment.search.min_keep),
+    "evolution": lambda space, experiment, scores, curves: _evolution(space, experiment, scores, curves),
+    "magnitude": lambda space, experiment, scores, _: _ranked(space, experiment, scores["magnitude"]),
+    "scop": lambda space, experiment, scores, _: _ranked(space, experiment, scores["scop"]),
+    "random": lambda space, experiment, scores, _: Random(space, experiment.search.min_keep),
 }
 
 
 def make_proposals(
-    space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores]
+    space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores], curves: Curves | None = None
 ) -> dict[str, tuple[float, Proposal]]:
     """The proposals that an experiment names, by name, each with its share of the codes.
 
@@ -66,12 +65,15 @@ def make_proposals(
         space: the search space.
         experiment: its `search` and `importance`.
         scores: by name, of all importances that `experiment.search.importances` lists.
+        curves: what cutting each segment costs, for evolution's first codes; None where that is not known.
     """
-    return {name: (share, PROPOSALS[name](space, experiment, scores))
+    return {name: (share, PROPOSALS[name](space, experiment, scores, curves))
             for name, share in experiment.search.proposal.items()}  # fmt: skip
 
 
-def _evolution(space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores]) -> Evolution:
+def _evolution(
+    space: SearchSpace, experiment: Experiment, scores: Mapping[str, Scores], curves: Curves | None
+) -> Evolution:
     config = experiment.search
     prior = None if config.prior is None else scores[config.prior]
     lowest = compute_costs(space, cut_uniform(space, np.zeros(space.length), 1 - config.min_keep))["flops"][0]
@@ -79,7 +81,7 @@ def _evolution(space: SearchSpace, experiment: Experiment, scores: Mapping[str, 
     least, most = make_limits(space, config.limits).bounds.get("flops", (lowest, highest))
     if most < lowest:  # a limit asks for less than min_keep leaves
         lowest = compute_costs(space, smallest_code(space))["flops"][0]
-    offsets = None if config.sensitivity is None else read_curves(Path(config.sensitivity), space).offsets()
+    offsets = None if curves is None else curves.offsets()
     return Evolution(space, config, prior, (max(lowest, least), min(highest, most)), offsets)
 
 

@@ -42,7 +42,8 @@ class Evolution:
         scores: importance of every bit, shape (space.length,); None for no prior.
         flops_range: multiply-adds of the first codes, lowest and highest.
         offsets: how much more than the others each group of `space.tied` keeps in the first codes, as a share of its
-            channels, shape (groups,); by default all keep about the same share.
+            channels, shape (groups,), from none of that in one code to all of it in another; by default all groups
+            keep about the same share.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Evolution:
     def _draw(self, flops: float, rng: np.random.Generator) -> Code:
         """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
         keys = self._keys(1 - _UNIFORM_SHARE, rng)
-        offsets = rng.normal(self._offsets, _RATE_SPREAD)
+        offsets = rng.normal(rng.random() * self._offsets, _RATE_SPREAD)
         low, high = -offsets.max(), 1 - offsets.min()  # from nothing of every group to all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
