@@ -12,9 +12,9 @@ from evoprune.space import Code, SearchSpace
 
 _SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3
 _RATE_SPREAD = 0.1
-_UNIFORM_SHARE = 0.25
+_UNIFORM_SHARE = 0.1
 _APART_SHARE = 0.1
-_NOISE = 0.1
+_NOISE = 0.05
 _SLIDE_SPREAD = 0.08
 _BISECTIONS = 20
 
@@ -33,7 +33,7 @@ class Evolution:
     2 % to 30 % of a segment, so that most steps are small.
 
     Where there is a prior, what is cut tends to be the least important of the kept channels, and what comes back the
-    most important of those cut: importance ranks with normal noise decide. One code in four ignores it from the first,
+    most important of those cut: importance ranks with normal noise decide. One code in ten ignores it from the first,
     and more and more do so as the search goes on: at the share `prior_fade` of the search the prior is gone.
 
     Args:
@@ -76,13 +76,14 @@ class Evolution:
     def _draw(self, flops: float, rng: np.random.Generator) -> Code:
         """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
         keys = self._keys(1 - _UNIFORM_SHARE, rng)
-        offsets = rng.normal(rng.random() * self._offsets, _RATE_SPREAD)
-        low, high = -offsets.max(), 1 - offsets.min()  # from nothing of every group to all of it
+        offsets = rng.random() * self._offsets
+        factors = np.exp(rng.normal(0, _RATE_SPREAD, len(offsets)))
+        low, high = -offsets.max(), (1 / factors - offsets).max()  # from nothing of every group to all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            fits = compute_costs(self._space, self._at_rates(middle + offsets, keys))["flops"][0] <= flops
+            fits = compute_costs(self._space, self._at_rates(factors * (middle + offsets), keys))["flops"][0] <= flops
             low, high = (middle, high) if fits else (low, middle)
-        return self._at_rates(low + offsets, keys)
+        return self._at_rates(factors * (low + offsets), keys)
 
     def _at_rates(self, rates: npt.NDArray[np.float64], keys: Keys) -> Code:
         """The code that keeps the share `rates[group]` of each group's channels, those with the largest keys."""
