@@ -13,9 +13,9 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.sampling.rnd import BinaryRandomSampling
 from pymoo.problems.static import StaticProblem
 
-from evoprune.front import non_dominated
-from evoprune.search import reference_directions
-from evoprune.space import SearchSpace
+from evoprune.search.pareto import non_dominated
+from evoprune.search.nsga3 import reference_directions
+from evoprune.space.space import SearchSpace
 
 Codes = npt.NDArray[np.uint8]
 _TRIES = 1000

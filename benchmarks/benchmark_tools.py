@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from evoprune.compute import available_cpus, device_name, make_compute
+from evoprune.common.hardware import available_cpus
+from evoprune.networks.device import device_name, make_compute
 from evoprune.config import load_experiment
-from evoprune.proposals import Random
-from evoprune.run_folder import git_commit, open_run_folder
-from evoprune.setting import Setting, prepare
+from evoprune.search.proposals.random import Random
+from evoprune.runs.folder import open_run_folder
+from evoprune.runs.provenance import git_commit
+from evoprune.stages.context import Setting, prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,17 +32,21 @@ import torch
 from benchmark_tools import add_arguments, describe, markdown, open_setting, random_codes
 from standard_trial import make_loaders, train_and_score
 
-from evoprune.base import save_base
-from evoprune.compute import available_cpus, make_compute
+from evoprune.stages.base import save_base
+from evoprune.common.hardware import available_cpus
+from evoprune.networks.device import make_compute
 from evoprune.config import Fidelity
-from evoprune.data import Data, make_data
-from evoprune.datasets import load_raw_data
-from evoprune.measuring import Batch, codes_per_batch, job_factory
-from evoprune.setting import Setting
-from evoprune.surgery import slim_network
-from evoprune.training import accuracy, train
-from evoprune.worker_shape import shape_here
-from evoprune.workers import open_workers
+from evoprune.data.tensors import Data, make_data
+from evoprune.data.sources import load_raw_data
+from evoprune.evaluation.candidate_job import Batch
+from evoprune.evaluation.worker import codes_per_batch
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.stages.context import Setting
+from evoprune.pruning.channels import slim_network
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.loop import train
+from evoprune.workers.resources import shape_here
+from evoprune.workers.pool import open_workers
 
 METHODS = ("standard", "loader", "tuned", "evoprune")
 Measure = Callable[[str], tuple[float, float]]

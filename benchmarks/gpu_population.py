@@ -17,15 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from evoprune import build_network, load_search_space
-from evoprune.compute import Compute, make_compute
+from evoprune.networks.device import Compute, make_compute
 from evoprune.config import DataConfig, EvaluationConfig
-from evoprune.data import Data, make_data
-from evoprune.datasets import Part, RawData, load_raw_data
-from evoprune.evaluation import Evaluator
-from evoprune.population import Population
-from evoprune.space import Code, SearchSpace
-from evoprune.surgery import slim_network
-from evoprune.training import recalibrate, train
+from evoprune.data.tensors import Data, make_data
+from evoprune.data.dataset import Part, RawData
+from evoprune.data.sources import load_raw_data
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.training.stacked_training import Population
+from evoprune.space.space import Code, SearchSpace
+from evoprune.pruning.channels import slim_network
+from evoprune.training.batch_norm import recalibrate
+from evoprune.training.loop import train
 
 RECIPE = EvaluationConfig(batch_size=128, lr=0.05)
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1, "float64, trained": 1e-4}

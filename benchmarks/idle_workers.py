@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from evoprune.base import Base
+from evoprune.stages.base import Base
 from evoprune.config import Experiment, parse_experiment
-from evoprune.costs import code_costs
-from evoprune.run import search
-from evoprune.run_folder import open_run_folder
-from evoprune.seeds import derive_seed
-from evoprune.setting import Setting
-from evoprune.space import SearchSpace, load_search_space
-from evoprune.workers import Event
+from evoprune.space.costs import code_costs
+from evoprune.stages.search import search
+from evoprune.runs.folder import open_run_folder
+from evoprune.common.seeds import derive_seed
+from evoprune.stages.context import Setting
+from evoprune.space.from_yaml import load_search_space
+from evoprune.space.space import SearchSpace
+from evoprune.workers.jobs import Event
 
 LADDER = [{"epochs": 0, "promote": 0.33}]
 

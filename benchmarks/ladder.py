@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 from benchmark_tools import add_arguments, describe, markdown, open_setting
 
-from evoprune.base import save_base
-from evoprune.costs import code_costs
-from evoprune.front import hypervolume, non_dominated
-from evoprune.records import Row, read_rows
-from evoprune.setting import Setting
+from evoprune.stages.base import save_base
+from evoprune.space.costs import code_costs
+from evoprune.search.pareto import hypervolume, non_dominated
+from evoprune.common.objectives import Row
+from evoprune.runs.table import read_rows
+from evoprune.stages.context import Setting
 
 ARMS = {"every candidate trained": ["evaluation.ladder=[]"], "ladder": []}
 _POLL_S = 0.2

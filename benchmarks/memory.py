@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.data import split_data
-from evoprune.datasets import load_raw_data
-from evoprune.measuring import Batch, evaluation_job
-from evoprune.networks import build_network
-from evoprune.setting import make_space
-from evoprune.space import SearchSpace
-from evoprune.workers import Workers, open_workers
+from evoprune.data.tensors import split_data
+from evoprune.data.sources import load_raw_data
+from evoprune.evaluation.candidate_job import Batch, evaluation_job
+from evoprune.networks.build import build_network
+from evoprune.stages.context import make_space
+from evoprune.space.space import SearchSpace
+from evoprune.workers.jobs import Workers
+from evoprune.workers.pool import open_workers
 
 TINY = ["data.validation=0.01", "evaluation.recalibration_images=64", "evaluation.epochs=1e-6"]
 SHARES = (0.1, 0.5, 1.0)

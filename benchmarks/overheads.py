@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 
 from evoprune.config import Experiment, parse_experiment
-from evoprune.costs import code_costs, compute_costs
-from evoprune.limits import make_limits
-from evoprune.proposals import make_proposals
-from evoprune.records import Reports, Row, front_rows, read_rows, report_columns
-from evoprune.report import hypervolumes
-from evoprune.search import Candidate, NSGA3Searcher
-from evoprune.space import SearchSpace, load_search_space
-from evoprune.steady_state import Feeder
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.limits import make_limits
+from evoprune.search.proposals.catalog import make_proposals
+from evoprune.common.objectives import Row
+from evoprune.runs.table import Reports, read_rows, report_columns
+from evoprune.search.front import front_rows
+from evoprune.search.front import hypervolumes
+from evoprune.search.candidate import Candidate
+from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.space.from_yaml import load_search_space
+from evoprune.space.space import SearchSpace
+from evoprune.search.steady_state import Feeder
 
 OBJECTIVES = ("accuracy", "flops")
 

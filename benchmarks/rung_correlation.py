@@ -17,11 +17,12 @@ from benchmark_tools import add_arguments, describe, markdown, open_setting
 from scipy.stats import kendalltau
 
 from evoprune.config import Fidelity
-from evoprune.costs import code_costs, compute_costs
-from evoprune.measuring import Batch, job_factory
-from evoprune.proposals import Random
-from evoprune.setting import Setting
-from evoprune.workers import open_workers
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.evaluation.candidate_job import Batch
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.search.proposals.random import Random
+from evoprune.stages.context import Setting
+from evoprune.workers.pool import open_workers
 
 _RANGE = (0.05, 0.95)  # of the parent's FLOPs
 

@@ -25,16 +25,19 @@ from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
 from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
 
 from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.front import hypervolume, non_dominated
-from evoprune.limits import make_limits
-from evoprune.measuring import Batch, job_factory
-from evoprune.proposals import make_proposals
-from evoprune.run_folder import RunFolder
-from evoprune.search import Candidate, NSGA3Searcher
-from evoprune.sensitivity import num_prior_measurements, prior_curves
-from evoprune.sensitivity_curves import Curves
-from evoprune.setting import Setting
-from evoprune.workers import Workers, open_workers
+from evoprune.search.pareto import hypervolume, non_dominated
+from evoprune.space.limits import make_limits
+from evoprune.evaluation.candidate_job import Batch
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.search.proposals.catalog import make_proposals
+from evoprune.runs.folder import RunFolder
+from evoprune.search.candidate import Candidate
+from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.stages.analyse import num_prior_measurements, prior_curves
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.stages.context import Setting
+from evoprune.workers.jobs import Workers
+from evoprune.workers.pool import open_workers
 
 OURS = {
     "evolution": ["search.proposal=evolution"],

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from evoprune import load_model, load_search_space
-from evoprune.space import SearchSpace
+from evoprune.space.space import SearchSpace
 
 
 class Images(Dataset[Any]):

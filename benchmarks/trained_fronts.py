@@ -20,13 +20,13 @@ import pandas as pd
 from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
 from search_quality import DEFAULT, FRONTS
 
-from evoprune.costs import code_costs, compute_costs
-from evoprune.cutting import cut_uniform
-from evoprune.data import contiguous, split_data
-from evoprune.datasets import load_raw_data
-from evoprune.retrain import Task, Trained, retrain_job
-from evoprune.setting import Setting
-from evoprune.workers import open_workers
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.ranking import cut_uniform
+from evoprune.data.tensors import contiguous, split_data
+from evoprune.data.sources import load_raw_data
+from evoprune.evaluation.training_job import Task, Trained, retrain_job
+from evoprune.stages.context import Setting
+from evoprune.workers.pool import open_workers
 
 PRUNERS = ("magnitude", "scop")
 

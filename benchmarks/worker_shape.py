@@ -16,14 +16,15 @@ from multiprocessing.synchronize import Barrier
 
 import numpy as np
 
-from evoprune.compute import available_cpus, make_compute
+from evoprune.common.hardware import available_cpus
+from evoprune.networks.device import make_compute
 from evoprune.config import DataConfig, TrainingConfig
-from evoprune.data import make_data
-from evoprune.datasets import RawData
-from evoprune.networks import build_network
-from evoprune.space import load_search_space
-from evoprune.training import train
-from evoprune.worker_shape import Shape, own_cores
+from evoprune.data.tensors import make_data
+from evoprune.data.dataset import RawData
+from evoprune.networks.build import build_network
+from evoprune.space.from_yaml import load_search_space
+from evoprune.training.loop import train
+from evoprune.workers.resources import Shape, own_cores
 
 BATCH_SIZE, NUM_IMAGES = 128, 2560
 

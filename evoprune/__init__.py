@@ -9,17 +9,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "SearchSpace": "space",
-    "Segment": "space",
-    "UserError": "errors",
-    "build_network": "networks",
-    "compute_costs": "costs",
+    "SearchSpace": "space.space",
+    "Segment": "space.groups",
+    "UserError": "common.errors",
+    "build_network": "networks.build",
+    "compute_costs": "space.costs",
     "load_experiment": "config",
-    "load_model": "checkpoints",
-    "load_search_space": "space",
-    "load_weights": "checkpoints",
-    "save_model": "checkpoints",
-    "slim_network": "surgery",
+    "load_model": "networks.checkpoints",
+    "load_search_space": "space.from_yaml",
+    "load_weights": "networks.checkpoints",
+    "save_model": "networks.checkpoints",
+    "slim_network": "pruning.channels",
 }
 __all__ = ["__version__", *_PUBLIC]
 

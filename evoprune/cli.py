@@ -1,71 +1,108 @@
-"""The command line: `evoprune run | search | prune | sensitivity | retrain | report | validate`."""
+"""The command line: a table of commands, their options and exit statuses."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import evoprune
-from evoprune import pruning_commands
-from evoprune.config import Experiment, load_experiment
-from evoprune.errors import UserError
-from evoprune.progress import duration, say
-from evoprune.run_folder import RunFolder, open_run_folder, run_path
-from evoprune.space import SearchSpace
+from evoprune.common.errors import IncompleteError, UserError
 
-_USER_ERROR = 2
+if TYPE_CHECKING:  # `--help` is to answer at once
+    from evoprune.stages.pipeline import Request
+
+INCOMPLETE, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 for a mistake of the user's."""
+    """Run one command; returns the exit status.
+
+    Returns:
+        0; 1 where a part of the work could not be done; 2 for a mistake of the user's; 130 when interrupted.
+    """
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
     except UserError as error:
         print(f"evoprune: {error}", file=sys.stderr)
-        return _USER_ERROR
+        return USER_ERROR
+    except IncompleteError as error:
+        print(f"evoprune: {error}", file=sys.stderr)
+        return INCOMPLETE
     except KeyboardInterrupt:
         print("evoprune: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="evoprune", description=evoprune.__doc__.splitlines()[0] if evoprune.__doc__ else None
-    )
-    parser.add_argument("--version", action="version", version=evoprune.__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, function, text in (
-        (
-            "run",
-            _run,
-            "base network, search, full training, report: all of one experiment, or the rest of it",
-        ),
-        ("search", _search, "base network and search"),
-        ("prune", pruning_commands.prune, "one slim network without a search: score, cut, recalibrate, fine-tune"),
-        ("sensitivity", pruning_commands.sensitivity, "accuracy against cut rate of every segment"),
-        ("validate", _validate, "check an experiment without running it, and predict how long it will take"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument(
-            "experiment", metavar="FILE", help="an experiment's YAML file, or a name that evoprune carries"
-        )
-        _add_set(command)
-        if function is not _validate:
-            command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
-        if name in pruning_commands.OPTIONS:
-            pruning_commands.OPTIONS[name](command)
-        command.set_defaults(command=function)
-    for name, function, text in (
-        ("retrain", _retrain, "train networks of a run's front fully"),
-        ("report", _report, "pictures and table of a run"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-        _add_set(command)
-        command.set_defaults(command=function)
-    return parser
+class Command(NamedTuple):
+    """A line of `evoprune --help`."""
+
+    name: str
+    function: Callable[[argparse.Namespace], None]
+    help: str
+    options: tuple[Callable[[argparse.ArgumentParser], object], ...]
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.run(_request(arguments))
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.search(_request(arguments))
+
+
+def _prune(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    target = {"rate": arguments.rate, "flops": arguments.flops, "max_loss": arguments.max_loss}
+    pipeline.prune(_request(arguments), arguments.method, target, arguments.steps)  # type: ignore[arg-type]
+
+
+def _sensitivity(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.sensitivity(_request(arguments), arguments.method, arguments.images)
+
+
+def _validate(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.validate(_request(arguments))
+
+
+def _retrain(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.retrain(arguments.run, arguments.overrides)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.report(arguments.run, arguments.overrides)
+
+
+def _request(arguments: argparse.Namespace) -> "Request":
+    from evoprune.stages.pipeline import Request
+
+    return Request(arguments.experiment, arguments.overrides, getattr(arguments, "out", None))
+
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    text = "an experiment's YAML file, or a name that evoprune carries"
+    command.add_argument("experiment", metavar="FILE", help=text)
+    _add_set(command)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    _add_set(command)
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:
@@ -75,101 +112,68 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    from evoprune.retrain import retrain
-    from evoprune.run import search
-    from evoprune.setting import check_experiment, prepare
-
-    experiment = load_experiment(arguments.experiment, arguments.overrides)
-    check_experiment(experiment)
-    with open_run_folder(run_path(experiment, arguments.out), experiment) as folder:
-        setting = prepare(experiment, folder)
-        search(setting, folder)
-        retrain(setting, folder)
-        _print_report(folder, experiment)
+def _add_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
 
 
-def _search(arguments: argparse.Namespace) -> None:
-    from evoprune.run import search
-    from evoprune.setting import check_experiment, prepare
-
-    experiment = load_experiment(arguments.experiment, arguments.overrides)
-    check_experiment(experiment)
-    with open_run_folder(run_path(experiment, arguments.out), experiment) as folder:
-        search(prepare(experiment, folder), folder)
-        say(f"front: {folder.output}")
+def _add_method(command: argparse.ArgumentParser) -> None:
+    text = "which channels go first: magnitude (the default) or scop"
+    command.add_argument("--method", default="magnitude", help=text)
 
 
-def _retrain(arguments: argparse.Namespace) -> None:
-    from evoprune.records import front_rows, read_rows
-    from evoprune.retrain import retrain, select_rows
-    from evoprune.setting import prepare
-
-    experiment = _experiment_of_run(arguments)
-    select_rows(front_rows(read_rows(RunFolder(arguments.run).reports), experiment.search.objectives), experiment)
-    with open_run_folder(arguments.run, experiment) as folder:
-        retrain(prepare(experiment, folder), folder)
-        _print_report(folder, experiment)
+def _add_target(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--rate", metavar="SHARE", help="share of the channels that go, such as 0.45")
+    command.add_argument("--flops", metavar="N", help="multiply-adds that may stay, such as 20e6 or 50%%")
+    command.add_argument("--max-loss", metavar="POINTS", help="accuracy that each segment may cost, pruned alone")
+    command.add_argument("--steps", type=int, default=1, metavar="N", help="prune and train N times (default: 1)")
 
 
-def _report(arguments: argparse.Namespace) -> None:
-    experiment = _experiment_of_run(arguments)
-    with open_run_folder(arguments.run, experiment) as folder:
-        _print_report(folder, experiment)
+def _add_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--images", type=int, metavar="N", help="validation images to score (default: all)")
 
 
-def _validate(arguments: argparse.Namespace) -> None:
-    from evoprune.costs import code_costs
-    from evoprune.setting import check_experiment
-
-    experiment = load_experiment(arguments.experiment, arguments.overrides)
-    space = check_experiment(experiment)
-    costs = code_costs(space, space.full_code())
-    say(f"{experiment.name}: valid")
-    say(f"code: {space.length} bits in {len(space.segments)} segments of {space.name}")
-    say("parent: " + ", ".join(f"{value:,} {name}" for name, value in costs.items()))
-    say(f"evaluations: {experiment.num_evaluations:,}")
-    _print_estimate(experiment, space)
-
-
-def _print_estimate(experiment: Experiment, space: SearchSpace) -> None:
-    from evoprune.estimate import estimate
-
-    try:
-        found = estimate(experiment, space)
-    except UserError as error:
-        say(f"run time: not predicted, as no candidate can be measured here: {error}")
-        return
-    stages = {
-        "base network": found.base,
-        "scores": found.scores,
-        "search": found.search,
-        "full training": found.retrain,
-    }
-    say(
-        f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
-        f"in one of {found.num_workers} workers"
-    )
-    say(
-        f"predicted run time: {duration(sum(stages.values()))} ("
-        + ", ".join(f"{name} {duration(seconds)}" for name, seconds in stages.items())
-        + "), if the workers are like this machine"
-    )
+COMMANDS = (
+    Command(
+        "run",
+        _run,
+        "base network, search, full training, report: all of one experiment, or the rest of it",
+        (_add_experiment, _add_out),
+    ),
+    Command("search", _search, "base network and search", (_add_experiment, _add_out)),
+    Command(
+        "prune",
+        _prune,
+        "one slim network without a search: score, prune, recalibrate, fine-tune",
+        (_add_experiment, _add_out, _add_method, _add_target),
+    ),
+    Command(
+        "sensitivity",
+        _sensitivity,
+        "accuracy against pruning rate of every segment",
+        (_add_experiment, _add_out, _add_method, _add_images),
+    ),
+    Command(
+        "validate",
+        _validate,
+        "check an experiment without running it, and predict how long it will take",
+        (_add_experiment,),
+    ),
+    Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
+    Command("report", _report, "pictures and table of a run", (_add_run,)),
+)
 
 
-def _experiment_of_run(arguments: argparse.Namespace) -> Experiment:
-    config = RunFolder(arguments.run).config
-    if not config.is_file():
-        raise UserError(f"{arguments.run}: not the folder of a run; it has no {config.name}")
-    return load_experiment(str(config), arguments.overrides)
-
-
-def _print_report(folder: RunFolder, experiment: Experiment) -> None:
-    from evoprune.report import report
-    from evoprune.setting import space_of_run
-
-    say(report(folder, experiment, space_of_run(experiment, folder)))
-    say(f"results: {folder.path}/  (reports.csv, output.csv, front.png, hypervolume.png, table.md, models/)")
+def _parser() -> argparse.ArgumentParser:
+    description = evoprune.__doc__.splitlines()[0] if evoprune.__doc__ else None
+    parser = argparse.ArgumentParser(prog="evoprune", description=description)
+    parser.add_argument("--version", action="version", version=evoprune.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        added = commands.add_parser(command.name, help=command.help, description=command.help)
+        for add in command.options:
+            add(added)
+        added.set_defaults(command=command.function)
+    return parser
 
 
 if __name__ == "__main__":

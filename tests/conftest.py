@@ -1,4 +1,4 @@
-"""What the tests share: a small search space, a small experiment on real digits, real CIFAR-10 where it is at hand."""
+"""Fixtures: a small search space and network, a small experiment on real digits, real CIFAR-10 where it is at hand."""
 
 import subprocess
 import sys
@@ -7,54 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from helpers import SHARED_DATA, TINY, merge, scramble
 from torch import Tensor
 
 from evoprune import build_network, load_search_space
-from evoprune.config import DataConfig, Experiment, SearchConfig, parse_experiment
-from evoprune.data import Data, Split, load_data
-from evoprune.importance.segments import Scores
-from evoprune.limits import make_limits
-from evoprune.proposals import Proposal, make_proposals
-from evoprune.search import NSGA3Searcher
-from evoprune.space import Code, SearchSpace
-
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-TINY: dict[str, Any] = {
-    "name": "tiny",
-    "precision": "fp32",
-    "data": {"dataset": "digits", "validation": 0.2, "crop": 1, "flip": False},
-    "search_space": {"name": "resnet20", "width": 4},
-    "base": {"epochs": 3, "batch_size": 64, "lr": 0.1},
-    "evaluation": {"epochs": 0, "recalibration_images": 256},
-    "search": {"random_samples": 4, "num_individual": 4, "generations": 1, "sensitivity": None},
-    "retrain": {"select": {"count": 2}, "epochs": 1, "batch_size": 64, "lr": 0.05},
-    "workers": {"backend": "local"},
-}
-
-NINE_CODES = """
-name: nine_codes
-network: {family: resnet_cifar, blocks: [1]}
-parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
-segments: [{name: first, times: 1}, {name: second, times: 1}]
-layers:
-  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
-  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
-  - {name: linear, kind: linear, inputs: second, outputs: classes}
-"""
-"""A search space of nine codes: two segments of two channels, of which one at least is kept."""
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`, section by section."""
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = {**merged[key], **value} if both else value
-    return merged
+from evoprune.config import DataConfig, Experiment, parse_experiment
+from evoprune.data.tensors import Data, load_data
+from evoprune.space.space import Code, SearchSpace
 
 
 @pytest.fixture
@@ -84,51 +45,11 @@ def tiny(cache: Path):
     return make
 
 
-def random_scores(space: SearchSpace, seed: int = 0) -> Scores:
-    """Made-up importance of every bit; channels that an adapter ties have the same, as they have in a run."""
-    rng = np.random.default_rng(seed)
-    slices = {segment.name: segment.slice for segment in space.segments}
-    scores = np.empty(space.length)
-    for group in space.tied:
-        drawn = rng.exponential(size=slices[group[0]].stop - slices[group[0]].start)
-        for name in group:
-            scores[slices[name]] = drawn
-    return scores
-
-
-def proposals_of(space: SearchSpace, config: SearchConfig) -> dict[str, tuple[float, Proposal]]:
-    """The proposals of `config`, with random scores in place of a parent's."""
-    scores = {name: random_scores(space) for name in config.importances}
-    return make_proposals(space, parse_experiment(TINY, "test").model_copy(update={"search": config}), scores)
-
-
-def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
-    """A searcher that needs no parent network."""
-    return NSGA3Searcher(space, config, make_limits(space, config.limits), proposals_of(space, config), seed)
-
-
-def run_search(experiment: Experiment, path: Path) -> Path:
-    """A search in the folder `path`, as the command does it."""
-    from evoprune.run import search
-    from evoprune.run_folder import open_run_folder
-    from evoprune.setting import prepare
-
-    with open_run_folder(path, experiment) as folder:
-        search(prepare(experiment, folder), folder)
-    return path
-
-
-def repeated(path: Path, name: str = "reports.csv") -> str:
-    """The text of a run's table without what may differ between two runs."""
-    table = pd.read_csv(path / name, dtype=str, keep_default_na=False)
-    return table.drop(columns=["seconds", "worker", "model"], errors="ignore").to_csv(index=False)
-
-
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks this small are slower on many threads, and far slower where other work runs beside the tests."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("evoprune.compute.available_cpus", lambda: 1)
+    monkeypatch.setattr("evoprune.networks.device.available_cpus", lambda: 1)
 
 
 @pytest.fixture(scope="session")
@@ -138,25 +59,10 @@ def small_space() -> SearchSpace:
 
 
 @pytest.fixture
-def small_parent(small_space: SearchSpace) -> torch.nn.Module:
-    """A small parent whose batch norms are not trivial, in eval mode; the same in every run."""
+def small_base(small_space: SearchSpace) -> torch.nn.Module:
+    """A small base network whose batch norms are not trivial, in eval mode; the same in every run."""
     torch.manual_seed(0)
     return scramble(build_network(small_space), seed=0).eval()
-
-
-def scramble(network: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Give every batch norm random statistics, scale and shift, as training would."""
-    rng = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight.data, 0.5, 1.5),
-                (module.bias.data, -0.5, 0.5),
-                (module.running_mean, -0.5, 0.5),
-                (module.running_var, 0.5, 1.5),
-            ):
-                tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
-    return network
 
 
 @pytest.fixture(scope="session")
@@ -185,6 +91,10 @@ class ExactData(Data):
     def normalise(self, images: Tensor) -> Tensor:
         return super().normalise(images).double()
 
+    def training_batch(self, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs, labels = super().training_batch(indices, rng)
+        return inputs.double(), labels
+
 
 @pytest.fixture
 def float64(monkeypatch: pytest.MonkeyPatch):
@@ -199,9 +109,13 @@ def float64(monkeypatch: pytest.MonkeyPatch):
 def exact_data() -> Data:
     """160 real training images, 5 steps an epoch, and 100 to validate."""
     whole = load_data(DataConfig(dataset="digits", validation=0.2, crop=1, flip=True), torch.device("cpu"))
-    whole = replace(whole, train=Split(whole.train.images[:160], whole.train.labels[:160]))
-    whole = replace(whole, validation=Split(whole.validation.images[:100], whole.validation.labels[:100]))
+    whole = replace(whole, train=first_images(whole.train, 160), validation=first_images(whole.validation, 100))
     return ExactData(**{field.name: getattr(whole, field.name) for field in fields(whole)})
+
+
+def first_images(split: Any, count: int) -> Any:
+    """The first images of a split that lies in memory."""
+    return replace(split, images=split.images[:count], labels=split.labels[:count])
 
 
 @pytest.fixture
@@ -210,9 +124,8 @@ def mixed_codes(small_space: SearchSpace) -> list[Code]:
     rng = np.random.default_rng(0)
     drawn = [small_space.repair(code) for code in rng.integers(0, 2, (4, small_space.length), dtype=np.uint8)]
     agreeing = drawn[0].copy()
-    stem, trunk = (segment.slice for segment in small_space.segments if segment.name in ("stem", "layer1.final"))
+    stem, trunk = small_space.segment("stem").slice, small_space.segment("layer1.final").slice
     agreeing[stem] = agreeing[trunk] = [0, 1, 1, 0]
-    smallest = small_space.repair(np.zeros(small_space.length, dtype=np.uint8))
-    codes = [drawn[0], small_space.full_code(), drawn[1], agreeing, smallest, drawn[2]]
+    codes = [drawn[0], small_space.full_code(), drawn[1], agreeing, small_space.smallest_code(), drawn[2]]
     assert [len(small_space.adapters(code)) for code in codes] == [1, 0, 1, 0, 0, 1]
     return codes

@@ -15,8 +15,8 @@ from conftest import scramble
 from torch import nn
 
 from evoprune import UserError, build_network, load_model, load_search_space, load_weights, save_model, slim_network
-from evoprune.checkpoints import read_description
-from evoprune.networks import network_spec
+from evoprune.common.model_files import read_description
+from evoprune.networks.build import network_spec
 
 LOAD_IN_A_FRESH_PROCESS = """
 import sys, evoprune, torch

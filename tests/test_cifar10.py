@@ -7,11 +7,11 @@ import pandas as pd
 
 import evoprune
 from evoprune.config import DataConfig
-from evoprune.datasets import load_raw_data
-from evoprune.retrain import retrain
-from evoprune.run import search
-from evoprune.run_folder import open_run_folder
-from evoprune.setting import prepare
+from evoprune.data.sources import load_raw_data
+from evoprune.stages.retrain import retrain
+from evoprune.stages.search import search
+from evoprune.runs.folder import open_run_folder
+from evoprune.stages.context import prepare
 
 
 def test_run_on_real_images_learns_and_its_models_are_as_good_as_their_row(

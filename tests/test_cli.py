@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 import evoprune
 from evoprune.config import DataConfig
-from evoprune.datasets import load_raw_data
+from evoprune.data.sources import load_raw_data
 images, labels = load_raw_data(DataConfig(dataset="digits")).test
 how = json.loads((Path(sys.argv[1]) / "model.json").read_text())["preprocessing"]
 pixels = torch.from_numpy(images).permute(0, 3, 1, 2).double() / 255

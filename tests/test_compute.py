@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from evoprune import compute
-from evoprune.compute import make_compute, release_memory
+from evoprune.common.hardware import release_memory
+from evoprune.networks.device import make_compute
 
 cores = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 available_cpus = compute.available_cpus  # the suite's own fixture replaces it by one core

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from evoprune import UserError, load_experiment
 from evoprune.config import parse_experiment
-from evoprune.files import parse_yaml
+from evoprune.common.yaml_files import parse_yaml
 
 MINIMAL = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}}
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.yaml"))

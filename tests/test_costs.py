@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoprune import UserError, build_network, compute_costs, load_search_space
-from evoprune.costs import code_costs
+from evoprune.space.costs import code_costs
 
 NAMES = ("resnet20", "resnet32", "resnet56")
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evoprune import UserError, load_search_space
-from evoprune.costs import code_costs
-from evoprune.cutting import CUTS, cut_global, cut_to_flops, cut_uniform, keep_best
-from evoprune.limits import smallest_code
+from evoprune.space.costs import code_costs
+from evoprune.space.ranking import CUTS, cut_global, cut_to_flops, cut_uniform, keep_best
+from evoprune.space.limits import smallest_code
 
 SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
 FULL_FLOPS = code_costs(SPACE, SPACE.full_code())["flops"]

@@ -7,8 +7,10 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from evoprune import UserError
 from evoprune.config import DataConfig
-from evoprune.data import Data, batches, load_data, make_data, place_data, split_data, to_split
-from evoprune.datasets import RawData, split_train_validation
+from evoprune.data.batches import batches
+from evoprune.data.tensors import Data, load_data, make_data, place_data, split_data, to_split
+from evoprune.data.dataset import RawData
+from evoprune.data.split import split_train_validation
 
 CPU = torch.device("cpu")
 SIZES = (10, 5, 4)  # images per class

@@ -11,7 +11,9 @@ from sklearn.datasets import load_digits
 
 from evoprune import UserError
 from evoprune.config import DataConfig
-from evoprune.datasets import DataShape, load_raw_data, peek_shape, split_train_validation
+from evoprune.data.dataset import DataShape
+from evoprune.data.sources import load_raw_data, peek_shape
+from evoprune.data.split import split_train_validation
 
 
 def make_arrays(**changes: object) -> dict[str, np.ndarray]:

@@ -7,9 +7,9 @@ import pytest
 from evoprune import UserError
 from evoprune import estimate as module
 from evoprune.config import Experiment
-from evoprune.estimate import estimate
-from evoprune.run_folder import RunFolder, open_run_folder
-from evoprune.setting import check_experiment, prepare
+from evoprune.stages.estimate import estimate
+from evoprune.runs.folder import RunFolder, open_run_folder
+from evoprune.stages.context import check_experiment, prepare
 
 FIXED_S, EPOCH_S, CURVE_S = 2.0, 100.0, 0.5
 

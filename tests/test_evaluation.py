@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from evoprune import build_network, compute_costs
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import DataConfig, EvaluationConfig, Fidelity
-from evoprune.data import Data, Split, load_data
-from evoprune.datasets import load_raw_data
-from evoprune.evaluation import Evaluator
-from evoprune.space import SearchSpace
+from evoprune.data.tensors import Data, Split, load_data
+from evoprune.data.sources import load_raw_data
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.space.space import SearchSpace
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 DIGITS = DataConfig(dataset="digits", validation=0.2, crop=1, flip=False)

@@ -7,10 +7,10 @@ from test_proposals import flops_shares, make_proposal, random_parents
 
 from evoprune import load_search_space
 from evoprune.config import SearchConfig
-from evoprune.costs import compute_costs
-from evoprune.importance.segments import Scores, ranks
-from evoprune.proposals import Evolution
-from evoprune.space import SearchSpace
+from evoprune.space.costs import compute_costs
+from evoprune.space.ranking import Scores, ranks
+from evoprune.search.proposals.evolution import Evolution
+from evoprune.space.space import SearchSpace
 
 
 def make_evolution(space: SearchSpace, scores: Scores | None = None, **config: float) -> Evolution:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pymoo.indicators.hv import HV
 
-from evoprune.front import hypervolume, knees, non_dominated, spread
+from evoprune.search.pareto import hypervolume, knees, non_dominated, spread
 
 # Few different values: equal rows and equal coordinates come often.
 losses = st.tuples(st.integers(0, 12), st.integers(2, 5)).flatmap(

@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from conftest import NINE_CODES
 
 from evoprune import UserError, load_search_space
-from evoprune.compute import make_compute
-from evoprune.data import Data, load_data
-from evoprune.importance.criteria import layer_importance
-from evoprune.importance.magnitude import WEIGHT_CRITERIA, scored_layers, taylor_scores, weight_scores
-from evoprune.importance.segments import ranks, segment_scores
-from evoprune.space import SearchSpace
+from evoprune.networks.device import make_compute
+from evoprune.data.tensors import Data, load_data
+from evoprune.pruning.importance.criteria import layer_importance
+from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, scored_layers, weight_scores
+from evoprune.pruning.importance.taylor import taylor_scores
+from evoprune.pruning.importance.aggregate import segment_scores
+from evoprune.space.ranking import ranks
+from evoprune.space.space import SearchSpace
 
 
 def filters(network: torch.nn.Module, name: str) -> np.ndarray:

@@ -10,11 +10,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from evoprune.config import ScopConfig
-from evoprune.errors import UserError
-from evoprune.importance import knockoffs
-from evoprune.importance.knockoffs import derangement, gaussian
-from evoprune.importance.scop import check_scop
-from evoprune.space import load_search_space
+from evoprune.common.errors import UserError
+from evoprune.pruning.importance import knockoffs
+from evoprune.pruning.importance.knockoffs import derangement, gaussian
+from evoprune.pruning.importance.scop import check_scop
+from evoprune.space.from_yaml import load_search_space
 
 
 def generator(seed: int) -> torch.Generator:

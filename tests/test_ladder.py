@@ -12,10 +12,10 @@ from conftest import repeated, run_search
 
 from evoprune import UserError
 from evoprune.config import LimitConfig, parse_experiment
-from evoprune.front import crowding, ranks
-from evoprune.ladder import best, promoted
-from evoprune.limits import Limits, make_limits
-from evoprune.space import SearchSpace
+from evoprune.search.pareto import crowding, ranks
+from evoprune.search.promotion import best, promoted
+from evoprune.space.limits import Limits, make_limits
+from evoprune.space.space import SearchSpace
 
 OBJECTIVES = ("accuracy", "flops")
 LADDER = [{"epochs": 0, "promote": 0.5}, {"epochs": 0.5, "promote": 0.3}]

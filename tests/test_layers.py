@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from evoprune import layers
-from evoprune.layers import conv_norm_relu, norm_relu
+from evoprune.networks.fused_layers import conv_norm_relu, norm_relu
 
 
 def make_norm(channels: int, seed: int = 0) -> nn.BatchNorm2d:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from evoprune import UserError, compute_costs, load_search_space
 from evoprune.config import LimitConfig
-from evoprune.limits import Limits, make_limits, smallest_code
-from evoprune.space import SearchSpace
+from evoprune.space.limits import Limits, make_limits, smallest_code
+from evoprune.space.space import SearchSpace
 
 SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
 FULL = {name: int(values[0]) for name, values in compute_costs(SPACE, SPACE.full_code()).items()}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from evoprune import UserError, build_network, load_search_space
-from evoprune.networks import network_from_spec, network_spec
+from evoprune.networks.build import network_from_spec, network_spec
 
 NUM_BLOCKS = {"resnet20": 3, "resnet32": 5, "resnet56": 9}
 LEAVES = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from evoprune.config import SearchConfig
-from evoprune.objectives import OBJECTIVES, to_losses
+from evoprune.common.objectives import OBJECTIVES, to_losses
 
 ROW = {"accuracy": 90.0, "flops": 1000, "params": 10, "bandwidth": 400, "latency": 0.5}
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evoprune.parents import choose_parents
+from evoprune.search.parent_selection import choose_parents
 
 LINE = np.array([[0.0, 1.0], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2], [1.0, 0.0]])
 """A front whose widest gaps are beside its third and fourth member."""

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import EvaluationConfig
-from evoprune.population import Population
-from evoprune.space import Code, SearchSpace
-from evoprune.surgery import slim_network
-from evoprune.training import TrainingError, accuracy, recalibrate, train
+from evoprune.training.stacked_training import Population
+from evoprune.space.space import Code, SearchSpace
+from evoprune.pruning.channels import slim_network
+from evoprune.common.errors import TrainingError
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.batch_norm import recalibrate
+from evoprune.training.loop import train
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 RECIPE = EvaluationConfig(epochs=1.5, batch_size=32, lr=0.05, warmup_epochs=0.4, label_smoothing=0.1)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import EvaluationConfig, Fidelity
-from evoprune.evaluation import Evaluator
-from evoprune.population import Population
-from evoprune.space import Code
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.training.stacked_training import Population
+from evoprune.space.space import Code
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 RECIPE = EvaluationConfig(epochs=1.5, batch_size=32, lr=0.05, recalibration_images=120)

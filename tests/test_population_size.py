@@ -2,7 +2,8 @@
 
 from evoprune import load_search_space
 from evoprune.config import WorkersConfig
-from evoprune.population import MOST_CANDIDATES, Populations, candidates_per_batch, candidates_that_fit
+from evoprune.evaluation.worker import MOST_CANDIDATES, candidates_per_batch, candidates_that_fit
+from evoprune.training.stacked_training import Populations
 
 
 def test_a_population_serves_all_that_fill_more_than_half_of_it():

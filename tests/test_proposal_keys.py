@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
-from evoprune.files import parse_yaml
+from evoprune.common.yaml_files import parse_yaml
 
 MINIMAL = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}}
 NAMES = ["evolution", "magnitude", "scop", "random"]

@@ -5,10 +5,13 @@ import pytest
 from conftest import random_scores
 
 from evoprune.config import parse_experiment
-from evoprune.costs import compute_costs
-from evoprune.cutting import cut_global, cut_uniform
-from evoprune.proposals import PROPOSALS, Proposal, Random, Ranked, make_proposals
-from evoprune.space import SearchSpace
+from evoprune.space.costs import compute_costs
+from evoprune.space.ranking import cut_global, cut_uniform
+from evoprune.search.proposals.catalog import PROPOSALS, make_proposals
+from evoprune.search.proposals.proposal import Proposal
+from evoprune.search.proposals.random import Random
+from evoprune.search.proposals.ranked import Ranked
+from evoprune.space.space import SearchSpace
 
 MINIMAL = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}}
 

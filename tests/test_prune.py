@@ -15,11 +15,11 @@ from test_cli import refusal
 from evoprune import compute_costs, load_model, load_search_space
 from evoprune.cli import main
 from evoprune.config import DataConfig
-from evoprune.cutting import CUTS
-from evoprune.data import load_data, to_split
-from evoprune.datasets import load_raw_data
-from evoprune.pruning_target import Target, cut_step
-from evoprune.space import SearchSpace
+from evoprune.space.ranking import CUTS
+from evoprune.data.tensors import load_data, to_split
+from evoprune.data.sources import load_raw_data
+from evoprune.pruning.targets import Target, cut_step
+from evoprune.space.space import SearchSpace
 
 FILES = ["summary.csv", "summary.md"]
 
@@ -216,7 +216,7 @@ def test_a_mistake_is_named_with_what_came_and_what_to_do(tmp_path, capsys, word
 
 
 def test_the_smallest_network_that_an_error_names_can_be_asked_for(small_space):
-    from evoprune.pruning_target import parse_target
+    from evoprune.pruning.targets import parse_target
 
     least = compute_costs(small_space, small_space.repair(np.zeros(small_space.length, dtype=np.uint8)))["flops"][0]
     target = parse_target({"flops": str(least)}, load_search_space("resnet20", 4, 10, 1, 8))

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from evoprune.config import Experiment
-from evoprune.files import carried_files
+from evoprune.common.files import carried_files
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

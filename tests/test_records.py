@@ -8,16 +8,9 @@ import pandas as pd
 import pytest
 
 from evoprune import UserError
-from evoprune.records import (
-    Reports,
-    front_rows,
-    fronts_by_generation,
-    latest_rows,
-    read_rows,
-    report_columns,
-    write_output,
-)
-from evoprune.space import SearchSpace
+from evoprune.runs.table import Reports, read_rows, report_columns, write_output
+from evoprune.search.front import front_rows, fronts_by_generation, latest_rows
+from evoprune.space.space import SearchSpace
 
 NASTY = 'a, "quoted"\nsecond line\r\nthird; \u2028 fourth, \x0c fifth'
 

@@ -17,14 +17,14 @@ from conftest import TINY, merge, repeated, run_search
 
 from evoprune import UserError
 from evoprune.config import Experiment
-from evoprune.run_folder import open_run_folder
-from evoprune.setting import prepare
+from evoprune.runs.folder import open_run_folder
+from evoprune.stages.context import prepare
 
 LOCK_HOLDER = """
 import sys
 from pathlib import Path
 from evoprune.config import load_experiment
-from evoprune.run_folder import open_run_folder
+from evoprune.runs.folder import open_run_folder
 with open_run_folder(Path(sys.argv[1]), load_experiment(sys.argv[1] + "/config.yaml")):
     print("locked", flush=True)
     sys.stdin.read()
@@ -43,7 +43,7 @@ def copied(searched: Path, tmp_path: Path) -> Path:
 
 
 def run_retrain(experiment: Experiment, path: Path) -> pd.DataFrame:
-    from evoprune.retrain import retrain
+    from evoprune.stages.retrain import retrain
 
     with open_run_folder(path, experiment) as folder:
         retrain(prepare(experiment, folder), folder)
@@ -241,7 +241,8 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tiny, copied, tmp_path)
 
 def leave_checkpoint(experiment: Experiment, run: Path, key: str) -> None:
     """What an interrupted full training with the settings of `experiment` leaves behind: one epoch of a checkpoint."""
-    from evoprune.retrain import Task, _job_factory
+    from evoprune.evaluation.training_job import Task
+    from evoprune.stages.retrain import _job_factory
 
     with open_run_folder(run, experiment) as folder:
         setting = prepare(experiment, folder)

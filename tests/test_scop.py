@@ -13,21 +13,25 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from evoprune import build_network, load_search_space, load_weights
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import DataConfig, ScopConfig, TrainingConfig
-from evoprune.cutting import cut_uniform
-from evoprune.data import Data, Split, load_data, make_data, to_split
-from evoprune.datasets import load_raw_data
-from evoprune.errors import UserError
-from evoprune.importance import knockoffs
-from evoprune.importance.knockoffs import Knockoff
-from evoprune.importance.scop import controlled_layers, scop_scores
-from evoprune.importance.segments import Importance, segment_scores
-from evoprune.run_folder import open_run_folder
-from evoprune.setting import prepare
-from evoprune.space import Code, Layer, SearchSpace, Segment
-from evoprune.surgery import slim_network
-from evoprune.training import TrainingError, accuracy, recalibrate, train
+from evoprune.space.ranking import cut_uniform
+from evoprune.data.tensors import Data, Split, load_data, make_data, to_split
+from evoprune.data.sources import load_raw_data
+from evoprune.common.errors import UserError
+from evoprune.pruning.importance import knockoffs
+from evoprune.pruning.importance.knockoffs import Knockoff
+from evoprune.pruning.importance.scop import controlled_layers, scop_scores
+from evoprune.pruning.importance.aggregate import Importance, segment_scores
+from evoprune.runs.folder import open_run_folder
+from evoprune.stages.context import prepare
+from evoprune.space.groups import Layer, Segment
+from evoprune.space.space import Code, SearchSpace
+from evoprune.pruning.channels import slim_network
+from evoprune.common.errors import TrainingError
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.batch_norm import recalibrate
+from evoprune.training.loop import train
 
 FP32, BF16 = (Compute(torch.device("cpu"), bf16) for bf16 in (False, True))
 SHORT = ScopConfig(epochs=1, batch_size=32, lr=0.02)

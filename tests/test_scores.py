@@ -10,11 +10,11 @@ import torch
 from conftest import run_search
 
 from evoprune import UserError, load_search_space
-from evoprune.importance.magnitude import weight_scores
-from evoprune.importance.segments import segment_scores
-from evoprune.run_folder import open_run_folder
-from evoprune.scores import scores_of_run
-from evoprune.setting import Setting, prepare
+from evoprune.pruning.importance.magnitude import weight_scores
+from evoprune.pruning.importance.aggregate import segment_scores
+from evoprune.runs.folder import open_run_folder
+from evoprune.stages.analyse import scores_of_run
+from evoprune.stages.context import Setting, prepare
 
 SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
 

@@ -11,8 +11,9 @@ from pymoo.indicators.hv import HV
 
 from evoprune import UserError, compute_costs, load_search_space
 from evoprune.config import LimitConfig, SearchConfig
-from evoprune.search import Candidate, NSGA3Searcher, reference_directions
-from evoprune.space import SearchSpace
+from evoprune.search.candidate import Candidate
+from evoprune.search.nsga3 import NSGA3Searcher, reference_directions
+from evoprune.space.space import SearchSpace
 
 Objective = Callable[[np.ndarray], np.ndarray]
 

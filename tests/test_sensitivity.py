@@ -13,14 +13,15 @@ from test_cli import refusal
 
 from evoprune import compute_costs, load_model, load_search_space, slim_network
 from evoprune.cli import main
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import DataConfig
-from evoprune.data import load_data
-from evoprune.records import Reports
-from evoprune.sensitivity import COLUMNS
-from evoprune.sensitivity_curves import Curves, group_name, read_curves
-from evoprune.space import SearchSpace
-from evoprune.training import accuracy, recalibrate
+from evoprune.data.tensors import load_data
+from evoprune.runs.table import Reports
+from evoprune.stages.analyse import COLUMNS
+from evoprune.pruning.importance.sensitivity import Curves, group_name, read_curves
+from evoprune.space.space import SearchSpace
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.batch_norm import recalibrate
 
 RECALIBRATION = 32
 CPU = Compute(torch.device("cpu"), bf16=False)

@@ -11,15 +11,16 @@ import torch
 from conftest import TINY, merge, repeated, run_search
 
 from evoprune import compute_costs, load_model, slim_network
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import DataConfig, Experiment
-from evoprune.data import load_data
-from evoprune.errors import UserError
-from evoprune.records import Reports
-from evoprune.sensitivity import PRIOR_IMAGES
-from evoprune.sensitivity_curves import read_curves
-from evoprune.setting import check_experiment
-from evoprune.training import accuracy, recalibrate
+from evoprune.data.tensors import load_data
+from evoprune.common.errors import UserError
+from evoprune.runs.table import Reports
+from evoprune.pruning.importance.sensitivity import PRIOR_IMAGES
+from evoprune.pruning.importance.sensitivity import read_curves
+from evoprune.stages.context import check_experiment
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.batch_norm import recalibrate
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 Make = Callable[..., Experiment]

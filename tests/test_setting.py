@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from evoprune.base import base_folder
+from evoprune.stages.base import base_folder
 from evoprune.cli import main
-from evoprune.datasets import load_raw_data
-from evoprune.errors import UserError
-from evoprune.setting import check_experiment, make_space
+from evoprune.data.sources import load_raw_data
+from evoprune.common.errors import UserError
+from evoprune.stages.context import check_experiment, make_space
 
 
 @pytest.mark.parametrize(

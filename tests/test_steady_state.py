@@ -12,15 +12,15 @@ import pytest
 import torch
 from conftest import NINE_CODES, TINY, merge, random_scores, repeated, run_search
 
-from evoprune.base import Base
+from evoprune.stages.base import Base
 from evoprune.config import Experiment, parse_experiment
-from evoprune.costs import code_costs
-from evoprune.measuring import Batch
-from evoprune.run import search
-from evoprune.run_folder import open_run_folder
-from evoprune.setting import Setting, make_space, prepare
-from evoprune.space import SearchSpace
-from evoprune.workers import Event, Lost
+from evoprune.space.costs import code_costs
+from evoprune.evaluation.candidate_job import Batch
+from evoprune.stages.search import search
+from evoprune.runs.folder import open_run_folder
+from evoprune.stages.context import Setting, make_space, prepare
+from evoprune.space.space import SearchSpace
+from evoprune.workers.jobs import Event, Lost
 
 LADDER = [{"epochs": 0, "promote": 0.5}]
 STEADY: dict[str, Any] = {

@@ -13,11 +13,15 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from evoprune import build_network
-from evoprune.compute import Compute
+from evoprune.networks.device import Compute
 from evoprune.config import DataConfig, DistillationConfig, TrainingConfig
-from evoprune.data import Data, Split, load_data
-from evoprune.space import SearchSpace
-from evoprune.training import Epoch, Teacher, TrainingError, accuracy, measure_neutral_norms, recalibrate, train
+from evoprune.data.tensors import Data, Split, load_data
+from evoprune.space.space import SearchSpace
+from evoprune.common.errors import TrainingError
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.training.batch_norm import measure_neutral_norms, recalibrate
+from evoprune.training.distillation import Teacher
+from evoprune.training.loop import Epoch, train
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 RECIPE = TrainingConfig(epochs=3.0, batch_size=32, lr=0.1)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from evoprune.config import WorkersConfig
-from evoprune.workers import Job, open_workers
+from evoprune.workers.jobs import Job
+from evoprune.workers.pool import open_workers
 
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGES_ON_REQUEST = "glibc" in platform.libc_ver() and THP.exists() and "[madvise]" in THP.read_text()

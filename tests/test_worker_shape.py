@@ -6,7 +6,7 @@ import pytest
 
 from evoprune import worker_shape
 from evoprune.config import WorkersConfig
-from evoprune.worker_shape import Shape, make_shape, own_cores, this_machine
+from evoprune.workers.resources import Shape, make_shape, own_cores, this_machine
 
 TWO_GPU_NODES = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
 

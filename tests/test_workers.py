@@ -17,8 +17,9 @@ import torch
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
-from evoprune.data import to_split
-from evoprune.workers import Event, Job, Lost, Workers, open_workers
+from evoprune.data.tensors import to_split
+from evoprune.workers.jobs import Event, Job, Lost, Workers
+from evoprune.workers.pool import open_workers
 
 CONFIGS = {
     "local": WorkersConfig(backend="local"),
@@ -30,7 +31,7 @@ LOCAL_WITHOUT_RAY = """
 import sys
 import evoprune.cli, evoprune.run, evoprune.retrain
 from evoprune.config import WorkersConfig
-from evoprune.workers import open_workers
+from evoprune.workers.pool import open_workers
 with open_workers(WorkersConfig(backend="local"), lambda: lambda item: iter([item + 1])) as workers:
     assert [event.value for event in workers.map([1, 2])] == [2, 3]
 print([name for name in sys.modules if name.split(".")[0] == "ray"])

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from evoprune.layers import conv_norm_relu
+from evoprune.networks.fused_layers import conv_norm_relu
 
 
 class ResNetCifar(nn.Module):

@@ -1,0 +1,46 @@
+"""Files that the package carries, and writing without half-written files."""
+
+import os
+from pathlib import Path
+
+from evoprune.common.errors import UserError, suggest
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def find_carried_file(folder: str, name: str) -> Path:
+    """Resolve `name`: a path of the user's, or the name of a file that the package carries.
+
+    Args:
+        folder: `search_spaces` or `experiments`.
+        name: a path (it has a `/` or ends in .yaml), or a bare name such as `resnet20`.
+    """
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"{name}: no such file")
+        return path
+    carried = carried_files(folder)
+    if name in carried:
+        return carried[name]
+    raise UserError(f"unknown name {name!r} in {folder}; {suggest(name, carried)} or give a path that ends in .yaml")
+
+
+def carried_files(folder: str) -> dict[str, Path]:
+    """Name -> path of the YAML files in `folder`, from the wheel or, in a source checkout, from its top level."""
+    for root in (_PACKAGE / folder, _PACKAGE.parent / folder):
+        if root.is_dir():
+            return {path.stem: path for path in sorted(root.glob("*.yaml"))}
+    return {}
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing, also when the process dies in the middle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)

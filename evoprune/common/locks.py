@@ -1,0 +1,25 @@
+"""One process at a time in a folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evoprune.common.errors import UserError
+
+
+@contextmanager
+def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
+    """Be the only process in a folder; where another is, wait for its end or raise UserError."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            raise UserError(
+                f"{path}: another process is working in this run; wait for it or choose another --out"
+            ) from None
+        yield

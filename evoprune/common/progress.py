@@ -1,0 +1,105 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere. The only module that imports rich."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_NOTES = 1.0
+_SPEED_OVER_SECONDS = 3600.0
+
+
+class Meter(Protocol):
+    """Counts finished work."""
+
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        """Show that `done` of the total is finished; `note`, called when it is shown, says what is best."""
+        ...
+
+
+class Silent:
+    """The meter of who does not look: what algorithms report to by default."""
+
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        """Show nothing."""
+
+
+@contextmanager
+def progress(title: str, total: float, done: float = 0) -> Iterator[Meter]:
+    """A meter for `total` pieces of work, of which `done` were finished before, with the time left."""
+    if not sys.stdout.isatty():
+        yield _Lines(title, total, done)
+        return
+    with _open_bars() as bars:
+        yield _Bar(bars, title, total, done)
+
+
+def say(text: str) -> None:
+    """Print one line, at once also where the output is a file."""
+    print(text, flush=True)
+
+
+def _open_bars() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(file=sys.stdout),
+        speed_estimate_period=_SPEED_OVER_SECONDS,
+    )
+
+
+class _Bar:
+    def __init__(self, bars: Any, title: str, total: float, done: float):
+        self._bars = bars
+        self._task = bars.add_task(title, total=total, completed=int(done), note="")
+        self._noted = -_SECONDS_BETWEEN_NOTES
+
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        self._bars.update(self._task, completed=done)
+        if time.monotonic() - self._noted >= _SECONDS_BETWEEN_NOTES:
+            self._noted = time.monotonic()
+            self._bars.update(self._task, note=note())
+
+
+class _Lines:
+    def __init__(self, title: str, total: float, done: float):
+        self._title, self._total, self._first, self._done = title, total, done, done
+        self._started = time.monotonic()
+        self._printed = self._started
+
+    def update(self, done: float, note: Callable[[], str] = str) -> None:
+        now = time.monotonic()
+        ends = self._done < self._total <= done
+        self._done = done
+        if now - self._printed < _SECONDS_BETWEEN_LINES and not ends:
+            return
+        self._printed = now
+        speed = (done - self._first) / max(now - self._started, 1e-9)
+        left = f", {duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
+        taken = duration(now - self._started)
+        text = note()
+        say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + text if text else ''}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

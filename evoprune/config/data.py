@@ -1,0 +1,33 @@
+"""The section `data`."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from evoprune.config.section import NonNegative, Positive, Section
+from evoprune.config.values import validation_source
+
+
+class DataConfig(Section):
+    """Which images there are, and how training sees them."""
+
+    dataset: Literal["cifar10", "cifar100", "image_folder", "npz", "digits"]
+    """`cifar10` and `cifar100` come from torchvision, `digits` from scikit-learn; `image_folder` is a folder of images,
+    `npz` an archive in MedMNIST's layout."""
+    root: str = "data"
+    """Where the images are: the folder of CIFAR (downloaded when absent), the folder of images, or the `.npz` file."""
+    validation: Annotated[float | str, BeforeValidator(validation_source)] = 0.1
+    """Where validation images come from: a share of the training set, the same of every class; `own`, the validation
+    part of the data set; or the path of an `.npz` archive with `val_images` and `val_labels`."""
+    split_seed: NonNegative = 0
+    """Decides which training images become validation images."""
+    image_size: Positive | None = None
+    """Only for `image_folder`: images are resized to this many pixels a side."""
+    mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    """Mean of each image channel, of pixels in [0, 1]. By default that of the training split."""
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None
+    """Standard deviation of each image channel, likewise."""
+    crop: NonNegative = 4
+    """Augmentation: training images are padded by this many zero pixels and cropped at random."""
+    flip: bool = True
+    """Augmentation: training images are mirrored at random."""

@@ -1,0 +1,59 @@
+"""Turns pydantic's findings into one line per wrong key: its path, what came, what is allowed."""
+
+from itertools import takewhile
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from evoprune.common.errors import suggest
+
+_NOT_KEYS = ("[key]", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
+
+
+def describe_errors(error: ValidationError, model: type[BaseModel], source: str) -> str:
+    """All findings of `error`, one line each, for the file `source`."""
+    lines: list[str] = []
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        if any(len(other["loc"]) > len(finding["loc"]) == _shared(other, finding) for other in findings):
+            continue  # a wrong item also makes its list too short: the item says it better
+        line = _describe(dict(finding), model)
+        if line not in lines:
+            lines.append(line)
+    return "\n".join(f"{source}: {line}" for line in lines)
+
+
+def _shared(first: ErrorDetails, second: ErrorDetails) -> int:
+    """How many leading parts of the keys' paths are the same."""
+    same = (a == b for a, b in zip(first["loc"], second["loc"], strict=False))
+    return len(list(takewhile(bool, same)))
+
+
+def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
+    location = [part for part in finding["loc"] if part not in _NOT_KEYS and not str(part).startswith("tuple[")]
+    path = ".".join(str(part) for part in location)
+    came = repr(finding["input"])[:80]
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    match finding["type"]:
+        case "extra_forbidden":
+            return f"unknown key {path}; {suggest(str(location[-1]), _keys(model, location[:-1]))}"
+        case "missing":
+            return f"{path} is missing"
+        case "model_type" | "dict_type":
+            return f"{path or 'the file'} is a mapping of keys, got {came}"
+        case _:
+            return f"{path}: got {came}; allowed: {message.removeprefix('Input should be ').removeprefix('allowed: ')}"
+
+
+def _keys(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Keys of the section at `location` as they stand in the YAML file."""
+    for part in location:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if part not in fields:
+            continue
+        annotation = fields[part].annotation
+        for kind in (annotation, *get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
+    return [field.alias or name for name, field in model.model_fields.items()]

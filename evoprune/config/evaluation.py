@@ -1,0 +1,59 @@
+"""The section `evaluation`."""
+
+from itertools import pairwise
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from evoprune.config.section import Positive, Section
+from evoprune.config.training import TrainingConfig
+
+
+class Fidelity(NamedTuple):
+    """How a candidate is measured: epochs of short training, and validation images scored (None: all of them)."""
+
+    epochs: float
+    validation_images: int | None = None
+
+
+class RungConfig(Section):
+    """A cheaper measurement before the full one."""
+
+    epochs: Annotated[float, Field(ge=0)]
+    """Length of the short training; 0 measures batch norm again and trains nothing."""
+    promote: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the candidates measured so that is measured at the next rung."""
+    validation_images: Positive | None = None
+    """Validation images scored; by default all."""
+
+
+class EvaluationConfig(TrainingConfig):
+    """How one candidate is measured: by a short training with these keys, from the base network's weights."""
+
+    epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Length of the short training, in which all candidates see the same images; 0 only measures batch norm again."""
+    ladder: Annotated[tuple[RungConfig, ...], Field(strict=False)] = ()
+    """Cheaper measurements that come first, called rungs, such as
+    `[{epochs: 0, validation_images: 1000, promote: 0.33}]`: all candidates begin there, and the best third is measured
+    again for `epochs`. Off by default: at equal time its front was 1 to 3 % smaller (`docs/results/ladder.md`)."""
+    lr: Annotated[float, Field(gt=0)] = 0.02
+    """Highest learning rate of the short training."""
+    recalibration_images: Positive = 2048
+    """Training images that measure batch norm's statistics again, where training is shorter than 30 steps."""
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which a candidate has failed."""
+    latency_batch_size: Positive = 1
+    """Images of one forward pass, where latency is measured."""
+
+    @property
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """How each rung measures, the full fidelity last."""
+        return (*(Fidelity(rung.epochs, rung.validation_images) for rung in self.ladder), Fidelity(self.epochs))
+
+    @field_validator("ladder")
+    @classmethod
+    def _check_ladder(cls, ladder: tuple[RungConfig, ...], info: ValidationInfo) -> tuple[RungConfig, ...]:
+        epochs = [rung.epochs for rung in ladder] + [info.data["epochs"]] * ("epochs" in info.data)
+        if any(lower >= higher for lower, higher in pairwise(epochs)):
+            raise ValueError("rungs whose epochs grow from each to the next and stay below evaluation.epochs")
+        return ladder

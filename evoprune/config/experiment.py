@@ -1,0 +1,114 @@
+"""The whole experiment: strict YAML -> frozen typed objects."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from evoprune.common.errors import UserError
+from evoprune.common.files import find_carried_file
+from evoprune.common.yaml_files import format_yaml, parse_yaml, read_yaml
+from evoprune.config.base import BaseConfig
+from evoprune.config.data import DataConfig
+from evoprune.config.errors import describe_errors
+from evoprune.config.evaluation import EvaluationConfig
+from evoprune.config.importance import ImportanceConfig
+from evoprune.config.report import ReportConfig
+from evoprune.config.retrain import RetrainConfig
+from evoprune.config.search import GENERATIONS, SearchConfig
+from evoprune.config.search_space import SearchSpaceConfig
+from evoprune.config.section import NonNegative, Section
+from evoprune.config.workers import WorkersConfig
+
+
+class Experiment(Section):
+    """One YAML file, one run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the run; by default that of the file. Results go to `results/NAME`."""
+    seed: NonNegative = 0
+    """The same seed gives the same `reports.csv` on the same hardware, apart from times, workers, and latency."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of convolutions and linear layers; `auto` is bf16 where the hardware has it."""
+    data: DataConfig
+    search_space: SearchSpaceConfig
+    base: BaseConfig = BaseConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    importance: ImportanceConfig = ImportanceConfig()
+    search: SearchConfig = SearchConfig()
+    retrain: RetrainConfig = RetrainConfig()
+    workers: WorkersConfig = WorkersConfig()
+    report: ReportConfig = ReportConfig()
+
+    @property
+    def num_evaluations(self) -> int:
+        """How many candidates a whole search measures."""
+        return self.search.random_samples + self.search.generations * self.search.num_individual
+
+    @property
+    def measures_latency(self) -> bool:
+        """Whether latency is an objective or limited."""
+        return "latency" in (*self.search.objectives, *self.search.limits)
+
+    def to_yaml(self) -> str:
+        """The experiment with every key, as a file that runs again."""
+        return format_yaml(self._plain())
+
+    def identity(self) -> dict[str, Any]:
+        """All that the measurements of a run depend on, as plain types; equal for the same run."""
+        plain = self._plain()
+        for key in ("workers", "retrain", "report"):
+            del plain[key]
+        del plain["base"]["cache"]
+        return plain
+
+    def _plain(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_experiment(path: str, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: a path that ends in .yaml, or the name of an experiment that evoprune carries.
+        overrides: `section.key=value` texts, values as in YAML.
+
+    Raises:
+        UserError: with one line for each wrong key: its path, what came, what is allowed.
+    """
+    file = find_carried_file("experiments", path)
+    document = read_yaml(file)
+    if not isinstance(document, dict):
+        raise UserError(f"{file}: an experiment is a mapping of sections, got {type(document).__name__}")
+    document.setdefault("name", file.stem)
+    for override in overrides:
+        _override(document, override)
+    return parse_experiment(document, str(file))
+
+
+def parse_experiment(document: dict[str, Any], source: str) -> Experiment:
+    """Check a document that is already read; `source` names it in errors."""
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        raise UserError(describe_errors(error, Experiment, source)) from None
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set takes section.key=value, got {text!r}")
+    *sections, key = path.strip().split(".")
+    place: Any = document
+    for section in sections:
+        if not isinstance(place, dict):
+            raise UserError(f"--set {text}: {section} is not a section of this experiment")
+        if place.get(section) is None:
+            place[section] = {}
+        place = place[section]
+    if not isinstance(place, dict):
+        raise UserError(f"--set {text}: {'.'.join(sections)} is not a section of this experiment")
+    if sections == ["search"] and key in GENERATIONS:
+        for name in GENERATIONS:
+            place.pop(name, None)
+    place[key] = parse_yaml(value, f"--set {text}")

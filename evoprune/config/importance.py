@@ -1,0 +1,51 @@
+"""The section `importance`."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from evoprune.config.section import Positive, Section
+
+ImportanceName = Literal["magnitude", "scop"]
+IMPORTANCES: tuple[ImportanceName, ...] = get_args(ImportanceName)
+
+
+class ScopConfig(Section):
+    """SCOP (Tang et al. 2020): a scale for every channel, between its real features and those of a knockoff image.
+
+    A knockoff image is a control that says nothing of the label. The scales are trained by Adam with all else frozen.
+    The defaults make 88 steps of CIFAR-10. With longer or faster training most scales of a trained ResNet-20 end at 1,
+    and the score is the batch norm's scale alone; `run.json` says how many have.
+    """
+
+    epochs: Annotated[float, Field(gt=0)] = 0.25
+    """Length of the training of the scales. A small data set wants more."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Images of one step."""
+    lr: Annotated[float, Field(gt=0)] = 0.004
+    """Learning rate of Adam."""
+    knockoff: Literal["derangement", "gaussian"] = "derangement"
+    """`derangement` takes another image of the batch, `gaussian` noise with the images' mean and covariance."""
+    loss_on_knockoff: bool = False
+    """Whether knockoff images are classified too."""
+
+    @field_validator("loss_on_knockoff")
+    @classmethod
+    def _check_labels(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("knockoff") == "gaussian":
+            raise ValueError("false where knockoff is gaussian: such images have no labels")
+        return value
+
+
+class ImportanceConfig(Section):
+    """How important every channel of the base network is. It is computed once per run and kept in `importance/`."""
+
+    criterion: Literal["l1", "l2", "bn_scale", "geometric_median", "taylor"] = "l1"
+    """What the importance `magnitude` is: `l1`, `l2`, `bn_scale` or `geometric_median` of the weights, or `taylor` from
+    their gradients."""
+    images: Positive = 2048
+    """Training images that `taylor` looks at."""
+    ranking: Literal["uniform", "global"] = "uniform"
+    """How a rate is pruned: the same share of every segment, or the least important channels of the whole network."""
+    scop: ScopConfig = ScopConfig()
+    """Keys of the importance `scop`, below."""

@@ -1,0 +1,81 @@
+"""What single values of an experiment may be: each check returns the value, or raises ValueError saying what may."""
+
+import math
+import re
+from typing import Any
+
+from evoprune.common.errors import suggest
+from evoprune.common.objectives import ALIASES, OBJECTIVES
+
+
+def objective_name(name: Any) -> str:
+    """An objective's name, aliases resolved."""
+    canonical = ALIASES.get(name, name) if isinstance(name, str) else name
+    if canonical not in OBJECTIVES:
+        raise ValueError(suggest(str(name), [*OBJECTIVES, *ALIASES]))
+    return canonical
+
+
+def bound(value: Any) -> float | str | None:
+    """A number, or a share of the base network's value such as 50%."""
+    if isinstance(value, str):
+        number = value.removesuffix("%").strip()
+        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and value.endswith("%"):
+            return value
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+        return value
+    raise ValueError("a number, or a share of the base network's such as 50%")
+
+
+def validation_source(value: Any) -> float | str:
+    """Where validation images come from: a share of the training set, `own`, or a path."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
+
+
+def named_once(limits: Any) -> Any:
+    """Refuse two names of one quantity, of which a dict would silently keep the later."""
+    if isinstance(limits, dict):
+        names = [ALIASES.get(name, name) for name in limits]
+        for alias, name in ALIASES.items():
+            if names.count(name) > 1:
+                raise ValueError(f"one of {name} and {alias}, which are the same")
+    return limits
+
+
+def gpu_share(value: float | None) -> float | None:
+    """GPUs of a worker as Ray takes them."""
+    if value is not None and (value < 0 or (value > 1 and value != int(value))):
+        raise ValueError("0, a fraction of one GPU, or a whole number")
+    return value
+
+
+def auto_or_count(value: Any) -> Any:
+    """A number of at least 1, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("auto, or a whole number of at least 1")
+
+
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names without repetition."""
+    if len(set(names)) != len(names):
+        raise ValueError("each name once")
+    return names
+
+
+def shares(value: Any) -> Any:
+    """One name, or names with shares that add up to 1."""
+    if isinstance(value, str):
+        return {value: 1.0}
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a name, or names with shares such as {evolution: 0.8, random: 0.2}")
+    numbers = [share for share in value.values() if isinstance(share, int | float) and not isinstance(share, bool)]
+    if len(numbers) < len(value):
+        return value
+    if not math.isclose(sum(numbers), 1, abs_tol=1e-6):
+        raise ValueError(f"shares that add up to 1; these come to {sum(numbers):g}")
+    return {name: float(share) for name, share in value.items()}

@@ -1,0 +1,31 @@
+"""The section `workers`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator
+
+from evoprune.config.section import NonNegative, Positive, Section
+from evoprune.config.values import auto_or_count, gpu_share
+
+
+class WorkersConfig(Section):
+    """Where the work runs. Nothing here changes a result, except by rounding."""
+
+    backend: Literal["ray", "local"] = "ray"
+    """`ray` starts worker processes; `local` works in this process and never imports Ray."""
+    num_workers: Annotated[int | str, BeforeValidator(auto_or_count)] = "auto"
+    """Number of worker processes; `auto` is one per GPU, or per `cpus_per_worker` cores."""
+    cpus_per_worker: Positive = 1
+    """Cores of a worker, and its threads. Workers that fill this machine keep to their own cores."""
+    gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
+    """GPUs of a worker; a fraction shares one, 0 works on the CPU. By default all GPUs are shared evenly."""
+    candidates_per_batch: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
+    """Candidates that a worker trains at once, stacked into one network; `auto` is 1 on a CPU, and as many as fit, at
+    most 32, on a GPU."""
+    retries: NonNegative = 2
+    """How many times work is tried again whose worker died. After that a candidate's status is `lost`."""
+    address: str | None = None
+    """An existing Ray cluster, such as `auto`. Its nodes need evoprune but no copy of the data. By default Ray runs on
+    this machine, for this run."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What networks run on; `auto` is a GPU where there is one."""

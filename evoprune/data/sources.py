@@ -1,0 +1,194 @@
+"""Where images come from: every source ends as uint8 NumPy arrays. No torch here; torchvision only to read CIFAR."""
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.errors import UserError
+from evoprune.config import DataConfig
+from evoprune.data.dataset import DataShape, Part, RawData
+from evoprune.data.image_folder import class_folders, read_image_folder
+from evoprune.data.split import hold_out_test
+
+Archive = dict[str, Any]
+
+
+class DataSource:
+    """A data set of the user's. Whatever is asked of it, an archive is opened once until its images are read."""
+
+    def __init__(self, config: DataConfig):
+        self.config = config
+        self._archives: dict[str, Archive] = {}
+
+    @cached_property
+    def shape(self) -> DataShape:
+        """The shape of the data set, without downloading it.
+
+        Raises:
+            UserError: the files that `data.root` names are not there.
+        """
+        config = self.config
+        if config.dataset in _KNOWN_SHAPES:
+            return _KNOWN_SHAPES[config.dataset]
+        if config.dataset == "npz":
+            train, _, _ = _npz_parts(self)
+            return DataShape(int(train[1].max()) + 1, train[0].shape[3], train[0].shape[1])
+        return DataShape(len(class_folders(config)), 3, config.image_size or 0)
+
+    def check(self) -> None:
+        """Find keys of `data` that cannot fit, without downloading images.
+
+        Raises:
+            UserError: with the key.
+        """
+        for key, given in (("mean", self.config.mean), ("std", self.config.std)):
+            if given is not None and len(given) != self.shape.in_channels:
+                raise UserError(f"data.{key}: one number per channel, so {self.shape.in_channels}; got {len(given)}")
+        if self._has_foreign_validation:
+            _foreign_validation(self)
+
+    def read(self) -> RawData:
+        """Read all images.
+
+        Raises:
+            UserError: missing or malformed files, no network to download from, images that are not square.
+        """
+        raw = _READERS[self.config.dataset](self)
+        if self._has_foreign_validation:
+            raw = replace(raw, validation=_foreign_validation(self))
+        self._archives.clear()
+        for name, part in (("train", raw.train), ("test", raw.test), ("validation", raw.validation)):
+            if part is not None:
+                _check_part(name, part, raw)
+        return raw
+
+    def archive(self, path: str, key: str) -> Archive:
+        """The arrays of an .npz file, by name; `key` names it in errors."""
+        if path not in self._archives:
+            self._archives[path] = _open_npz(path, key)
+        return self._archives[path]
+
+    @property
+    def _has_foreign_validation(self) -> bool:
+        return isinstance(self.config.validation, str) and self.config.validation != "own"
+
+
+def load_raw_data(config: DataConfig) -> RawData:
+    """Read the data set of an experiment; raises what `DataSource.read` raises."""
+    return DataSource(config).read()
+
+
+def _check_part(name: str, part: Part, raw: RawData) -> None:
+    images, labels = part
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
+        raise UserError(
+            f"{name} images are uint8 (N, height, width, channels), one label each; "
+            f"got {images.dtype} {images.shape}, {len(labels)} labels"
+        )
+    if images.shape[1:] != raw.train[0].shape[1:]:
+        raise UserError(f"{name} images have shape {images.shape[1:]}, training images {raw.train[0].shape[1:]}")
+    if images.shape[1] != images.shape[2]:
+        raise UserError(f"images are square, got {images.shape[1]}x{images.shape[2]}")
+    if labels.min() < 0 or labels.max() >= raw.num_classes:
+        raise UserError(
+            f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; "
+            f"got {labels.min()} to {labels.max()}"
+        )
+
+
+def _read_torchvision(source: DataSource) -> RawData:
+    from torchvision import datasets
+
+    config = source.config
+    dataset = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[config.dataset]
+    parts = []
+    for train in (True, False):
+        try:
+            part: Any = dataset(config.root, train=train, download=True)
+        except Exception as error:  # torchvision lets urllib's, zipfile's and its own errors through
+            raise UserError(
+                f"data.root: {config.dataset} is not in {config.root!r} and could not be downloaded "
+                f"({type(error).__name__}: {error}); "
+                "put the unpacked archive there, or set data.dataset: npz and data.root to an .npz archive"
+            ) from None
+        parts.append((np.asarray(part.data, dtype=np.uint8), np.asarray(part.targets, dtype=np.int64)))
+    return RawData(parts[0], parts[1], None, {"cifar10": 10, "cifar100": 100}[config.dataset])
+
+
+def _read_npz(source: DataSource) -> RawData:
+    train, test, validation = _npz_parts(source)
+    return RawData(train, test, validation, int(train[1].max()) + 1)
+
+
+def _npz_parts(source: DataSource) -> tuple[Part, Part, Part | None]:
+    """Training, test and (where it has one) validation part of an archive in MedMNIST's layout."""
+    path = source.config.root
+    arrays = source.archive(path, "data.root")
+    missing = [name for name in ("train_images", "train_labels", "test_images", "test_labels") if name not in arrays]
+    if missing:
+        raise UserError(f"data.root: {path} has no {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
+    validation = _npz_part(arrays, "val", path) if "val_images" in arrays else None
+    return _npz_part(arrays, "train", path), _npz_part(arrays, "test", path), validation
+
+
+def _foreign_validation(source: DataSource) -> Part:
+    path = str(source.config.validation)
+    arrays = source.archive(path, "data.validation")
+    if not {"val_images", "val_labels"} <= set(arrays):
+        raise UserError(f"data.validation: {path} has no val_images and val_labels; it has {', '.join(sorted(arrays))}")
+    return _npz_part(arrays, "val", path)
+
+
+def _open_npz(path: str, key: str) -> Archive:
+    if not Path(path).is_file():
+        raise UserError(f"{key}: {path}: no such file; an .npz archive with train_images, train_labels, ... is wanted")
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not an .npz archive of several")
+        with archive:
+            return {name: archive[name] for name in archive.files if name.endswith(("_images", "_labels"))}
+    except (ValueError, zipfile.BadZipFile, zlib.error, OSError) as error:
+        raise UserError(f"{key}: {path}: not a NumPy archive of plain arrays: {error}") from None
+
+
+def _npz_part(arrays: Archive, name: str, path: str) -> Part:
+    images, labels = arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"])
+    if not len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(f"{path}: {name}_images and whole-number {name}_labels; got {len(images)}, {labels.dtype}")
+    if labels.size != len(labels):
+        raise UserError(f"{path}: {name}_labels has shape {labels.shape}; one label per image is wanted")
+    return (images[..., None] if images.ndim == 3 else images), labels.reshape(-1).astype(np.int64)
+
+
+def _read_digits(source: DataSource) -> RawData:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    train, test = hold_out_test((images, digits.target.astype(np.int64)))
+    return RawData(train, test, None, 10)
+
+
+def _read_folder(source: DataSource) -> RawData:
+    return read_image_folder(source.config)
+
+
+_READERS: dict[str, Callable[[DataSource], RawData]] = {
+    "cifar10": _read_torchvision,
+    "cifar100": _read_torchvision,
+    "digits": _read_digits,
+    "image_folder": _read_folder,
+    "npz": _read_npz,
+}
+_KNOWN_SHAPES = {
+    "cifar10": DataShape(10, 3, 32),
+    "cifar100": DataShape(100, 3, 32),
+    "digits": DataShape(10, 1, 8),
+}

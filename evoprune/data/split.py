@@ -1,0 +1,76 @@
+"""Which images train, validate and test. numpy only."""
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from evoprune.common.errors import UserError
+from evoprune.config import DataConfig
+from evoprune.data.dataset import Arrays, Dataset, Labels, Part, RawData
+
+
+def make_dataset(raw: RawData, config: DataConfig) -> Dataset:
+    """Split a data set as an experiment says: all that is done once, however many workers there are."""
+    first, second = (zlib.crc32(np.ascontiguousarray(part[::97]).tobytes()) for part in raw.train)
+    return Dataset(split_data(raw, config), contiguous(raw.test), (first, second))
+
+
+def split_data(raw: RawData, config: DataConfig) -> Arrays:
+    """Training and validation part, and the statistics of training pixels."""
+    train, validation = (contiguous(part) for part in split_train_validation(raw, config))
+    mean, std = _statistics(train, config)
+    return Arrays(train, validation, mean, std, config.crop, config.flip, raw.num_classes)
+
+
+def split_train_validation(raw: RawData, config: DataConfig) -> tuple[Part, Part]:
+    """Training and validation parts; the test part has no share in either.
+
+    With a fraction, that share of every class of the training set is set aside, drawn with `split_seed`.
+    """
+    if isinstance(config.validation, str):
+        if raw.validation is None:
+            raise UserError(
+                f"data.validation: got 'own', but {config.dataset} has no validation images; "
+                "give a fraction such as 0.1"
+            )
+        return raw.train, raw.validation
+    images, labels = raw.train
+    held_out = _stratified(labels, config.validation, np.random.default_rng(config.split_seed))
+    if not held_out.any() or held_out.all():
+        raise UserError(f"data.validation: {config.validation} of {len(labels)} training images leaves an empty split")
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+
+
+def _stratified(labels: Labels, fraction: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Mask of shape (N,) that holds `fraction` of every class, rounded."""
+    mask = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        mask[members[: round(fraction * len(members))]] = True
+    return mask
+
+
+def hold_out_test(whole: Part) -> tuple[Part, Part]:
+    """Training and test part of a data set that has no test part: a fixed, stratified fifth is for testing."""
+    images, labels = whole
+    held_out = _stratified(labels, 0.2, np.random.default_rng(0))
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+
+
+def contiguous(part: Part) -> Part:
+    """The same images and labels as whole blocks of memory, which processes can share."""
+    return np.ascontiguousarray(part[0]), np.ascontiguousarray(part[1])
+
+
+def _statistics(train: Part, config: DataConfig) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel in [0, 1]: the configured ones, or those of the training split."""
+    images, channels = train[0], train[0].shape[3]
+    for key, given in (("mean", config.mean), ("std", config.std)):
+        if given is not None and len(given) != channels:
+            raise UserError(f"data.{key}: one number per channel, so {channels}; got {len(given)}")
+    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)])
+    values = np.arange(256) / 255
+    mean = counts @ values / counts.sum(axis=1)
+    std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
+    return list(config.mean or mean), list(config.std or std)

@@ -1,0 +1,119 @@
+"""A data set as uint8 tensors on the device, and how its images become inputs of a network."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from evoprune.config import DataConfig
+from evoprune.data.augment import crop_and_flip, crop_flip_normalise, draw
+from evoprune.data.dataset import Arrays, Part, RawData, Split
+from evoprune.data.sources import load_raw_data
+from evoprune.data.split import contiguous, split_data
+
+
+@dataclass(frozen=True)
+class TensorSplit:
+    """A split that lies on one device: images uint8 (N, channels, height, width), channels last; labels int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels at `indices`, as `Split` says."""
+        indices = indices.to(self.labels.device)
+        pixels = self.images.permute(0, 2, 3, 1).index_select(0, indices)
+        return pixels.permute(0, 3, 1, 2), self.labels[indices]
+
+    def evenly(self, count: int) -> "TensorSplit":
+        """`count` of the images at even steps, all of them where there are no more."""
+        if count >= len(self):
+            return self
+        return TensorSplit(*self.batch(torch.arange(count) * len(self) // count))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation splits, and how an image becomes a network's input.
+
+    Attributes:
+        train: images that weights may learn from.
+        validation: images that the search is scored on.
+        mean: per channel, of pixels scaled to [0, 1], shape (channels, 1, 1).
+        std: likewise.
+        crop: pixels of zero padding for random crops while training; 0 for none.
+        flip: whether training mirrors images at random.
+        num_classes: number of classes.
+    """
+
+    train: Split
+    validation: Split
+    mean: Tensor
+    std: Tensor
+    crop: int
+    flip: bool
+    num_classes: int
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (batch, channels, height, width) -> float32 input of a network, channels last."""
+        scaled = images.to(torch.float32, memory_format=torch.channels_last)
+        return scaled.mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    def augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Random crop after zero padding and random mirroring of a uint8 batch, drawn image by image from `rng`."""
+        return crop_and_flip(images, self.crop, draw(len(images), self.crop, self.flip, rng))
+
+    def training_batch(self, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs of a training step, normalise(augment(images)), and labels of the training images at `indices`."""
+        images, labels = self.train.batch(indices)
+        if images.device.type != "cpu":
+            return self.normalise(self.augment(images, rng)), labels
+        drawn = draw(len(images), self.crop, self.flip, rng)
+        return crop_flip_normalise(images, self.crop, drawn, self.mean, self.std), labels
+
+    @property
+    def preprocessing(self) -> dict[str, list[float]]:
+        """What a deployed model's input needs: (pixel / 255 - mean) / std per channel."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+
+
+def load_data(config: DataConfig, device: torch.device) -> Data:
+    """Load the training and validation splits onto `device`. Test images are not in reach of what this returns."""
+    return make_data(load_raw_data(config), config, device)
+
+
+def make_data(raw: RawData, config: DataConfig, device: torch.device) -> Data:
+    """As `load_data`, of a data set that is already in memory."""
+    return place_data(split_data(raw, config), device)
+
+
+def place_data(arrays: Arrays, device: torch.device) -> Data:
+    """`arrays` as tensors: on the CPU they share the arrays' memory, a GPU gets its copy."""
+    return Data(
+        train=to_split(arrays.train, device),
+        validation=to_split(arrays.validation, device),
+        mean=torch.tensor(arrays.mean, dtype=torch.float32, device=device)[:, None, None],
+        std=torch.tensor(arrays.std, dtype=torch.float32, device=device)[:, None, None],
+        crop=arrays.crop,
+        flip=arrays.flip,
+        num_classes=arrays.num_classes,
+    )
+
+
+def to_split(part: Part, device: torch.device) -> TensorSplit:
+    """NumPy images and labels -> tensors on `device`, without a copy on the CPU."""
+    images, labels = contiguous(part)
+    with warnings.catch_warnings():  # arrays that processes share are read-only, and nothing here writes to images
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensors = torch.from_numpy(images), torch.from_numpy(labels)
+    return TensorSplit(tensors[0].to(device).permute(0, 3, 1, 2), tensors[1].to(device))

@@ -1,0 +1,185 @@
+"""Codes in, measurements out: pure, seeded, picklable."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from evoprune.common.errors import LOSS_NOT_FINITE, OUTPUT_NOT_FINITE, TrainingError
+from evoprune.common.seeds import derive_seed
+from evoprune.config import EvaluationConfig, Fidelity, TrainingConfig
+from evoprune.data.dataset import Split
+from evoprune.data.tensors import Data
+from evoprune.evaluation.accuracy import accuracy, stacked_accuracies
+from evoprune.evaluation.latency import measure_latency
+from evoprune.networks.device import Compute
+from evoprune.pruning.channels import slim_network
+from evoprune.space.costs import code_costs
+from evoprune.space.space import Code, SearchSpace
+from evoprune.training.batch_norm import recalibrate
+from evoprune.training.loop import TrainingOptions, check_deadline, steps_of, train
+from evoprune.training.stacked_training import StackedSetup, StackSizes
+
+_STEPS_TO_FORGET = 30
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures slim networks with inherited weights on the validation split.
+
+    Attributes:
+        space: the search space of `base`.
+        base: the base network, on the compute device, in eval mode.
+        data: training and validation splits on the device; the test split is not in it.
+        config: how many images recalibrate batch norm, the recipe of the short training, time limit.
+        compute: device and precision.
+        seed: the run's seed; that of the short training follows from it and the fidelity, for all codes alike.
+        with_latency: whether to measure latency.
+        candidates_at_once: how many candidates train together, as one network; 1 builds each slim network. Either way
+            a candidate measures the same but for rounding.
+    """
+
+    space: SearchSpace
+    base: nn.Module
+    data: Data
+    config: EvaluationConfig
+    compute: Compute
+    seed: int
+    with_latency: bool = False
+    candidates_at_once: int = 1
+
+    def evaluate(self, codes: Sequence[Code], fidelity: Fidelity) -> list[dict[str, Any]]:
+        """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
+
+        Args:
+            codes: 0/1, each of shape (space.length,).
+            fidelity: length of the short training (0 epochs recalibrate batch norm and train nothing) and how many
+                validation images are scored.
+
+        Returns:
+            For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
+            closed-form costs, `latency` in ms if asked for, and `seconds`: of candidates that train together an even
+            share.
+        """
+        measured: list[dict[str, Any]] = []
+        while len(measured) < len(codes):
+            batch = codes[len(measured) :][: self._stacks.limit]
+            if len(batch) == 1:
+                measured.append(self._evaluate_one(batch[0], fidelity))
+            else:
+                measured += self._evaluate_together(batch, fidelity)
+        return measured
+
+    @cached_property
+    def _stacks(self) -> StackSizes:
+        setup = StackedSetup(self.space, self.base, self.data, self.config, self.compute)
+        return StackSizes(setup, self.candidates_at_once)
+
+    def _evaluate_one(self, code: Code, fidelity: Fidelity) -> dict[str, Any]:
+        started = time.monotonic()
+        costs = code_costs(self.space, code)
+        try:
+            measured = {"status": "ok", "error": None, **self._measure(code, fidelity, started)}
+        except Exception as error:  # whatever a candidate does must cost the search one row, not the run
+            measured = _failure(error)
+        if measured["status"] == "failed":
+            self._free_memory()
+        return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
+
+    def _measure(self, code: Code, fidelity: Fidelity, started: float) -> dict[str, Any]:
+        deadline = self._deadline(started, 1)
+        network = slim_network(self.space, self.base, code).to(memory_format=torch.channels_last)
+        if self._must_recalibrate(fidelity):
+            recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
+            check_deadline(deadline)
+        if fidelity.epochs > 0:
+            options = TrainingOptions(self._training_seed(fidelity.epochs), deadline=deadline)
+            for _ in train(network, self.data, self._recipe(fidelity), self.compute, options):
+                pass
+        measured: dict[str, Any] = {"accuracy": accuracy(network, self.data, self._scored(fidelity), self.compute)}
+        check_deadline(deadline)
+        if self.with_latency:
+            measured["latency"] = self._latency(network)
+        return measured
+
+    def _evaluate_together(self, codes: Sequence[Code], fidelity: Fidelity) -> list[dict[str, Any]]:
+        """Measurements of `codes`, which train together; none where that fails, after which fewer will be tried."""
+        started = time.monotonic()
+        try:
+            measured = self._measure_together(codes, fidelity, started)
+        except TrainingError as error:
+            measured = [_failure(error)] * len(codes)
+        except Exception as error:  # out of memory above all; what no stack bears, a candidate alone may
+            warnings.warn(f"{len(codes)} candidates at once failed, trying half as many: {error}", stacklevel=2)
+            measured = []
+        if not measured:  # here, where the error no longer holds the tensors of its frames
+            self._stacks.halve(len(codes))
+            self._free_memory()
+            return []
+        seconds = round((time.monotonic() - started) / len(codes), 3)
+        rows = zip(codes, measured, strict=True)
+        return [{**code_costs(self.space, code), **row, "seconds": seconds} for code, row in rows]
+
+    def _measure_together(self, codes: Sequence[Code], fidelity: Fidelity, started: float) -> list[dict[str, Any]]:
+        deadline = self._deadline(started, len(codes))
+        stacked = self._stacks.of(len(codes))
+        stacked.load(codes)
+        if self._must_recalibrate(fidelity):
+            recalibrate(stacked.network, self.data, self.config.recalibration_images, self.compute, self.seed)
+            check_deadline(deadline)
+        learned = [True] * len(codes)
+        if fidelity.epochs > 0:
+            learned = stacked.train(fidelity.epochs, self._training_seed(fidelity.epochs), deadline)
+        accuracies = stacked_accuracies(stacked.network, self.data, self._scored(fidelity), self.compute)
+        check_deadline(deadline)
+        measured = [_outcome(*pair) for pair in zip(learned, accuracies[: len(codes)], strict=True)]
+        for code, row in zip(codes, measured, strict=True):
+            if self.with_latency and row["status"] == "ok":
+                row["latency"] = self._latency(slim_network(self.space, self.base, code))
+        return measured
+
+    def _latency(self, network: nn.Module) -> float:
+        network = network.to(memory_format=torch.channels_last)
+        shape = (self.config.latency_batch_size, *self.data.validation.image_shape)
+        return measure_latency(network, shape, self.compute)
+
+    def _must_recalibrate(self, fidelity: Fidelity) -> bool:
+        """Whether training is too short for running statistics to forget those of the base network (0.9^30 = 4 %)."""
+        return steps_of(self._recipe(fidelity), self.data).number < _STEPS_TO_FORGET
+
+    def _recipe(self, fidelity: Fidelity) -> TrainingConfig:
+        return self.config.model_copy(update={"epochs": fidelity.epochs})
+
+    def _scored(self, fidelity: Fidelity) -> Split:
+        return self.data.validation.evenly(fidelity.validation_images or len(self.data.validation))
+
+    def _training_seed(self, epochs: float) -> int:
+        """The same images in the same order for all codes: what differs between two candidates is their codes."""
+        return derive_seed(self.seed, "short training", epochs)
+
+    def _deadline(self, started: float, num_codes: int) -> float | None:
+        """Candidates that train together share the sum of their time limits, and pass or fail it together."""
+        limit = self.config.time_limit_s
+        return None if limit is None else started + limit * num_codes
+
+    def _free_memory(self) -> None:
+        if self.compute.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def _outcome(learned: bool, accuracy: float | None) -> dict[str, Any]:
+    """The measurement of one of the candidates that trained together."""
+    if not learned:
+        return _failure(TrainingError(LOSS_NOT_FINITE))
+    if accuracy is None:
+        return _failure(TrainingError(OUTPUT_NOT_FINITE))
+    return {"status": "ok", "error": None, "accuracy": accuracy}

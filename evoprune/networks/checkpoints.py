@@ -1,0 +1,116 @@
+"""Models on disk: weights without pickle beside a JSON that rebuilds the network; and other people's checkpoints."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from evoprune.common.errors import UserError
+from evoprune.common.files import write_atomically
+from evoprune.common.model_files import DESCRIPTION_NAME, FORMAT, WEIGHTS_NAME, model_folder, read_description
+from evoprune.networks.build import network_from_spec
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+
+
+def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, **info: Any) -> Path:
+    """Save a model so that `load_model(folder)` rebuilds it.
+
+    Args:
+        network: what to save; written as float32.
+        spec: from `evoprune.networks.network_spec`.
+        folder: becomes a folder with `model.safetensors` and `model.json`.
+        info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
+    """
+    folder = Path(folder)
+    state = {name: _storable(value) for name, value in network.state_dict().items()}
+    write_atomically(folder / WEIGHTS_NAME, save(state))
+    description = {"format": FORMAT, "network": dict(spec), **info}
+    write_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
+    return folder
+
+
+def _storable(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return (value.float() if value.is_floating_point() else value).contiguous()
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Load a model that evoprune saved: a `torch.nn.Module` in eval mode on the CPU.
+
+    Args:
+        path: the model's folder, or one of the two files in it.
+
+    Raises:
+        UserError: no model there, or a damaged one.
+    """
+    folder = model_folder(path)
+    network = network_from_spec(read_description(folder)["network"])
+    _load_exactly(network, _read_safetensors(folder / WEIGHTS_NAME), str(folder))
+    return network.eval()
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights into `network`, exactly, and return it.
+
+    Reads models of evoprune (folder or .safetensors), and PyTorch checkpoints of tensors: a `state_dict`, plain or
+    wrapped (`{"state_dict": ...}`), names with or without `module.`, shortcuts with 1x1 convolutions or without
+    parameters (option A).
+
+    Raises:
+        UserError: no such file, a file that needs pickled code, or parameters that do not fit, by name.
+    """
+    state = _read_state(Path(path))
+    adapt = getattr(network, "adapt_state", None)
+    _load_exactly(network, adapt(state) if adapt is not None else state, str(path))
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.is_dir():
+        return _read_safetensors(path / WEIGHTS_NAME)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(f"{path}: not a checkpoint of plain tensors: {reason}") from None
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: holds no state_dict of tensors, but {type(content).__name__}")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged weights: {error}") from None
+
+
+def _load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    problems = [
+        f"{name} has shape {tuple(value.shape)}, the network's is {tuple(wanted[name])}"
+        for name, value in state.items()
+        if name in wanted and value.shape != wanted[name]
+    ]
+    problems += [f"{name} is missing" for name in wanted if name not in state and name not in optional]
+    problems += [f"{name} is not in the network" for name in state if name not in wanted]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise UserError(f"{source}: the weights do not fit the network: {'; '.join(problems[:5])}{more}")
+    network.load_state_dict(dict(state), strict=False)

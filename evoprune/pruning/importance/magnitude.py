@@ -1,0 +1,71 @@
+"""Classic importance of output channels, from a network's weights or their gradients."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evoprune.pruning.importance.aggregate import LayerScores
+from evoprune.space.groups import Layer
+from evoprune.space.ranking import Scores
+from evoprune.space.space import SearchSpace
+
+
+def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> LayerScores:
+    """Scores of every layer whose output channels follow a segment, from its weights alone.
+
+    Args:
+        space: the search space of `network`.
+        network: the full network.
+        criterion: `l1` (Li et al. 2017), `l2`, `bn_scale` (|gamma|, Liu et al. 2017; layers with a batch norm only), or
+            `geometric_median` (He et al. 2019: the sum of a filter's distances to all filters of its layer).
+    """
+    score = WEIGHT_CRITERIA[criterion]
+    scored: dict[str, Scores] = {}
+    for layer in scored_layers(space):
+        norm = network.get_submodule(layer.norm) if layer.norm is not None else None
+        values = score(_weight(network.get_submodule(layer.name)), norm)
+        if values is not None:
+            scored[layer.name] = _numpy(values)
+    return scored
+
+
+def scored_layers(space: SearchSpace) -> list[Layer]:
+    """The layers that write to a segment with weights of their own."""
+    return [layer for layer in space.layers if layer.kind != "adapter" and layer.outputs != "classes"]
+
+
+def _l1(weight: Tensor, norm: nn.Module | None) -> Tensor:
+    return weight.flatten(1).abs().sum(dim=1)
+
+
+def _l2(weight: Tensor, norm: nn.Module | None) -> Tensor:
+    return weight.flatten(1).norm(dim=1)
+
+
+def _bn_scale(weight: Tensor, norm: nn.Module | None) -> Tensor | None:
+    return None if norm is None else _weight(norm).abs()
+
+
+def _geometric_median(weight: Tensor, norm: nn.Module | None) -> Tensor:
+    filters = weight.flatten(1)
+    return torch.cdist(filters, filters, compute_mode="donot_use_mm_for_euclid_dist").sum(dim=1)
+
+
+WEIGHT_CRITERIA: dict[str, Callable[[Tensor, nn.Module | None], Tensor | None]] = {
+    "l1": _l1,
+    "l2": _l2,
+    "bn_scale": _bn_scale,
+    "geometric_median": _geometric_median,
+}
+
+
+def _weight(module: nn.Module) -> Tensor:
+    weight = module.weight
+    assert isinstance(weight, Tensor), f"{type(module).__name__} has no weight"
+    return weight.detach().double()
+
+
+def _numpy(values: Tensor) -> Scores:
+    return np.asarray(values.cpu().numpy(), dtype=np.float64)

@@ -1,0 +1,54 @@
+"""Importance from gradients."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoprune.data.batches import batches
+from evoprune.data.tensors import Data
+from evoprune.networks.device import Compute
+from evoprune.pruning.importance.aggregate import LayerScores
+from evoprune.pruning.importance.magnitude import scored_layers
+from evoprune.space.space import SearchSpace
+
+_TAYLOR_BATCH = 128
+
+
+def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images: int, compute: Compute) -> LayerScores:
+    """First-order Taylor importance (Molchanov et al. 2019): mean over batches of (sum of gradient times weight)^2.
+
+    The sum is over the parameters that vanish with a channel where the network ends it: scale and shift of its batch
+    norm, or its filter where no norm follows. (With a norm behind it in training mode a filter's own sum is always 0,
+    as scaling the filter changes nothing.) The network stays in eval mode, and keeps its weights and gradients.
+
+    Args:
+        space: the search space of `network`.
+        network: the full network, on `compute.device`.
+        data: the training split is used, unaugmented.
+        num_images: how many images, at even steps over the split.
+        compute: device and precision.
+    """
+    network.eval()
+    modules = {layer.name: network.get_submodule(layer.norm or layer.name) for layer in scored_layers(space)}
+    parameters = {name: list(module.parameters()) for name, module in modules.items()}
+    flat = [parameter for group in parameters.values() for parameter in group]
+    totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}
+    num_batches = 0
+    for loss in _losses(network, data, num_images, compute):
+        gradients = iter(torch.autograd.grad(loss, flat))
+        for name, group in parameters.items():
+            products = [(next(gradients) * value.detach()).reshape(len(value), -1) for value in group]
+            totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
+        num_batches += 1
+    return {name: total.numpy() / num_batches for name, total in totals.items()}
+
+
+def _losses(network: nn.Module, data: Data, num_images: int, compute: Compute) -> Iterator[Tensor]:
+    split = data.train.evenly(num_images)
+    for indices in batches(len(split), _TAYLOR_BATCH):
+        images, labels = split.batch(indices)
+        with compute.autocast():
+            logits = network(data.normalise(images)).float()
+        yield F.cross_entropy(logits, labels)

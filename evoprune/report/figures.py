@@ -1,0 +1,85 @@
+"""Pictures of a run. The only module that imports a plotting library."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+
+from evoprune.common.objectives import OBJECTIVES, OK, Row
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.search.front import fronts_by_generation, latest_rows
+
+matplotlib.use("Agg")
+
+
+def draw_hypervolume(path: Path, volumes: Sequence[float], names: Sequence[str]) -> None:
+    """The hypervolume after each generation."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.plot(volumes, marker="o", markersize=3)
+    axes.set(xlabel="generation", ylabel="hypervolume", title=f"hypervolume of {', '.join(names)}")
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Sequence[str], every: int) -> None:
+    """One panel for every objective against the first: all candidates, the front of some generations, test accuracy."""
+    figure, panels = plt.subplots(
+        1, len(names) - 1, figsize=(7 * (len(names) - 1), 5), layout="constrained", squeeze=False
+    )
+    good = [row for row in latest_rows(rows) if row["status"] == OK]
+    fronts = fronts_by_generation(rows, names)
+    last = len(fronts) - 1
+    shown = sorted({0, *range(every, last, every), last})
+    for axes, name in zip(panels[0], names[1:], strict=True):
+        _scatter(axes, good, name, names[0], color="0.8", s=8, label="candidates")
+        for generation in shown:
+            color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
+            _line(axes, fronts[generation], name, names[0], color=color, label=f"front, generation {generation}")
+        tested = [row for row in front if row.get("test_accuracy") is not None]
+        if tested and names[0] == "accuracy":
+            _scatter(
+                axes,
+                tested,
+                name,
+                "test_accuracy",
+                color="crimson",
+                s=36,
+                marker="*",
+                label="fully trained, test",
+            )
+        axes.set(xlabel=f"{name} ({OBJECTIVES[name].unit})", ylabel=f"{names[0]} ({OBJECTIVES[names[0]].unit})")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    _save(figure, path)
+
+
+def draw_sensitivity(path: Path, curves: Curves) -> None:
+    """One line for every group of segments: what pruning it alone costs, against the share of it that is pruned."""
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(curves.rates)))
+    for group, color, rates, losses in zip(curves.space.groups, colors, curves.rates, curves.losses, strict=True):
+        finite = np.isfinite(losses)
+        axes.plot(100 * rates[finite], losses[finite], marker=".", color=color, label=group.name)
+    axes.set(
+        xlabel="channels pruned (%)", ylabel="validation accuracy lost (points)", title="each segment pruned alone"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, ncols=1 + len(curves.rates) // 20)
+    _save(figure, path)
+
+
+def _scatter(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
+    axes.scatter([row[x] for row in rows], [row[y] for row in rows], **style)
+
+
+def _line(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
+    ordered = sorted(rows, key=lambda row: row[x])
+    axes.plot([row[x] for row in ordered], [row[y] for row in ordered], marker=".", linewidth=1, **style)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

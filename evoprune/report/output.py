@@ -1,0 +1,81 @@
+"""Tables of results for pandas: `output.csv`, the front, and `summary.csv`, the steps of a pruning."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evoprune.common.files import write_atomically
+from evoprune.common.model_files import WEIGHTS_NAME
+from evoprune.common.objectives import Row
+from evoprune.config import Experiment
+from evoprune.report.tables import ACCURACIES, summary_table
+from evoprune.runs.folder import RunFolder
+from evoprune.runs.models import Pruning, finished_steps, step_folder, trained_models
+from evoprune.runs.table import read_rows, report_columns, write_table
+from evoprune.search.front import front_rows
+from evoprune.space.costs import COST_NAMES, code_costs
+from evoprune.space.space import Code, SearchSpace
+
+_RETRAINED = ("test_accuracy", "test_accuracy_std", "num_seeds", "model")
+
+
+def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> list[Row]:
+    """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained.
+
+    Where the models are gone altogether, as in published results, what the file already says of them is kept.
+    """
+    models_are_gone = not (folder.path / "models").exists() and folder.output.exists()
+    written = {row["key"]: row for row in read_rows(folder.output)} if models_are_gone else {}
+    front = []
+    for row in front_rows(rows, experiment.search.objectives):
+        before = written.get(row["key"], {})
+        kept = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
+        front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})
+    if any("num_seeds" in row for row in front):
+        front = [{**row, "num_seeds": row.get("num_seeds", 0)} for row in front]
+    columns = report_columns([segment.name for segment in space.segments], experiment.measures_latency)
+    write_table(folder.output, front, columns + [name for name in _RETRAINED if any(name in row for row in front)])
+    return front
+
+
+def _retrained(folder: RunFolder, key: str, experiment: Experiment) -> dict[str, Any]:
+    models = trained_models(folder, key, experiment)
+    if not models:
+        return {}
+    tests = [model["test_accuracy"] for model in models]
+    return {
+        "test_accuracy": round(statistics.fmean(tests), 4),
+        "test_accuracy_std": round(statistics.stdev(tests), 4) if len(tests) > 1 else None,
+        "num_seeds": len(tests),
+        "model": str(folder.model(key, models[0]["seed"])),
+    }
+
+
+def write_summary(folder: RunFolder, pruning: Pruning, space: SearchSpace, base: Mapping[str, Any]) -> str:
+    """Write `summary.csv` and `summary.md`, a row for the base network and each finished step; returns the table."""
+    known = {"accuracy": base["validation_accuracy"], "test_accuracy": base["test_accuracy"]}
+    rows = [_row(space, 0, space.full_code(), known, folder.base)]
+    for step, description in enumerate(finished_steps(folder, pruning), start=1):
+        code = space.parse_code(description["code"])
+        rows.append(_row(space, step, code, description, step_folder(folder, pruning, step)))
+    kept = [f"kept.{segment.name}" for segment in space.segments]
+    columns = ["step", "rate", *ACCURACIES, *COST_NAMES, "file_bytes", "key", "model", *kept, "code"]
+    write_table(folder.pruned(pruning.name) / "summary.csv", rows, columns)
+    table = summary_table(rows)
+    write_atomically(folder.pruned(pruning.name) / "summary.md", table + "\n")
+    return table
+
+
+def _row(space: SearchSpace, step: int, code: Code, known: Mapping[str, Any], model: Path) -> Row:
+    return {
+        "step": step,
+        "rate": round(1 - int(code.sum()) / space.length, 6),
+        **{name: known.get(name) for name in ACCURACIES},
+        **code_costs(space, code),
+        "file_bytes": (model / WEIGHTS_NAME).stat().st_size,
+        "key": space.key(code),
+        "model": str(model),
+        **{f"kept.{name}": width for name, width in space.widths(code).items()},
+        "code": space.format_code(code),
+    }

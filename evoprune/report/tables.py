@@ -1,0 +1,95 @@
+"""Every table that people read, as Markdown."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.objectives import OBJECTIVES, Row, to_losses
+from evoprune.config import Experiment
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.search.front import front_rows
+from evoprune.search.pareto import spread
+from evoprune.space.costs import COST_NAMES, code_costs
+from evoprune.space.ranking import keep_best
+from evoprune.space.space import SearchSpace
+
+ACCURACIES = ("accuracy_before", "accuracy_cut", "accuracy_recalibrated", "accuracy", "test_accuracy")
+"""Columns of `summary.csv`, in % on the validation split but for the last: the steps of a pruning."""
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def threshold_table(curves: Curves, losses: Sequence[float] = (0.5, 1, 2, 5)) -> str:
+    """What `--max-loss` would keep: channels of every group, and multiply-adds of the whole network."""
+    space = curves.space
+    counts = [curves.counts_at(loss) for loss in losses]
+    full = code_costs(space, space.full_code())["flops"]
+    codes = [keep_best(space, np.zeros(space.length), kept) for kept in counts]
+    shares = [f"{100 * code_costs(space, code)['flops'] / full:.1f} %" for code in codes]
+    rows = [[group.name, str(group.width), *(str(kept[place]) for kept in counts)]
+            for place, group in enumerate(space.groups)]  # fmt: skip
+    head = ["segment", "channels", *(f"kept at {loss:g} points" for loss in losses)]
+    return markdown(head, [*rows, ["multiply-adds", "100.0 %", *shares]])
+
+
+def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> str:
+    """The best trade-offs among `rows`, spread over the front, in a few words."""
+    names = experiment.search.objectives
+    front = front_rows(rows, names)
+    base = next((row for row in rows if row["proposal"] == "full"), None)
+    picked = [front[index] for index in spread(to_losses(front, names), count)]
+    return "best: " + " | ".join(_describe(row, names, base) for row in picked) if picked else "best: none yet"
+
+
+def _describe(row: Row, names: Sequence[str], base: Row | None) -> str:
+    return " ".join(f"{name} {_value(row, name, base)}" for name in names)
+
+
+def _value(row: Row, name: str, base: Row | None) -> str:
+    if base is not None and name in COST_NAMES:
+        return f"{100 * row[name] / base[name]:.0f}%"
+    return f"{row[name]:.2f} {OBJECTIVES[name].unit}"
+
+
+def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpace, base: Mapping[str, Any]) -> str:
+    """The front beside the base network; costs as shares of the base network's.
+
+    Args:
+        front: rows of `output.csv`.
+        experiment: says whether networks that are not trained fully belong to the table.
+        space: the search space.
+        base: what `run.json` knows of the base network.
+    """
+    full = code_costs(space, space.full_code())
+    head = ["network", "multiply-adds", "of base network", "parameters", "validation accuracy in the search"]
+    uncut = ["base network", f"{full['flops']:,}", "100.0 %", f"{full['params']:,}"]
+    uncut += [f"{base['validation_accuracy']:.2f} %", f"{base['test_accuracy']:.2f} %"]
+    whole = experiment.retrain.select == "all"
+    rows = [_front_line(row, full) for row in reversed(front) if whole or row.get("test_accuracy") is not None]
+    return markdown([*head, "test accuracy, fully trained"], [uncut, *rows])
+
+
+def _front_line(row: Row, full: Mapping[str, int]) -> list[str]:
+    deviation = f" ± {row['test_accuracy_std']:.2f}" if row.get("test_accuracy_std") is not None else ""
+    tested = f"{row['test_accuracy']:.2f} %{deviation}" if row.get("test_accuracy") is not None else "not trained"
+    share = f"{100 * row['flops'] / full['flops']:.1f} %"
+    return [f"`{row['key']}`", f"{row['flops']:,}", share, f"{row['params']:,}", f"{row['accuracy']:.2f} %", tested]
+
+
+def summary_table(rows: Sequence[Row]) -> str:
+    """The steps of a pruning; accuracies on the validation split, but for the last column of them."""
+    head = ["step", "channels pruned", "before", "pruned", "recalibrated", "fine-tuned", "test", "multiply-adds"]
+    return markdown(
+        [*head, "of base network", "parameters", "file, bytes"], [_summary_line(row, rows[0]) for row in rows]
+    )
+
+
+def _summary_line(row: Row, base: Row) -> list[str]:
+    accuracies = ["" if row[name] is None else f"{row[name]:.2f} %" for name in ACCURACIES]
+    costs = [f"{row['flops']:,}", f"{100 * row['flops'] / base['flops']:.1f} %", f"{row['params']:,}"]
+    return [str(row["step"] or "base"), f"{100 * row['rate']:.1f} %", *accuracies, *costs, f"{row['file_bytes']:,}"]

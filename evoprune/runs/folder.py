@@ -1,0 +1,90 @@
+"""The folder of a run: where each of its files is, and the facts in `run.json`."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evoprune.common.files import write_atomically
+from evoprune.runs.provenance import git_commit, now
+
+CONFIG_NAME = "config.yaml"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run's files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved experiment."""
+        return self.path / CONFIG_NAME
+
+    @property
+    def reports(self) -> Path:
+        """One row per evaluation."""
+        return self.path / "reports.csv"
+
+    @property
+    def output(self) -> Path:
+        """The front."""
+        return self.path / "output.csv"
+
+    @property
+    def run_json(self) -> Path:
+        """Versions, hardware, times."""
+        return self.path / "run.json"
+
+    @property
+    def base(self) -> Path:
+        """The base network of this run."""
+        return self.path / "base"
+
+    def importance(self, name: str) -> Path:
+        """Scores of the base network's channels."""
+        return self.path / "importance" / f"{name}.csv"
+
+    def sensitivity(self, name: str) -> Path:
+        """Accuracy against pruning rate of every segment: of an importance, or `prior`, what a search has measured."""
+        return self.path / "sensitivity" / f"{name}.csv"
+
+    def pruned(self, name: str) -> Path:
+        """The folder of a pruning without a search."""
+        return self.path / "pruned" / name
+
+    def model(self, key: str, seed: int = 0) -> Path:
+        """The folder of a fully trained network; further seeds lie inside the first one's."""
+        folder = self.path / "models" / key
+        return folder if seed == 0 else folder / f"seed_{seed}"
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to `run.json`; a mapping is merged into the one that is there."""
+        known = self.facts()
+        for name, value in facts.items():
+            merged = isinstance(value, Mapping) and isinstance(known.get(name), dict)
+            known[name] = {**known[name], **value} if merged else value
+        write_atomically(self.run_json, json.dumps(known, indent=1) + "\n")
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` says."""
+        return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
+
+
+@contextmanager
+def timed_stage(folder: RunFolder, stage: str) -> Iterator[None]:
+    """Note a stage in `run.json`: its seconds, over all processes that worked on it, and their commits."""
+    before = float(folder.facts().get("seconds", {}).get(stage, 0.0))
+    started, commit = time.monotonic(), git_commit()
+    try:
+        yield
+    finally:
+        seconds = {stage: round(before + time.monotonic() - started, 1)}
+        commits = list(folder.facts().get("commits", {}).get(stage, []))
+        if commit and commit not in commits:
+            commits.append(commit)
+        folder.note(seconds=seconds, commits={stage: commits}, finished=now())

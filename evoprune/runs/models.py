@@ -1,0 +1,77 @@
+"""The trained networks of a run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evoprune.common.model_files import DESCRIPTION_NAME
+from evoprune.config import Experiment, ImportanceName
+from evoprune.runs.folder import RunFolder
+
+
+def training_settings(experiment: Experiment) -> dict[str, Any]:
+    """The keys of `retrain` that a fully trained network depends on; a model with others is trained again."""
+    settings = experiment.retrain.model_dump(mode="json", by_alias=True)
+    return {key: value for key, value in settings.items() if key not in ("select", "seeds")}
+
+
+def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
+    """Descriptions of the networks of `key` that were trained as the experiment says, by seed."""
+    found: list[Mapping[str, Any]] = []
+    for seed in range(experiment.retrain.seeds):
+        description = _description(folder.model(key, seed))
+        if description.get("training") == training_settings(experiment):
+            found.append(description)
+    return found
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A pruning without a search: which importance, how far, in how many steps, how each is trained.
+
+    Attributes:
+        method: the importance that says which channels go.
+        target: the name of its `Target`.
+        steps: how many times it prunes and trains.
+        training: the keys of `retrain` that the networks depend on.
+    """
+
+    method: ImportanceName
+    target: str
+    steps: int
+    training: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, such as `scop-rate-0.45-steps-2`."""
+        return f"{self.method}-{self.target}" + (f"-steps-{self.steps}" if self.steps > 1 else "")
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What the model of a step says of how it was made; one with other facts is made again."""
+        pruning = {"method": self.method, "target": self.target, "steps": self.steps, "step": step}
+        return {"pruning": pruning, "training": dict(self.training)}
+
+
+def step_folder(folder: RunFolder, pruning: Pruning, step: int) -> Path:
+    """Where the model of a step lies, counted from 1."""
+    return folder.pruned(pruning.name) / f"step_{step}"
+
+
+def finished_steps(folder: RunFolder, pruning: Pruning) -> list[dict[str, Any]]:
+    """Descriptions of the models of the first steps, up to one that is not made yet or was made otherwise."""
+    found: list[dict[str, Any]] = []
+    for step in range(1, pruning.steps + 1):
+        description = _description(step_folder(folder, pruning, step))
+        if any(description.get(name) != value for name, value in pruning.facts(step).items()):
+            break
+        found.append(description)
+    return found
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """The description of a model; empty where there is none."""
+    file = folder / DESCRIPTION_NAME
+    description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return description

@@ -1,0 +1,1 @@
+"""NSGA-III over codes. No torch, no files."""

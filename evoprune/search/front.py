@@ -1,0 +1,80 @@
+"""From rows to the front, its hypervolume, and losses."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from evoprune.common.objectives import FAILED, LOST, OBJECTIVES, OK, Row, to_losses
+from evoprune.search.pareto import hypervolume, non_dominated
+from evoprune.space.costs import code_costs
+from evoprune.space.limits import Limits
+from evoprune.space.space import SearchSpace
+
+
+def losses_and_violations(
+    rows: Sequence[Row], objectives: Sequence[str], limits: Limits
+) -> tuple[np.ndarray, np.ndarray]:
+    """Losses, shape (rows, objectives), NaN for a candidate that failed or was lost; violations, shape (rows,)."""
+    nothing = {name: np.nan for name in objectives}
+    failed = [row["status"] in (FAILED, LOST) for row in rows]
+    losses = to_losses([nothing if bad else row for row, bad in zip(rows, failed, strict=True)], objectives)
+    violations = [0.0 if bad else limits.violation(row) for row, bad in zip(rows, failed, strict=True)]
+    return losses, np.array(violations)
+
+
+def latest_rows(rows: Iterable[Row]) -> list[Row]:
+    """Each candidate's row of its highest rung: what is known best of it."""
+    latest: dict[int, Row] = {}
+    for row in rows:
+        if row["id"] not in latest or row["rung"] > latest[row["id"]]["rung"]:
+            latest[row["id"]] = row
+    return list(latest.values())
+
+
+def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:
+    """The non-dominated candidates of status `ok`, cheapest first (by the last objective that is minimised)."""
+    front = _non_dominated_rows(_good(rows), objectives)
+    order = to_losses(front, list(reversed(objectives)))
+    return [front[i] for i in sorted(range(len(front)), key=lambda i: tuple(order[i]))]
+
+
+def fronts_by_generation(rows: Iterable[Row], objectives: Sequence[str]) -> list[list[Row]]:
+    """The front of all candidates up to each generation, from generation 0 to the last one."""
+    latest = latest_rows(rows)
+    new: list[list[Row]] = [[] for _ in range(max((row["generation"] for row in latest), default=-1) + 1)]
+    for row in _good(latest):
+        new[row["generation"]].append(row)
+    fronts: list[list[Row]] = []
+    for candidates in new:  # what was dominated once stays so: only the last front meets the new candidates
+        fronts.append(_non_dominated_rows([*(fronts[-1] if fronts else []), *candidates], objectives))
+    return fronts
+
+
+def _good(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in latest_rows(rows) if row["status"] == OK]
+
+
+def _non_dominated_rows(rows: Sequence[Row], objectives: Sequence[str]) -> list[Row]:
+    return [row for row, keep in zip(rows, non_dominated(to_losses(rows, objectives)), strict=True) if keep]
+
+
+def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
+    """Hypervolume of all candidates up to each generation, in [0, 1].
+
+    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network (of the slowest
+    one where latency was measured and the full network's is not there).
+    """
+    candidates = latest_rows(rows)
+    slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
+    full = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {"latency": slowest})
+    base = {**code_costs(space, space.full_code()), "latency": full.get("latency", 0.0)}
+    fronts = fronts_by_generation(candidates, names)
+    return [hypervolume(_scaled(front, names, base), np.ones(len(names))) for front in fronts]
+
+
+def _scaled(rows: Sequence[Row], names: Sequence[str], base: Mapping[str, float]) -> np.ndarray:
+    columns = []
+    for name in names:
+        values = np.array([row[name] for row in rows], dtype=float)
+        columns.append(1 - values / 100 if OBJECTIVES[name].maximise else values / (base[name] or 1))
+    return np.stack(columns, axis=1) if rows else np.zeros((0, len(names)))

@@ -1,0 +1,197 @@
+"""NSGA-III as ask and tell. The only module that imports pymoo."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count, islice
+
+import numpy as np
+import numpy.typing as npt
+from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
+from pymoo.config import Config
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.problems.static import StaticProblem
+from pymoo.util.ref_dirs import get_reference_directions
+
+from evoprune.common.errors import UserError
+from evoprune.common.seeds import derive_seed
+from evoprune.config import SearchConfig
+from evoprune.search.candidate import Candidate
+from evoprune.search.parent_selection import choose_parents
+from evoprune.search.proposals.proposal import Proposal
+from evoprune.space.limits import Limits
+from evoprune.space.space import Code, SearchSpace
+
+Codes = npt.NDArray[np.uint8]
+_Named = tuple[Code, str]
+_TRIES = 100
+_FAILED_VIOLATION = 1e6
+_FEWEST_PARENTS = 2
+
+
+class NSGA3Searcher:
+    """NSGA-III (Deb and Jain 2014) over 0/1 codes; proposals make the children, pymoo chooses the survivors.
+
+    The first candidates are the full network and `random_samples - 1` first codes of the proposals. No code is asked
+    for twice. Told a generation at a time it is the algorithm of the paper, told one by one its (mu + 1) variant.
+    Chance depends on the seed, the ids asked for and the number of calls of `tell`: the same calls of `tell` lead to
+    the same children, whatever was asked between them.
+
+    Args:
+        space: the search space.
+        config: objectives, and how many candidates.
+        limits: that codes must keep.
+        proposals: by name, each with the share of the codes that it makes.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        config: SearchConfig,
+        limits: Limits,
+        proposals: Mapping[str, tuple[float, Proposal]],
+        seed: int,
+    ):
+        Config.warnings["not_compiled"] = False
+        self._seed, self._config = seed, config
+        self._source = _Source(space, limits)
+        self._proposals = {name: proposal for name, (_, proposal) in proposals.items()}
+        self._shares = [share for share, _ in proposals.values()]
+        rng = np.random.default_rng(derive_seed(seed, "random samples"))
+        self._first = self._first_codes(space.full_code(), rng)
+        self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
+        directions = reference_directions(len(config.objectives), config.num_individual)
+        self._survival = ReferenceDirectionSurvival(directions)
+        self._population = Population.empty()
+        self._taken: set[int] = set()
+        self._lowest_free, self._num_told = 0, 0
+
+    @property
+    def num_first(self) -> int:
+        """How many candidates are asked for before the first child."""
+        return len(self._first)
+
+    @property
+    def can_ask(self) -> bool:
+        """False as long as children are asked for next and too few candidates are told to be their parents."""
+        (next_id,) = self._free_ids(1)
+        return next_id < self.num_first or len(self._population) >= min(_FEWEST_PARENTS, self.num_first)
+
+    def ask(self, most: int) -> list[Candidate]:
+        """At most `most` candidates with the lowest free ids; none when no new code is left."""
+        ids = self._free_ids(most)
+        if ids[0] < self.num_first:
+            found = [Candidate(i, *self._first[i]) for i in ids if i < self.num_first]
+        else:
+            children = self._children(most, ids[0])
+            found = [Candidate(i, *child) for i, child in zip(ids, children, strict=False)]
+        self._taken.update(candidate.id for candidate in found)
+        return found
+
+    def tell(
+        self,
+        candidates: Sequence[Candidate],
+        losses: npt.NDArray[np.float64],
+        violations: npt.NDArray[np.float64],
+    ) -> None:
+        """Let pymoo choose survivors; a NaN row counts as a violation of everything."""
+        failed = np.logical_not(np.isfinite(losses).all(axis=1))
+        known = np.where(failed[:, None], 0.0, losses)
+        constraint = np.where(failed, _FAILED_VIOLATION, violations)[:, None]
+        told = Population.new("X", np.stack([candidate.code for candidate in candidates]))
+        Evaluator().eval(StaticProblem(self._problem, F=known, G=constraint), told)
+        self._population = self._survival.do(
+            self._problem,
+            Population.merge(self._population, told),
+            n_survive=self._config.num_individual if len(self._population) else len(told),
+            random_state=np.random.default_rng(derive_seed(self._seed, "tell", self._num_told)),
+        )
+        self._num_told += 1
+
+    def remember(self, candidates: Iterable[Candidate]) -> None:
+        """Take the ids and codes of candidates of an earlier process as asked for."""
+        for candidate in candidates:
+            self._taken.add(candidate.id)
+            self._source.remember(candidate.code)
+
+    def _free_ids(self, number: int) -> list[int]:
+        while self._lowest_free in self._taken:
+            self._lowest_free += 1
+        return list(islice((i for i in count(self._lowest_free) if i not in self._taken), number))
+
+    def _first_codes(self, full: Code, rng: np.random.Generator) -> list[_Named]:
+        """The full network, whatever the limits say of it, and what the proposals begin with."""
+        self._source.remember(full)
+
+        def draw(name: str, number: int) -> Codes:
+            return self._proposals[name].first(number, rng)
+
+        return [(full, "full"), *self._gather(self._config.random_samples - 1, draw, rng)]
+
+    def _children(self, number: int, next_id: int) -> list[_Named]:
+        """At most `number` new codes of members of the population."""
+        rng = np.random.default_rng(derive_seed(self._seed, "ask", next_id))
+        progress = (next_id - self.num_first) / max(1, self._config.generations * self._config.num_individual)
+
+        def draw(name: str, number: int) -> Codes:
+            pairs = choose_parents(self._population.get("F"), self._population.get("CV")[:, 0], number, rng)
+            return self._proposals[name].propose(self._population.get("X")[pairs], min(1.0, progress), rng)
+
+        return self._gather(number, draw, rng)
+
+    def _gather(self, number: int, draw: Callable[[str, int], Codes], rng: np.random.Generator) -> list[_Named]:
+        """At most `number` new and allowed codes, each with the name of its proposal, which are drawn by shares."""
+        gathered: list[_Named] = []
+        for _ in range(_TRIES):
+            missing = number - len(gathered)
+            for name, share in zip(self._proposals, rng.multinomial(missing, self._shares), strict=True):
+                if share:
+                    gathered += [(code, name) for code in self._source.accept(draw(name, int(share)), rng)]
+            if len(gathered) == number:
+                break
+        return gathered
+
+
+def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArray[np.float64]:
+    """The finest Das-Dennis grid with at most `num_individual` directions, shape (directions, objectives).
+
+    Raises:
+        UserError: fewer individuals than objectives.
+    """
+    if num_individual < num_objectives:
+        raise UserError(
+            f"search.num_individual: got {num_individual}; "
+            f"NSGA-III needs one individual per objective at least, so {num_objectives}"
+        )
+    best = None
+    for partitions in range(1, num_individual + 1):
+        directions = get_reference_directions("das-dennis", num_objectives, n_partitions=partitions)
+        if len(directions) > num_individual:
+            break
+        best = directions
+    assert best is not None
+    return best
+
+
+class _Source:
+    """Makes codes new, repaired and allowed."""
+
+    def __init__(self, space: SearchSpace, limits: Limits):
+        self._space, self._limits = space, limits
+        self._known: set[str] = set()
+
+    def remember(self, code: Code) -> None:
+        """Never accept this code again."""
+        self._known.add(self._space.key(code))
+
+    def accept(self, proposed: Codes, rng: np.random.Generator) -> list[Code]:
+        """Those of the proposed codes that are new and allowed, after repair and shrinking under the limits."""
+        accepted = []
+        for code in proposed:
+            fitting = self._limits.shrink(code, rng)
+            key = self._space.key(fitting)
+            if key not in self._known and bool(self._limits.allow(fitting[None])[0]):
+                self._known.add(key)
+                accepted.append(fitting)
+        return accepted

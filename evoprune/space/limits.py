@@ -1,0 +1,105 @@
+"""Bounds of what a candidate may cost: closed-form ones hold before anything is measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evoprune.common.errors import UserError
+from evoprune.common.objectives import OBJECTIVES
+from evoprune.config import LimitConfig
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.space import Code, SearchSpace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Absolute bounds by name of the quantity: (smallest, largest) allowed value."""
+
+    space: SearchSpace
+    bounds: Mapping[str, tuple[float, float]]
+
+    def allow(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Mask, shape (population,), of the codes whose closed-form costs keep the bounds."""
+        mask = np.ones(len(codes), dtype=bool)
+        bounds = self._closed_form()
+        costs = compute_costs(self.space, codes) if bounds else {}
+        for name, (low, high) in bounds.items():
+            mask &= (costs[name] >= low) & (costs[name] <= high)
+        return mask
+
+    def shrink(self, code: Code, rng: np.random.Generator) -> Code:
+        """Prune random channels of `code`, one of a hundred at a time, until no closed-form cost exceeds its bound."""
+        code = self.space.repair(code)
+        step = max(1, self.space.length // 100)
+        while self._exceeds(code):
+            kept = np.flatnonzero(code)
+            shrunk = code.copy()
+            shrunk[rng.choice(kept, min(step, len(kept)), replace=False)] = 0
+            shrunk = self.space.repair(shrunk)
+            if shrunk.sum() >= code.sum():
+                return self.space.smallest_code()
+            code = shrunk
+        return code
+
+    def _exceeds(self, code: Code) -> bool:
+        bounds = self._closed_form()
+        costs = code_costs(self.space, code) if bounds else {}
+        return any(costs[name] > high for name, (_, high) in bounds.items())
+
+    def violation(self, row: Mapping[str, Any]) -> float:
+        """Sum of what a measured row exceeds its bounds by, relative to each bound; 0 where it keeps them all."""
+        total = 0.0
+        for name, (low, high) in self.bounds.items():
+            value = float(row[name])
+            total += max(0.0, (low - value) / max(abs(low), 1e-12)) if np.isfinite(low) else 0.0
+            total += max(0.0, (value - high) / max(abs(high), 1e-12)) if np.isfinite(high) else 0.0
+        return total
+
+    def _closed_form(self) -> dict[str, tuple[float, float]]:
+        return {name: bound for name, bound in self.bounds.items() if OBJECTIVES[name].closed_form}
+
+
+def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits:
+    """Resolve shares of the base network's costs.
+
+    Raises:
+        UserError: a bound that no network of the space can keep, or a share of something that is measured.
+    """
+    base = code_costs(space, space.full_code())
+    smallest = code_costs(space, space.smallest_code())
+    bounds = {}
+    for name, limit in config.items():
+        low = _absolute(limit.min, f"search.limits.{name}.min", name, base, -np.inf)
+        high = _absolute(limit.max, f"search.limits.{name}.max", name, base, np.inf)
+        if low > high:
+            raise UserError(f"search.limits.{name}: min {low:g} is above max {high:g}")
+        if OBJECTIVES[name].closed_form:
+            _check_possible(name, low, high, smallest[name], base[name], space.name)
+        elif name == "accuracy" and low > 100:
+            raise UserError(f"search.limits.accuracy.min: got {low:g}; accuracy is at most 100 (%)")
+        bounds[name] = (low, high)
+    return Limits(space, bounds)
+
+
+def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, int], default: float) -> float:
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        return float(value)
+    if not OBJECTIVES[name].closed_form:
+        raise UserError(f"{key}: got {value}; {name} is measured, so its limit is a number ({OBJECTIVES[name].unit})")
+    return float(value.removesuffix("%")) / 100 * base[name]
+
+
+def _check_possible(name: str, low: float, high: float, smallest: int, largest: int, space: str) -> None:
+    if high < smallest:
+        raise UserError(
+            f"search.limits.{name}.max: got {high:g}, but the smallest network of {space} has {smallest:,} {name}"
+        )
+    if low > largest:
+        raise UserError(
+            f"search.limits.{name}.min: got {low:g}, but the full network of {space} has {largest:,} {name}"
+        )

@@ -1,0 +1,80 @@
+"""From importance to a code: how many channels stay, and which. numpy only."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evoprune.common.errors import UserError
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.space import Code, SearchSpace
+
+Scores = npt.NDArray[np.float64]
+"""Importance of every bit of a code, shape (length,), larger is more important; tied channels have the same."""
+Ranking = Callable[[SearchSpace, Scores, float], Code]
+"""Turns scores and the share of the channels to prune, in [0, 1], into a code."""
+_BISECTIONS = 26  # finer than one channel of any network: rates closer than 2^-26 give the same code
+
+
+def prune_uniform(space: SearchSpace, scores: Scores, rate: float) -> Code:
+    """Prune the int(rate x width) least important channels of every group, but keep one; rate in [0, 1]."""
+    return keep_best(space, scores, [group.width - int(rate * group.width + 1e-9) for group in space.groups])
+
+
+def prune_global(space: SearchSpace, scores: Scores, rate: float) -> Code:
+    """Prune the int(rate x length) least important channels of all, but keep one of each group; rate in [0, 1].
+
+    Scores are comparable between groups, as `segment_scores` scales them to a mean of 1 in each layer.
+    """
+    order = np.argsort(scores, kind="stable")
+    code = space.full_code()
+    code[order[: int(rate * space.length + 1e-9)]] = 0
+    return code | keep_best(space, scores, [1] * len(space.groups))
+
+
+RANKINGS: Mapping[str, Ranking] = {"uniform": prune_uniform, "global": prune_global}
+
+
+def keep_best(space: SearchSpace, scores: Scores, counts: Sequence[int]) -> Code:
+    """The code that keeps the most important channels of each group.
+
+    Args:
+        space: the search space.
+        scores: shape (length,); of equal ones the earlier channel stays.
+        counts: channels to keep, for each of `space.groups`; at least one stays.
+    """
+    code = np.zeros(space.length, dtype=np.uint8)
+    for group, count in zip(space.groups, counts, strict=True):
+        bits = np.zeros(group.width, dtype=np.uint8)
+        bits[np.argsort(-group.of(scores), kind="stable")[: max(1, count)]] = 1
+        group.put(code, bits)
+    return code
+
+
+def prune_to_flops(space: SearchSpace, scores: Scores, ranking: Ranking, most: float) -> Code:
+    """The code of the lowest rate at which `ranking` leaves at most `most` multiply-adds.
+
+    Raises:
+        UserError: the smallest network of the space has more.
+    """
+    smallest = code_costs(space, space.smallest_code())["flops"]
+    if most < smallest:
+        raise UserError(f"at most {most:,.0f} multiply-adds: the smallest network of {space.name} has {smallest:,}")
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        fits = compute_costs(space, ranking(space, scores, middle))["flops"][0] <= most
+        low, high = (low, middle) if fits else (middle, high)
+    full = space.full_code()
+    return full if code_costs(space, full)["flops"] <= most else ranking(space, scores, high)
+
+
+def mid_ranks(space: SearchSpace, scores: Scores) -> Scores:
+    """Mid-rank of every channel inside its segment, scaled to (0, 1), ties averaged; shape (length,)."""
+    result = np.empty(space.length)
+    for segment in space.segments:
+        values = scores[segment.slice]
+        below = (values[None] < values[:, None]).sum(axis=1)
+        equal = (values[None] == values[:, None]).sum(axis=1)
+        result[segment.slice] = (below + equal / 2) / segment.width
+    return result

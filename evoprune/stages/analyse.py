@@ -1,0 +1,218 @@
+"""What the base network says of its channels: importance of each, and sensitivity to the loss of whole groups.
+
+Both are tables in the run's folder. The importance is computed in this process, sensitivity is measured on the workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evoprune.common.errors import UserError
+from evoprune.common.objectives import LOST, Row
+from evoprune.common.progress import progress, say
+from evoprune.config import Fidelity, ImportanceName
+from evoprune.data.tensors import place_data
+from evoprune.evaluation.candidate_job import Batch, missing_codes
+from evoprune.evaluation.worker import codes_per_batch
+from evoprune.pruning.importance.aggregate import Importance, segment_scores
+from evoprune.pruning.importance.criteria import layer_importance
+from evoprune.pruning.importance.options import ImportanceOptions
+from evoprune.pruning.importance.scop import check_scop, learn_scales, scop_steps
+from evoprune.pruning.importance.sensitivity import Curves, Point, curves_of, plan_points
+from evoprune.report.figures import draw_sensitivity
+from evoprune.runs.folder import timed_stage
+from evoprune.runs.table import Table, read_rows, write_table
+from evoprune.space.costs import code_costs
+from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.stages.measure_candidates import candidate_workers
+from evoprune.stages.probe import Probe, second_time
+from evoprune.workers.dispatch import Lost, dispatch
+from evoprune.workers.jobs import Workers
+
+PRIOR_RATES, PRIOR_IMAGES = (0.5, 0.75), 1000
+COLUMNS = (
+    *("id", "segment", "rate", "kept", "status", "accuracy", "flops", "params", "images", "seconds"),
+    *("worker", "error", "key", "code"),
+)
+
+
+def compute_importance(context: Context, names: Sequence[ImportanceName]) -> None:
+    """Leave the scores of the base network's channels in `importance/NAME.csv`, where they are not yet."""
+    for name in names:
+        if not context.folder.importance(name).is_file():
+            with timed_stage(context.folder, f"importance.{name}"):
+                _compute(context, name)
+
+
+def estimate_s(probe: Probe) -> float:
+    """Seconds of the training of SCOP's scales, where the proposals need them; other importances take no time."""
+    experiment = probe.context.experiment
+    if "scop" not in experiment.search.importances:
+        return 0.0
+    config = experiment.importance.scop
+    epochs, layers = probe.few_epochs(config), check_scop(probe.context.space, config)
+    few = experiment.importance.model_copy(update={"scop": config.model_copy(update={"epochs": epochs})})
+    seconds = probe.on_all_cores(
+        lambda compute: second_time(
+            lambda: learn_scales(layers, probe.base, probe.data, ImportanceOptions(few, compute))
+        )
+    )
+    return seconds * config.epochs / epochs
+
+
+def measure_sensitivity(context: Context, name: ImportanceName, images: int | None) -> Curves:
+    """Measure every group's curve on `images` validation images (None: all); leave a table and a picture."""
+    path = context.folder.sensitivity(name)
+    plan = CurvePlan(path, plan_points(context.space, context.scores(name)), images)
+    with candidate_workers(context, f"sensitivity.{name}") as start_workers:
+        _measure_curves(context, plan, start_workers)
+    curves = read_curves(path, context.space)
+    draw_sensitivity(path.with_suffix(".png"), curves)
+    say(f"sensitivity: {path}, {path.with_suffix('.png')}")
+    return curves
+
+
+def read_curves(path: Path, space: SearchSpace) -> Curves:
+    """Read what `evoprune sensitivity` wrote.
+
+    Raises:
+        UserError: no such file, or one that is not whole or of another search space.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; `evoprune sensitivity EXPERIMENT` writes one")
+    return curves_of(read_rows(path), space, path)
+
+
+def measured_images(path: Path) -> int | None:
+    """Of how many validation images a table is; None for all of them, or where there is none yet."""
+    rows = read_rows(path) if path.is_file() else []
+    images: int | None = rows[0]["images"] if rows else None
+    return images
+
+
+def prior_curves(context: Context, start_workers: Callable[[], Workers]) -> Curves | None:
+    """What evolution's first codes know of the segments: measured for this search, read from a file, or nothing.
+
+    Three points a curve and `PRIOR_IMAGES` images do, as only the order of the segments and rough widths matter. Once
+    the search has begun the curves stay as they are, lost points included, as its first codes follow from them.
+    """
+    config, folder = context.experiment.search, context.folder
+    path = config.sensitivity_file
+    if config.prior is not None and config.measures_sensitivity:
+        path = folder.sensitivity("prior")
+        points = plan_points(context.space, context.scores(config.prior), PRIOR_RATES)
+        has_begun = folder.reports.is_file() and bool(read_rows(folder.reports))
+        _measure_curves(context, CurvePlan(path, points, PRIOR_IMAGES, retry_lost=not has_begun), start_workers)
+        if any(row["accuracy"] is None for row in read_rows(path) if row["rate"] == 0):
+            say(f"{path}: the base network could not be measured; the first codes keep like shares of all segments")
+            return None
+    return None if path is None else read_curves(path, context.space)
+
+
+def num_prior_measurements(space: SearchSpace) -> int:
+    """How many networks `prior_curves` measures; the base network is one of them."""
+    return len({space.format_code(point.code) for point in plan_points(space, np.zeros(space.length), PRIOR_RATES)})
+
+
+@dataclass(frozen=True)
+class CurvePlan:
+    """Curves that are to be measured.
+
+    Attributes:
+        path: the table, which is added to row by row.
+        points: of every curve.
+        images: how many validation images are scored, None for all. A table of another number is made anew.
+        retry_lost: whether points whose workers died in an earlier process are measured again.
+    """
+
+    path: Path
+    points: Sequence[Point]
+    images: int | None
+    retry_lost: bool = True
+
+
+def _measure_curves(context: Context, plan: CurvePlan, start_workers: Callable[[], Workers]) -> None:
+    """Measure what is missing of the curves, for `read_curves` to read; workers start where something is missing."""
+    path = plan.path
+    path.parent.mkdir(exist_ok=True)
+    if path.is_file() and any(row["images"] != plan.images for row in read_rows(path)):
+        say(f"{path}: is of another number of images; measured again")
+        path.unlink()
+    table = Table(path, COLUMNS, place=("id",))
+    missing = [point for point in plan.points if _is_missing(table.find(point.id), plan.retry_lost)]
+    if missing:
+        for row in _measure(context, start_workers(), missing, plan.images):
+            table.append(row)
+    table.sort()
+
+
+def _is_missing(row: Row | None, retry_lost: bool) -> bool:
+    return row is None or (retry_lost and row["status"] == LOST)
+
+
+def _measure(context: Context, workers: Workers, points: Sequence[Point], images: int | None) -> Iterator[Row]:
+    """Measure the codes of `points`, each once, though that of the base network stands for several points."""
+    experiment, space = context.experiment, context.space
+    waiting: dict[str, list[Point]] = {}
+    for point in points:
+        waiting.setdefault(space.format_code(point.code), []).append(point)
+    codes, size = list(waiting), codes_per_batch(experiment, space)
+    fidelity = Fidelity(0.0, images)
+    batches = [Batch(tuple(codes[first : first + size]), fidelity) for first in range(0, len(codes), size)]
+    with progress("sensitivity", len(codes)) as meter:
+        events = dispatch(workers, batches, experiment.workers.retries, missing_codes)
+        for done, event in enumerate(events, start=1):
+            value = {"status": LOST, "error": event.value.reason} if isinstance(event.value, Lost) else event.value
+            for point in waiting[batches[event.index].codes[event.part]]:
+                yield _point_row(space, point, images) | value | {"worker": event.worker}
+            meter.update(done)
+
+
+def _point_row(space: SearchSpace, point: Point, images: int | None) -> Row:
+    return {
+        "id": point.id,
+        "segment": point.group.name,
+        "rate": point.rate,
+        "kept": point.kept,
+        "images": images,
+        "key": space.key(point.code),
+        "code": space.format_code(point.code),
+        **code_costs(space, point.code),
+    }
+
+
+def _compute(context: Context, name: ImportanceName) -> None:
+    experiment, space, compute = context.experiment, context.space, context.compute
+    data, network = place_data(context.dataset.arrays, compute.device), context.base.network
+    steps = scop_steps(experiment.importance.scop, data).number if name == "scop" else 0
+    with progress(f"{name}, steps", steps) as meter:
+        options = ImportanceOptions(experiment.importance, compute, experiment.seed, meter)
+        found = layer_importance(network.to(compute.device), data, space, name, options)
+    network.cpu()
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    context.folder.note(importance={name: found.facts})
+    path = context.folder.importance(name)
+    layers = path.with_name(f"{name}_layers.csv")
+    write_table(layers, list(_layer_rows(found)), ["layer", "channel", *found.parts, "score"])
+    write_table(path, _score_rows(space, found), ["segment", "channel", "score"])
+
+
+def _score_rows(space: SearchSpace, found: Importance) -> list[Row]:
+    scores = segment_scores(space, found.scores)
+    return [
+        {"segment": segment.name, "channel": channel, "score": float(scores[segment.start + channel])}
+        for segment in space.segments
+        for channel in range(segment.width)
+    ]
+
+
+def _layer_rows(found: Importance) -> Iterator[Row]:
+    """A row per channel of every scored layer: what its score was computed from, and the score."""
+    for layer, scores in found.scores.items():
+        for channel, score in enumerate(scores):
+            parts = {part: float(values[layer][channel]) for part, values in found.parts.items()}
+            yield {"layer": layer, "channel": channel, **parts, "score": float(score)}

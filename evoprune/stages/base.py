@@ -1,0 +1,153 @@
+"""The base network: given weights, or trained on the training split, once for all runs of the same recipe."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from evoprune.common.hardware import gpu_names
+from evoprune.common.locks import lock_folder
+from evoprune.common.model_files import DESCRIPTION_NAME, read_description
+from evoprune.common.progress import progress, say
+from evoprune.common.seeds import derive_seed
+from evoprune.config import TrainingConfig
+from evoprune.data.tensors import Data, place_data, to_split
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.networks.build import build_network, network_spec
+from evoprune.networks.checkpoints import load_weights, save_model
+from evoprune.networks.device import Compute
+from evoprune.runs.folder import timed_stage
+from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.stages.probe import Probe
+from evoprune.training.batch_norm import measure_neutral_norms
+from evoprune.training.loop import Epoch, TrainingOptions, train
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base network on the CPU, and what is known of it (accuracies in percent, where it came from)."""
+
+    network: nn.Module
+    info: dict[str, Any]
+
+
+def provide_base(context: Context) -> None:
+    """Leave the base network in the run's folder: the given one, or the trained one from the cache or made now."""
+    folder = context.folder
+    if not (folder.base / DESCRIPTION_NAME).is_file():
+        with timed_stage(folder, "base"):
+            base = _given(context) if context.experiment.base.weights is not None else _cached(context)
+            save_base(base, context.space, folder.base)
+    info = context.base.info
+    folder.note(base=info, data_shape=asdict(context.source.shape), hardware={"gpus": gpu_names()})
+    for warning in info.get("warnings", []):
+        say(f"warning: {warning}")
+
+
+def estimate_s(probe: Probe) -> float:
+    """Seconds of the training of the base network; 0 where it is given or there."""
+    context, config = probe.context, probe.context.experiment.base
+    if config.weights is not None or (base_folder(context) / DESCRIPTION_NAME).is_file():
+        return 0.0
+    return config.epochs * probe.on_all_cores(lambda compute: probe.epoch_s(probe.base, config, compute))
+
+
+def save_base(base: Base, space: SearchSpace, folder: Path) -> None:
+    """Save a base network so that `load_base` and `evoprune.load_model` read it."""
+    save_model(base.network, network_spec(space), folder, base=base.info)
+
+
+def load_base(space: SearchSpace, folder: Path) -> Base:
+    """Load what `save_base` saved."""
+    return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])
+
+
+def base_folder(context: Context) -> Path:
+    """Where the base network of this recipe, data, seed and precision is kept."""
+    experiment, space = context.experiment, context.space
+    identity = {
+        "space": [space.name, dict(space.network), [repr(part) for part in (*space.segments, *space.layers)]],
+        "parameters": dict(space.parameters),
+        "data": experiment.data.model_dump(mode="json"),
+        "images": list(context.dataset.fingerprint),
+        "recipe": _recipe(context).model_dump(mode="json"),
+        "seed": experiment.seed,
+        "precision": experiment.precision,
+    }
+    digest = derive_seed(json.dumps(identity, sort_keys=True))
+    return Path(experiment.base.cache) / f"{space.name}-{digest:016x}"
+
+
+def _recipe(context: Context) -> TrainingConfig:
+    base = context.experiment.base
+    return TrainingConfig(**{name: getattr(base, name) for name in TrainingConfig.model_fields})
+
+
+def _cached(context: Context) -> Base:
+    """The base network from the cache, into which it is trained where it is not there; one process at a time."""
+    folder = base_folder(context)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        progress("base network, epochs", context.experiment.base.epochs) as meter,
+        lock_folder(folder, wait=True),
+    ):
+        if not (folder / DESCRIPTION_NAME).is_file():
+            _train(context, folder, lambda epoch: meter.update(epoch.number, partial("loss {:.3f}".format, epoch.loss)))
+    return load_base(context.space, folder)
+
+
+def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> None:
+    experiment, space, compute = context.experiment, context.space, context.compute
+    data = place_data(context.dataset.arrays, compute.device)
+    seed = derive_seed(experiment.seed, "base")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_network(space).to(compute.device)
+    checkpoint = folder / "training.ckpt"
+    seconds = 0.0
+    for epoch in train(network, data, experiment.base, compute, TrainingOptions(seed, checkpoint=checkpoint)):
+        seconds += epoch.seconds
+        report(epoch)
+    info = {
+        "source": "trained on the training split",
+        "seconds": round(seconds, 1),
+        "recipe": _recipe(context).model_dump(mode="json"),
+        "preprocessing": data.preprocessing,
+        **_accuracies(network, context, data, compute),
+    }
+    save_base(Base(network, info), space, folder)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _given(context: Context) -> Base:
+    path, compute = context.experiment.base.weights, context.compute
+    assert path is not None
+    data = place_data(context.dataset.arrays, compute.device)
+    network = load_weights(build_network(context.space), path).to(compute.device).eval()
+    info = {
+        "source": path,
+        "preprocessing": data.preprocessing,
+        **_accuracies(network, context, data, compute),
+        "warnings": [
+            f"{path} was trained elsewhere: if it has seen the validation images, "
+            "their accuracy tests its memory; set data.validation to images that it has not seen"
+        ],
+    }
+    exact = Compute(compute.device, bf16=False)
+    measure_neutral_norms(network, data, context.experiment.evaluation.recalibration_images, exact)
+    return Base(network.cpu(), info)
+
+
+def _accuracies(network: nn.Module, context: Context, data: Data, compute: Compute) -> dict[str, float]:
+    exact = Compute(compute.device, bf16=False)
+    test = to_split(context.dataset.test, compute.device)
+    return {
+        "validation_accuracy": accuracy(network, data, data.validation, exact),
+        "test_accuracy": accuracy(network, data, test, exact),
+    }

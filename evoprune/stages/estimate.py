@@ -1,0 +1,47 @@
+"""How long a run will take on this machine: every stage is asked."""
+
+from dataclasses import dataclass
+
+from evoprune.stages import analyse, base, retrain, search
+from evoprune.stages.context import Context
+from evoprune.stages.probe import Probe
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of the stages of a run, and what they were worked out from.
+
+    Attributes:
+        candidate: one candidate at the full fidelity, in one worker.
+        flops_share: FLOPs of the measured candidate, as a share of the base network's.
+        num_workers: how many work side by side.
+        stages: seconds by the name of the stage.
+    """
+
+    candidate: float
+    flops_share: float
+    num_workers: int
+    stages: dict[str, float]
+
+
+def estimate(context: Context) -> Estimate:
+    """Measure a candidate of middle size, training it for a few steps only, and scale that to the run.
+
+    Training is taken as linear in the number of images.
+
+    Raises:
+        UserError: the data set cannot be loaded, or the candidate fails.
+    """
+    probe = Probe(context)
+    times = search.time_candidate(probe)
+    return Estimate(
+        candidate=times.whole_s,
+        flops_share=probe.flops_share,
+        num_workers=probe.num_workers,
+        stages={
+            "base network": base.estimate_s(probe),
+            "scores": analyse.estimate_s(probe),
+            "search": search.estimate_s(probe, times),
+            "full training": retrain.estimate_s(probe),
+        },
+    )

@@ -1,0 +1,48 @@
+"""Candidates whose workers died: a resumed search measures them again, and goes the way that it went.
+
+What a search did after such a loss followed from it. So the generations that are there stay as they are: the candidate
+counts as lost in its own generation, and its new row belongs to the newest generation, in which it is told.
+"""
+
+from evoprune.common.objectives import LOST, Row
+from evoprune.runs.table import Table
+from evoprune.search.candidate import Candidate, Planned, generation_of
+from evoprune.space.space import SearchSpace
+
+
+class LostRows:
+    """The lost rows of a table, as they are when a search goes on.
+
+    Args:
+        table: `reports.csv`.
+        space: the search space.
+        num_first: candidates of generation 0.
+        num_individual: candidates of each other generation.
+    """
+
+    def __init__(self, table: Table, space: SearchSpace, num_first: int, num_individual: int):
+        self._table, self._space = table, space
+        self._num_first, self._num_individual = num_first, num_individual
+        self._newest = max((row["generation"] for row in table.rows), default=0)
+        self._lost = {(row["id"], row["rung"]) for row in table.rows if row["status"] == LOST}
+
+    def measured_in(self, generation: int) -> list[Planned]:
+        """Candidates of earlier generations that are measured again in this one, or were: from the lost rung on."""
+        lowest: dict[int, Planned] = {}
+        for row in sorted(self._table.rows, key=lambda row: int(row["rung"])):
+            is_lost = (row["id"], row["rung"]) in self._lost
+            counts_in = self._newest if is_lost else row["generation"]
+            own = generation_of(row["id"], self._num_first, self._num_individual)
+            if own < counts_in == generation and row["id"] not in lowest:
+                candidate = Candidate(row["id"], self._space.parse_code(row["code"]), row["proposal"])
+                lowest[row["id"]] = Planned(candidate, generation, row["rung"])
+        return list(lowest.values())
+
+    def is_measured_again(self, plan: Planned) -> bool:
+        """Whether the row that is there is a lost one, whose turn it is."""
+        return plan.generation == self._newest and (plan.candidate.id, plan.rung) in self._lost
+
+    def as_told(self, plan: Planned, row: Row | None) -> Row:
+        """The row as it was known in the generation of `plan`: lost, where it was measured in a later one."""
+        assert row is not None, "measured rows are in the table"
+        return row if row["generation"] == plan.generation else {**row, "status": LOST}

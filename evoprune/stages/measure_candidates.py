@@ -1,0 +1,133 @@
+"""From candidates to rows of `reports.csv`: batches go to the workers, what they measure goes to the disk."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache, partial
+from itertools import chain
+
+from evoprune.common.objectives import INFEASIBLE, LOST, OK, Row
+from evoprune.common.progress import Meter
+from evoprune.config import WorkersConfig
+from evoprune.evaluation.candidate_job import Batch, candidate_job, missing_codes
+from evoprune.evaluation.worker import describe_workers
+from evoprune.report.tables import trade_offs
+from evoprune.runs.folder import timed_stage
+from evoprune.runs.table import Table
+from evoprune.search.candidate import Planned
+from evoprune.space.costs import code_costs
+from evoprune.space.limits import Limits
+from evoprune.stages.context import Context
+from evoprune.workers.dispatch import Event, Lost, dispatch
+from evoprune.workers.jobs import JobFactory, Workers
+from evoprune.workers.pool import open_workers
+
+OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
+
+
+def job_factory(context: Context) -> JobFactory:
+    """What builds `candidate_job` in every worker."""
+    return partial(candidate_job, context.experiment, context.space, context.base.network, context.dataset.arrays)
+
+
+@contextmanager
+def candidate_workers(
+    context: Context, stage: str, open_workers: OpenWorkers = open_workers
+) -> Iterator[Callable[[], Workers]]:
+    """Yield what returns the workers that measure candidates; they start with its first call.
+
+    `run.json` gets what they are, and how long `stage` had them.
+    """
+    experiment, folder = context.experiment, context.folder
+    with ExitStack() as stack:
+
+        @cache
+        def start() -> Workers:
+            stack.enter_context(timed_stage(folder, stage))
+            workers = stack.enter_context(open_workers(experiment.workers, job_factory(context)))
+            folder.note(workers=describe_workers(workers, experiment))
+            return workers
+
+        yield start
+
+
+class Measurer:
+    """Has plans measured by the workers, which are started when the first one comes.
+
+    Args:
+        context: of the run.
+        limits: rows that break one are `infeasible`.
+        table: `reports.csv`.
+        meter: is told how many candidates are measured.
+        start_workers: returns the workers.
+    """
+
+    def __init__(
+        self, context: Context, limits: Limits, table: Table, meter: Meter, start_workers: Callable[[], Workers]
+    ):
+        self._experiment, self._space, self._limits = context.experiment, context.space, limits
+        self._table, self._meter, self._start_workers = table, meter, start_workers
+        self._workers: Workers | None = None
+        self._num_candidates = num_candidates(table.rows)
+
+    def measure(self, batches: Iterable[Sequence[Planned] | None]) -> Iterator[tuple[Planned, Row]]:
+        """Yield every row, and what it was planned as, when it is in `reports.csv`.
+
+        Args:
+            batches: each for one worker and of one rung; taken one by one as `dispatch` takes its items, where None
+                says "nothing for now".
+        """
+        batches = iter(batches)
+        first = next(batches, None)
+        if first is None:
+            return
+        if self._workers is None:
+            self._workers = self._start_workers()
+        taken: list[Sequence[Planned]] = []
+        items = self._items(chain([first], batches), taken)
+        for event in dispatch(self._workers, items, self._experiment.workers.retries, missing_codes):
+            planned = taken[event.index][event.part]
+            row = self._row(planned, event)
+            self._record(row)
+            yield planned, row
+
+    def _items(
+        self, batches: Iterable[Sequence[Planned] | None], taken: list[Sequence[Planned]]
+    ) -> Iterator[Batch | None]:
+        for batch in batches:
+            if batch is None:
+                yield None
+                continue
+            taken.append(batch)
+            codes = tuple(self._space.format_code(planned.candidate.code) for planned in batch)
+            yield Batch(codes, self._experiment.evaluation.fidelities[batch[0].rung])
+
+    def _row(self, planned: Planned, event: Event) -> Row:
+        code, value = planned.candidate.code, event.value
+        if isinstance(value, Lost):
+            value = {**code_costs(self._space, code), "status": LOST, "error": value.reason, "seconds": None}
+        row = {
+            "id": planned.candidate.id,
+            "generation": planned.generation,
+            "rung": planned.rung,
+            "proposal": planned.candidate.proposal,
+            "key": self._space.key(code),
+            "code": self._space.format_code(code),
+            "epochs": self._experiment.evaluation.fidelities[planned.rung].epochs,
+            **{f"kept.{name}": width for name, width in self._space.widths(code).items()},
+            **value,
+            "worker": event.worker,
+        }
+        if row["status"] == OK and self._limits.violation(row) > 0:
+            row["status"] = INFEASIBLE
+        return row
+
+    def _record(self, row: Row) -> None:
+        is_new = self._table.find(row["id"], row["rung"]) is None
+        self._table.append(row)
+        self._num_candidates += is_new and row["rung"] == 0
+        self._meter.update(self._num_candidates, partial(trade_offs, self._table.rows, self._experiment))
+
+
+def num_candidates(rows: Iterable[Row]) -> int:
+    """How many candidates `rows` hold."""
+    return sum(row["rung"] == 0 for row in rows)

@@ -1,0 +1,199 @@
+"""The commands: each is a sequence of stages. A stage reads what the stage before has left in the run's folder.
+
+Stages are imported by the commands that need them: what trains loads torch, what only reports does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evoprune.common.errors import IncompleteError, UserError
+from evoprune.common.progress import duration, say
+from evoprune.config import Experiment, ImportanceName, load_experiment
+from evoprune.pruning.targets import Kind
+from evoprune.runs.folder import RunFolder
+from evoprune.runs.ownership import open_run_folder, run_path
+from evoprune.stages.context import Context, recorded_shape
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which experiment, and where its run is to lie, as the user wrote it.
+
+    Attributes:
+        file: an experiment's YAML file, or the name of one that evoprune carries.
+        overrides: `section.key=value` texts.
+        out: folder of the run; by default it follows from the experiment's name.
+    """
+
+    file: str
+    overrides: Sequence[str] = ()
+    out: Path | None = None
+
+
+def run(request: Request) -> None:
+    """Base network, importance, search, full training, report."""
+    from evoprune.stages.search import search
+
+    context = _checked(request)
+    with open_run_folder(context.folder.path, context.experiment):
+        prepare(context)
+        search(context)
+        _retrain_and_report(context)
+
+
+def search(request: Request) -> None:
+    """Base network, importance, search."""
+    from evoprune.stages.search import search
+
+    context = _checked(request)
+    with open_run_folder(context.folder.path, context.experiment):
+        prepare(context)
+        search(context)
+        say(f"front: {context.folder.output}")
+
+
+def retrain(path: Path, overrides: Sequence[str]) -> None:
+    """Full training of networks of a run's front, report."""
+    from evoprune.runs.table import read_rows
+    from evoprune.search.front import front_rows
+    from evoprune.stages.retrain import select_rows
+
+    experiment = _experiment_of_run(path, overrides)
+    select_rows(front_rows(read_rows(RunFolder(path).reports), experiment.search.objectives), experiment)
+    with open_run_folder(path, experiment) as folder:
+        context = Context(experiment, folder)
+        prepare(context, ())
+        _retrain_and_report(context)
+
+
+def report(path: Path, overrides: Sequence[str]) -> None:
+    """Pictures and table of a run."""
+    experiment = _experiment_of_run(path, overrides)
+    with open_run_folder(path, experiment) as folder:
+        _report(Context(experiment, folder, recorded_shape(folder)))
+
+
+def prune(request: Request, method: str, target: Mapping[Kind, str | None], steps: int) -> None:
+    """Base network, importance, one slim network.
+
+    Args:
+        request: what to prune.
+        method: name of the importance that says which channels go.
+        target: `rate`, `flops` or `max_loss`, as the user wrote it; None for the others.
+        steps: how many times it prunes and trains.
+    """
+    from evoprune.pruning.targets import choose_codes, parse_method, parse_target
+    from evoprune.stages.analyse import measure_sensitivity, measured_images
+    from evoprune.stages.prune import make_pruning, prune
+
+    importance = parse_method(method)
+    context = _checked(request, (importance,))
+    goal = parse_target(target, context.space)
+    pruning = make_pruning(context.experiment, importance, goal, steps)
+    with open_run_folder(context.folder.path, context.experiment) as folder:
+        prepare(context, (importance,))
+        curves = None
+        if goal.kind == "max_loss":
+            curves = measure_sensitivity(context, importance, measured_images(folder.sensitivity(importance)))
+        say(prune(context, pruning, choose_codes(goal, context.space, context.experiment.importance.ranking, curves)))
+        say(f"results: {folder.pruned(pruning.name)}/  (summary.csv, summary.md, step_{pruning.steps}/)")
+
+
+def sensitivity(request: Request, method: str, images: int | None) -> None:
+    """Base network, importance, accuracy against pruning rate of every segment."""
+    from evoprune.pruning.targets import parse_method
+    from evoprune.report.tables import threshold_table
+    from evoprune.stages.analyse import measure_sensitivity
+
+    importance = parse_method(method)
+    if images is not None and images < 1:
+        raise UserError(f"--images is a whole number of at least 1; got {images}; leave it out for all")
+    context = _checked(request, (importance,))
+    with open_run_folder(context.folder.path, context.experiment):
+        prepare(context, (importance,))
+        say(threshold_table(measure_sensitivity(context, importance, images)))
+
+
+def validate(request: Request) -> None:
+    """Check an experiment, and predict how long it will take."""
+    from evoprune.space.costs import code_costs
+
+    context = _checked(request)
+    experiment, space = context.experiment, context.space
+    costs = code_costs(space, space.full_code())
+    say(f"{experiment.name}: valid")
+    say(f"code: {space.length} bits in {len(space.segments)} segments of {space.name}")
+    say("base network: " + ", ".join(f"{value:,} {name}" for name, value in costs.items()))
+    say(f"evaluations: {experiment.num_evaluations:,}")
+    _say_estimate(context)
+
+
+def prepare(context: Context, importances: Sequence[ImportanceName] | None = None) -> None:
+    """Leave in the run's folder what a search begins with: the base network, and scores of its channels.
+
+    Args:
+        context: of the run.
+        importances: which scores are wanted; by default those that the search's proposals need.
+    """
+    from evoprune.stages.analyse import compute_importance
+    from evoprune.stages.base import provide_base
+
+    provide_base(context)
+    compute_importance(context, context.experiment.search.importances if importances is None else importances)
+
+
+def _checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:
+    """The context of a run that nothing is known to stop."""
+    from evoprune.stages.validate import validate
+
+    experiment = load_experiment(request.file, request.overrides)
+    context = Context(experiment, RunFolder(run_path(experiment, request.out)))
+    validate(context, importances)
+    return context
+
+
+def _experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
+    config = RunFolder(path).config
+    if not config.is_file():
+        raise UserError(f"{path}: not the folder of a run; it has no {config.name}")
+    return load_experiment(str(config), overrides)
+
+
+def _retrain_and_report(context: Context) -> None:
+    """Report also where some networks could not be trained, and then say which."""
+    from evoprune.stages.retrain import retrain
+
+    incomplete = None
+    try:
+        retrain(context)
+    except IncompleteError as error:
+        incomplete = error
+    _report(context)
+    if incomplete is not None:
+        raise incomplete
+
+
+def _report(context: Context) -> None:
+    from evoprune.stages.report import report
+
+    say(report(context))
+    files = "reports.csv, output.csv, front.png, hypervolume.png, table.md, models/"
+    say(f"results: {context.folder.path}/  ({files})")
+
+
+def _say_estimate(context: Context) -> None:
+    from evoprune.stages.estimate import estimate
+
+    try:
+        found = estimate(context)
+    except UserError as error:
+        say(f"run time: not predicted, as no candidate can be measured here: {error}")
+        return
+    say(
+        f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
+        f"in one of {found.num_workers} workers"
+    )
+    stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.stages.items())
+    whole = duration(sum(found.stages.values()))
+    say(f"predicted run time: {whole} ({stages}), if the workers are like this machine")

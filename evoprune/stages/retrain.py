@@ -1,0 +1,152 @@
+"""Full training of networks of the front, on the same workers as the search."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from evoprune.common.errors import IncompleteError, UserError, suggest
+from evoprune.common.objectives import Row, to_losses
+from evoprune.common.progress import progress, say
+from evoprune.common.seeds import derive_seed
+from evoprune.config import CountSelection, Experiment
+from evoprune.evaluation.training_job import Task, Trained, TrainingFailed, training_job
+from evoprune.evaluation.worker import describe_workers
+from evoprune.networks.build import build_network, network_spec
+from evoprune.networks.checkpoints import save_model
+from evoprune.report.output import write_front
+from evoprune.runs.folder import RunFolder, timed_stage
+from evoprune.runs.models import trained_models, training_settings
+from evoprune.runs.table import read_rows
+from evoprune.search.front import front_rows
+from evoprune.search.pareto import MOST_KNEES, knees, spread
+from evoprune.stages.context import Context
+from evoprune.stages.measure_candidates import OpenWorkers
+from evoprune.stages.probe import Probe
+from evoprune.training.loop import Epoch
+from evoprune.workers.dispatch import Lost, dispatch
+from evoprune.workers.jobs import JobFactory
+from evoprune.workers.pool import open_workers
+
+
+def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[Row]:
+    """Train the selected networks of the front that are not trained yet; returns the rows of `output.csv`.
+
+    Raises:
+        IncompleteError: when all others are trained and `output.csv` is written, and some could not be.
+    """
+    experiment, folder = context.experiment, context.folder
+    rows = read_rows(folder.reports)
+    front = front_rows(rows, experiment.search.objectives)
+    # The longest training first: no worker is left alone with it at the end.
+    selected = sorted(select_rows(front, experiment), key=lambda row: -row["flops"])
+    tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
+    failures: list[str] = []
+    if tasks:
+        with timed_stage(folder, "retrain"):
+            failures = _train_all(tasks, context, open_workers)
+    written = write_front(folder, rows, experiment, context.space)
+    if failures:
+        raise IncompleteError(
+            f"{len(failures)} of {len(tasks)} trainings did not come to their end: {'; '.join(failures)}; the same "
+            "command tries them again"
+        )
+    return written
+
+
+def estimate_s(probe: Probe) -> float:
+    """Seconds of full training of what `retrain.select` names; of `all`, as many as one population."""
+    config = probe.context.experiment.retrain
+    networks = probe.side_by_side(_num_selected(probe.context.experiment) * config.seeds)
+    return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute)
+
+
+def _num_selected(experiment: Experiment) -> int:
+    select = experiment.retrain.select
+    if isinstance(select, CountSelection):
+        return select.count
+    if select == "knees":
+        return MOST_KNEES
+    return experiment.search.num_individual if select == "all" else len(select)
+
+
+def select_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
+    """The rows of the front that `retrain.select` names.
+
+    Raises:
+        UserError: a key that is not on the front.
+    """
+    select = experiment.retrain.select
+    losses = to_losses(front, experiment.search.objectives)
+    if select == "all":
+        return list(front)
+    if select == "knees":
+        return [front[index] for index in knees(losses)]
+    if isinstance(select, CountSelection):
+        return [front[index] for index in spread(losses, select.count)]
+    by_key = {row["key"]: row for row in front}
+    for key in select:
+        if key not in by_key:
+            raise UserError(f"retrain.select: {key} is not on the front; {suggest(key, by_key)}")
+    return [by_key[key] for key in select]
+
+
+def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:
+    done = {model["seed"] for model in trained_models(folder, row["key"], experiment)}
+    settings = json.dumps(training_settings(experiment), sort_keys=True)
+    name = f"training-{derive_seed(settings):016x}.ckpt"  # a checkpoint of other settings is not continued
+    return [
+        Task(row["key"], row["code"], seed, str((folder.model(row["key"], seed) / name).absolute()))
+        for seed in range(experiment.retrain.seeds)
+        if seed not in done
+    ]
+
+
+def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorkers) -> list[str]:
+    """Train and save; returns what is to be said of each training that did not come to its end."""
+    config, epochs = context.experiment.workers, context.experiment.retrain.epochs
+    total, epochs_done, failures = len(tasks) * epochs, 0.0, []
+    with (
+        progress("full training, epochs", total) as meter,
+        open_workers(config, _job_factory(context)) as workers,
+    ):
+        context.folder.note(workers=describe_workers(workers, context.experiment))
+        for event in dispatch(workers, tasks, config.retries):
+            task = tasks[event.index]
+            match event.value:
+                case Epoch():
+                    epochs_done += min(1.0, epochs)
+                    meter.update(min(epochs_done, total))
+                case Trained() as trained:
+                    _save(trained, task, context)
+                    say(f"{task.key} seed {task.seed}: test accuracy {trained.test_accuracy:.2f} %")
+                case Lost(reason) | TrainingFailed(reason):
+                    failures.append(f"{task.key} seed {task.seed}: {reason}")
+                    say(f"{task.key} seed {task.seed}: failed: {reason}")
+    return failures
+
+
+def _job_factory(context: Context) -> JobFactory:
+    return partial(training_job, context.experiment, context.space, context.base.network, context.dataset)
+
+
+def _save(trained: Trained, task: Task, context: Context) -> None:
+    space = context.space
+    code = space.parse_code(task.code)
+    network = build_network(space, code)
+    network.load_state_dict(trained.state)
+    save_model(
+        network,
+        network_spec(space, code),
+        context.folder.model(task.key, task.seed),
+        key=task.key,
+        code=task.code,
+        search_space=space.name,
+        seed=task.seed,
+        training=training_settings(context.experiment),
+        validation_accuracy=trained.validation_accuracy,
+        test_accuracy=trained.test_accuracy,
+        preprocessing=trained.preprocessing,
+    )
+    for checkpoint in Path(task.checkpoint).parent.glob("training-*.ckpt"):
+        checkpoint.unlink()

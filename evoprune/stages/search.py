@@ -1,0 +1,213 @@
+"""The loop: ask, measure, tell, until all candidates are measured. Resuming is running it again."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from evoprune.common.errors import UserError
+from evoprune.common.objectives import FAILED, Row
+from evoprune.common.progress import Meter, progress, say
+from evoprune.config import Fidelity
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.evaluation.worker import codes_per_batch
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.output import write_front
+from evoprune.runs.table import Table, report_columns
+from evoprune.search.candidate import Planned
+from evoprune.search.front import front_rows, losses_and_violations
+from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.search.promotion import promoted
+from evoprune.search.proposals.catalog import Knowledge, make_proposals
+from evoprune.search.searcher import Searcher
+from evoprune.search.steady_state import Feeder
+from evoprune.space.limits import Limits, make_limits
+from evoprune.space.ranking import Scores
+from evoprune.stages.analyse import PRIOR_IMAGES, num_prior_measurements, prior_curves
+from evoprune.stages.context import Context
+from evoprune.stages.lost_rows import LostRows
+from evoprune.stages.measure_candidates import Measurer, OpenWorkers, candidate_workers, num_candidates
+from evoprune.stages.probe import Probe, second_time
+from evoprune.workers.jobs import Workers
+from evoprune.workers.pool import open_workers
+
+_SECONDS_BETWEEN_FRONTS = 10.0
+
+
+def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
+    """Evolve codes and measure them; every measurement is a row of `reports.csv`, the front is `output.csv`.
+
+    What is in `reports.csv` is not measured again, so an interrupted search goes on where it stopped. Only candidates
+    whose workers died are.
+
+    Args:
+        context: of the run; its folder has the base network and the importances of the proposals.
+        open_workers: starts the workers, once there is something to measure.
+    """
+    experiment, config = context.experiment, context.experiment.search
+    columns = report_columns([segment.name for segment in context.space.segments], experiment.measures_latency)
+    table = Table(context.folder.reports, columns)
+    with candidate_workers(context, "search", open_workers) as start_workers:
+        curves = prior_curves(context, start_workers)
+        with progress("search", experiment.num_evaluations, num_candidates(table.rows)) as meter:
+            state = _begin(context, table, curves, meter, start_workers)
+            {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
+    if not front_rows(table.rows, config.objectives):
+        raise UserError(f"no candidate succeeded; the column error of {context.folder.reports} says why")
+
+
+@dataclass(frozen=True)
+class CandidateTimes:
+    """Seconds of a candidate in one worker.
+
+    Attributes:
+        fixed: at each rung without its training, the full fidelity last.
+        per_epoch: of an epoch of training.
+        curve_point: of a point on a sensitivity curve.
+        whole_s: at the full fidelity.
+    """
+
+    fixed: tuple[float, ...]
+    per_epoch: float
+    curve_point: float
+    whole_s: float
+
+
+def time_candidate(probe: Probe) -> CandidateTimes:
+    """Measure a candidate of middle size on this machine, training it for a few steps only.
+
+    Raises:
+        UserError: it fails.
+    """
+    experiment, codes = probe.context.experiment, list(probe.codes)
+    config, space = experiment.evaluation, probe.context.space
+    evaluator = Evaluator(
+        space, probe.base, probe.data, config, probe.compute, experiment.seed, experiment.measures_latency, len(codes)
+    )
+
+    def evaluate(fidelity: Fidelity) -> None:
+        measured = evaluator.evaluate(codes, fidelity)
+        if measured[0]["status"] == FAILED:
+            raise UserError(f"a candidate failed: {measured[0]['error']}")
+
+    def seconds(fidelity: Fidelity) -> float:
+        return second_time(partial(evaluate, fidelity)) / len(codes)
+
+    fixed = tuple(seconds(fidelity._replace(epochs=0.0)) for fidelity in config.fidelities)
+    curve_point = seconds(Fidelity(0.0, PRIOR_IMAGES)) if experiment.search.measures_sensitivity else 0.0
+    per_epoch = 0.0
+    if config.epochs > 0:
+        epochs = probe.few_epochs(config)
+        per_epoch = max(0.0, seconds(Fidelity(epochs)) - fixed[-1]) / epochs
+    return CandidateTimes(fixed, per_epoch, curve_point, fixed[-1] + per_epoch * config.epochs)
+
+
+def estimate_s(probe: Probe, times: CandidateTimes) -> float:
+    """Seconds of all candidates and of the curves before them; each rung measures a share of those below."""
+    experiment = probe.context.experiment
+    evaluation, total, share = experiment.evaluation, 0.0, 1.0
+    promotions = [*(rung.promote for rung in evaluation.ladder), 0.0]
+    for without, fidelity, promote in zip(times.fixed, evaluation.fidelities, promotions, strict=True):
+        total += share * (without + times.per_epoch * fidelity.epochs)
+        share *= promote
+    measures = experiment.search.measures_sensitivity
+    num_points = num_prior_measurements(probe.context.space) if measures else 0
+    return (total * experiment.num_evaluations + num_points * times.curve_point) / probe.num_workers
+
+
+@dataclass(frozen=True)
+class _Search:
+    context: Context
+    table: Table
+    limits: Limits
+    searcher: Searcher
+    measurer: Measurer
+    batch_size: int
+    lost: LostRows
+
+    def write_front(self) -> None:
+        write_front(self.context.folder, self.table.rows, self.context.experiment, self.context.space)
+
+
+def _begin(
+    context: Context, table: Table, curves: Curves | None, meter: Meter, start_workers: Callable[[], Workers]
+) -> _Search:
+    experiment, space = context.experiment, context.space
+    limits = make_limits(space, experiment.search.limits)
+    scores: dict[str, Scores] = {name: context.scores(name) for name in experiment.search.importances}
+    offsets = None if curves is None else curves.offsets()
+    proposals = make_proposals(Knowledge(space, experiment, scores, offsets))
+    searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)
+    measurer = Measurer(context, limits, table, meter, start_workers)
+    lost = LostRows(table, space, searcher.num_first, experiment.search.num_individual)
+    return _Search(context, table, limits, searcher, measurer, codes_per_batch(experiment, space), lost)
+
+
+def _by_generation(search: _Search) -> None:
+    """A whole generation climbs the ladder, then all of it is told; asked again, the same codes come again."""
+    config = search.context.experiment.search
+    for generation in range(config.generations + 1):
+        candidates = search.searcher.ask(config.num_individual if generation else search.searcher.num_first)
+        if not candidates:
+            say("search: no new code is left")
+            break
+        planned = [Planned(candidate, generation) for candidate in candidates]
+        again = search.lost.measured_in(generation)
+        by_id = {plan.candidate.id: plan.candidate for plan in (*planned, *again)}
+        rows = _climb(search, planned, again)
+        told = [by_id[row["id"]] for row in rows]
+        search.searcher.tell(told, *losses_and_violations(rows, config.objectives, search.limits))
+        search.write_front()
+
+
+def _climb(search: _Search, planned: Sequence[Planned], again: Sequence[Planned]) -> list[Row]:
+    """Measure candidates rung by rung, those of `again` from their own rung on; returns each one's highest row."""
+    experiment = search.context.experiment
+    highest: dict[int, Row] = {}
+    for rung in range(len(experiment.evaluation.fidelities)):
+        planned = [*planned, *(plan for plan in again if plan.rung == rung)]
+        rows = _measure(search, planned)
+        highest.update({row["id"]: row for row in rows})
+        if rung < len(experiment.evaluation.ladder):
+            share = experiment.evaluation.ladder[rung].promote
+            earned = {row["id"] for row in promoted(rows, share, experiment.search.objectives, search.limits)}
+            planned = [replace(plan, rung=rung + 1) for plan in planned if plan.candidate.id in earned]
+    return list(highest.values())
+
+
+def _measure(search: _Search, planned: Sequence[Planned]) -> list[Row]:
+    """Rows of `planned`, in their order: from `reports.csv` where they are there, from the workers where not."""
+    missing = [plan for plan in planned if not _is_known(search, plan)]
+    batches = [missing[first : first + search.batch_size] for first in range(0, len(missing), search.batch_size)]
+    for _ in search.measurer.measure(batches):
+        pass  # the rows are in search.table
+    search.table.sort()
+    return [search.lost.as_told(plan, search.table.find(plan.candidate.id, plan.rung)) for plan in planned]
+
+
+def _is_known(search: _Search, plan: Planned) -> bool:
+    row = search.table.find(plan.candidate.id, plan.rung)
+    key = search.context.space.key(plan.candidate.code)
+    if row is not None and row["key"] != key:
+        raise UserError(
+            f"reports.csv: candidate {row['id']} is {row['key']}, this version asks for {key}; "
+            "a run goes on only with the versions in its run.json"
+        )
+    return row is not None and not search.lost.is_measured_again(plan)
+
+
+def _steadily(search: _Search) -> None:
+    """Whenever a worker is idle it gets the next job, and every candidate is told when its last row comes."""
+    experiment = search.context.experiment
+    feeder = Feeder(search.searcher, experiment, search.limits, search.batch_size)
+    feeder.replay(search.table.rows, search.context.space)
+    told, written = feeder.num_told, time.monotonic()
+    for plan, row in search.measurer.measure(feeder.batches()):
+        feeder.arrive(plan, row)
+        enough = feeder.num_told - told >= experiment.search.num_individual
+        if enough and time.monotonic() - written >= _SECONDS_BETWEEN_FRONTS:
+            search.write_front()
+            told, written = feeder.num_told, time.monotonic()
+    if feeder.ran_out:
+        say("search: no new code is left")
+    search.write_front()

@@ -1,0 +1,170 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError
+from evoprune.common.schedules import warmup_cosine
+from evoprune.config import TrainingConfig
+from evoprune.data.batches import Steps
+from evoprune.data.tensors import Data
+from evoprune.networks.device import CPU, Compute
+from evoprune.training.distillation import Teacher
+
+BATCHES_PER_CHECK = 20
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch of training printed: number from 1, mean loss, learning rate at its end, seconds."""
+
+    number: int
+    num_epochs: int
+    loss: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a training may have beside its recipe.
+
+    Attributes:
+        seed: of the order of images and their augmentation; the same seed and arithmetic give the same weights.
+        teacher: a network to distil from as well.
+        deadline: `time.monotonic()` after which training stops with an error.
+        checkpoint: file that keeps the state of a long training; one that is there is continued.
+    """
+
+    seed: int = 0
+    teacher: Teacher | None = None
+    deadline: float | None = None
+    checkpoint: Path | None = None
+
+
+def train(
+    network: nn.Module,
+    data: Data,
+    recipe: TrainingConfig,
+    compute: Compute = CPU,
+    options: TrainingOptions = TrainingOptions(),
+) -> Iterator[Epoch]:
+    """Train `network` in place on `data.train`; yields after every epoch, and leaves the network in eval mode.
+
+    SGD with Nesterov momentum; the learning rate warms up linearly and falls along a cosine to 0 at the last step,
+    however short the training. Part epochs are allowed: 0.5 sees half of the images.
+
+    Args:
+        network: on `compute.device`.
+        data: what to learn from.
+        recipe: epochs, batch size, learning rate and so on.
+        compute: device and precision.
+        options: seed, teacher, deadline, checkpoint.
+
+    Raises:
+        TrainingError: the loss is not finite, or the deadline has passed.
+    """
+    loop = _Loop(network, data, recipe, compute, options)
+    steps, checkpoint = loop.steps, options.checkpoint
+    for index in range(_restore(loop, checkpoint), steps.num_epochs):
+        started = time.monotonic()
+        loss = loop.run_epoch(index)
+        if checkpoint is not None:
+            _save(loop, index + 1, checkpoint)
+        lr = learning_rate(recipe, steps, steps.first_of(index + 1))
+        yield Epoch(index + 1, steps.num_epochs, loss, lr, time.monotonic() - started)
+    network.eval()
+
+
+def steps_of(recipe: TrainingConfig, data: Data) -> Steps:
+    """The steps of a training by `recipe`."""
+    return Steps(len(data.train), recipe.batch_size, recipe.epochs)
+
+
+def learning_rate(recipe: TrainingConfig, steps: Steps, step: int) -> float:
+    """Learning rate of `step`, counted from 0."""
+    warmup = min(round(recipe.warmup_epochs * steps.per_epoch), steps.number - 1)
+    return recipe.lr * warmup_cosine(step, steps.number, warmup)
+
+
+class _Loop:
+    """One training's state: network and optimiser."""
+
+    def __init__(
+        self, network: nn.Module, data: Data, recipe: TrainingConfig, compute: Compute, options: TrainingOptions
+    ):
+        self.network = network.to(memory_format=torch.channels_last)
+        self.data, self.recipe, self.compute, self.options = data, recipe, compute, options
+        self.steps = steps_of(recipe, data)
+        self.optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.momentum > 0,
+            fused=True,  # one pass over a parameter, on the CPU too
+        )
+
+    def run_epoch(self, index: int) -> float:
+        """Train on the images of epoch `index`, counted from 0; returns the mean loss."""
+        self.network.train()
+        first, last = self.steps.first_of(index), self.steps.first_of(index + 1)
+        total = torch.zeros((), device=self.compute.device)
+        for step, images, labels in self.steps.batches(self.data, self.options.seed, index):
+            total += self._step(step, images, labels)
+            if step % BATCHES_PER_CHECK == 0 or step == last - 1:
+                self._check(total)
+        return float(total) / max(1, last - first)
+
+    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        with self.compute.autocast():
+            logits = self.network(images).float()
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+            if self.options.teacher is not None:
+                loss = self.options.teacher.loss(logits, images, loss)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.steps, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _check(self, total: Tensor) -> None:
+        if not math.isfinite(float(total)):
+            raise TrainingError(LOSS_NOT_FINITE)
+        check_deadline(self.options.deadline)
+
+
+def check_deadline(deadline: float | None) -> None:
+    """Raise TrainingError where `time.monotonic()` has passed `deadline`."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise TrainingError("the time limit has passed")
+
+
+def _restore(loop: _Loop, checkpoint: Path | None) -> int:
+    """Load the state of an interrupted training; returns the number of epochs that are done."""
+    if checkpoint is None or not checkpoint.is_file():
+        return 0
+    state = torch.load(checkpoint, map_location=loop.compute.device, weights_only=True)
+    loop.network.load_state_dict(state["network"])
+    loop.optimizer.load_state_dict(state["optimizer"])
+    return int(state["epochs_done"])
+
+
+def _save(loop: _Loop, epochs_done: int, checkpoint: Path) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    part = checkpoint.with_suffix(".part")
+    state = {
+        "network": loop.network.state_dict(),
+        "optimizer": loop.optimizer.state_dict(),
+        "epochs_done": epochs_done,
+    }
+    torch.save(state, part)
+    part.replace(checkpoint)

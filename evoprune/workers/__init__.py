@@ -1,0 +1,1 @@
+"""Where jobs run. Knows no job."""

@@ -1,0 +1,129 @@
+"""The one loop over the workers: items in, what the jobs report out, whatever dies."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from evoprune.workers.jobs import Died, Done, Said, Workers
+
+Split = Callable[[Any, int], Sequence[Any]]
+"""Takes an item and how many values its job has yielded; returns what is left, one part for each missing value."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the value that an item has not yielded, as workers died on it again and again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that was reported of an item.
+
+    Attributes:
+        index: which item, in the order in which they were taken.
+        part: which of the item's values this is.
+        worker: who reported it.
+        value: what its job has yielded, or `Lost`.
+    """
+
+    index: int
+    part: int
+    worker: str
+    value: Any
+
+
+def as_a_whole(item: Any, num_values: int) -> Sequence[Any]:
+    """The `Split` of items that are done again from their beginning."""
+    return [item]
+
+
+def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, split: Split = as_a_whole) -> Iterator[Event]:
+    """Run the job on every item; yields all that the jobs report, in the order in which it comes.
+
+    An item whose worker dies goes to another worker, in parts where `split` makes such. What has failed `retries` times
+    is tried for the last time in a fresh worker; then it is `Lost`.
+
+    Args:
+        workers: that are started.
+        items: one is taken when a worker is idle, and not before, so that a generator may decide late from what was
+            reported until then. None says "nothing for now": the next one is taken after the next report, and where no
+            item is being worked on it is the end.
+        retries: how many times an item is tried again.
+        split: what is left of an item whose worker has died.
+
+    Raises:
+        UserError: all workers are gone and none can be started.
+    """
+    return _Dispatcher(workers, items, retries, split).run()
+
+
+@dataclass
+class _Attempt:
+    """One try of an item, or of a part of it that begins with the value `first`."""
+
+    index: int
+    item: Any
+    first: int = 0
+    num_values: int = 0
+    num_deaths: int = 0
+
+
+class _Dispatcher:
+    def __init__(self, workers: Workers, items: Iterable[Any], retries: int, split: Split):
+        self._workers, self._retries, self._split = workers, retries, split
+        self._source, self._indices = iter(items), count()
+        self._running: dict[str, _Attempt] = {}
+        self._again: deque[_Attempt] = deque()
+        self._last_tries: deque[_Attempt] = deque()
+
+    def run(self) -> Iterator[Event]:
+        while True:
+            self._assign()
+            if not (self._running or self._again or self._last_tries):
+                return
+            match self._workers.wait():
+                case Said(worker, value):
+                    attempt = self._running[worker]
+                    attempt.num_values += 1
+                    yield Event(attempt.index, attempt.first + attempt.num_values - 1, worker, value)
+                case Done(worker):
+                    del self._running[worker]
+                case Died(worker, reason):
+                    yield from self._lose(worker, reason)
+
+    def _assign(self) -> None:
+        for worker in self._workers.idle():
+            attempt = self._choose(worker)
+            if attempt is not None:
+                self._running[worker] = attempt
+                self._workers.begin(worker, attempt.item)
+
+    def _choose(self, worker: str) -> _Attempt | None:
+        """What an idle worker is to do; what was tried before goes first."""
+        if self._last_tries and self._workers.is_fresh(worker):
+            return self._last_tries.popleft()
+        if len(self._last_tries) > self._workers.num_starting():
+            self._workers.renew(worker)
+            return None
+        if self._again:
+            return self._again.popleft()
+        item = next(self._source, None)
+        return None if item is None else _Attempt(next(self._indices), item)
+
+    def _lose(self, worker: str, reason: str) -> Iterator[Event]:
+        """Try again what a dead worker has left undone, or give it up."""
+        attempt = self._running.pop(worker)
+        num_deaths, first = attempt.num_deaths + 1, attempt.first + attempt.num_values
+        for place, part in enumerate(self._split(attempt.item, attempt.num_values), start=first):
+            again = _Attempt(attempt.index, part, place, num_deaths=num_deaths)
+            if num_deaths > self._retries:
+                times = f" {num_deaths} times, at last" if num_deaths > 1 else ""
+                yield Event(attempt.index, place, worker, Lost(f"the worker died{times}: {reason}"))
+            elif num_deaths == self._retries:
+                self._last_tries.append(again)
+            else:
+                self._again.append(again)

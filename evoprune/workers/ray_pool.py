@@ -1,0 +1,195 @@
+"""Workers on Ray: a fixed set of actors, each of which is replaced when it dies."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from evoprune.common.errors import UserError
+from evoprune.config import WorkersConfig
+from evoprune.workers.jobs import Died, Done, JobFactory, Report, Said, Started, Workers, tidy
+from evoprune.workers.ray_cluster import start_ray, worker_environment
+from evoprune.workers.resources import own_cores
+
+_START_LIMIT_S = 900.0
+_START_TRIES = 3  # a machine that is short of memory for a moment must not cost the worker
+
+
+class _Actor:
+    """Lives in a Ray worker process."""
+
+    def __init__(self, factory: JobFactory, cores: Sequence[int]):
+        if cores:
+            os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
+        self._error: str | None = None
+        try:
+            self._job = tidy(factory())
+        except UserError as error:
+            self._error = str(error)
+
+    def error(self) -> str | None:
+        return self._error
+
+    def answer(self, question: Callable[[], Any]) -> Any:
+        return question()
+
+    def run(self, item: Any) -> Iterator[Any]:
+        yield from self._job(item)
+
+
+class RayWorkers:
+    """Actors by their names. A name whose actor dies gets a new one; after some failed starts it is given up."""
+
+    def __init__(self, config: WorkersConfig, factory: JobFactory):
+        self._config, self._factory = config, factory
+        self._idle: list[str] = []
+        self._fresh: set[str] = set()
+        self._running: dict[Any, str] = {}
+        self._starting: dict[Any, tuple[str, float]] = {}
+        self._failed_starts: Counter[str] = Counter()
+        self._gone: dict[str, str] = {}
+
+    def __enter__(self) -> Workers:
+        self._ray, shape = start_ray(self._config)
+        try:
+            self._actor_class = self._ray.remote(_Actor).options(
+                num_cpus=shape.cpus_per_worker,
+                num_gpus=shape.gpus_per_worker,
+                runtime_env={"env_vars": worker_environment(shape)},
+            )
+            self._factory_ref = _share(self._factory, self._ray)
+            del self._factory  # Ray's copy of the data is enough
+            cores = own_cores(shape) if self._config.address is None else [()] * shape.num_workers
+            self._cores = {f"ray-{i}": own for i, own in enumerate(cores)}
+            self._actors: dict[str, Any] = {}
+            for name in self._cores:
+                self._start(name)
+            while self._starting:
+                self.wait()
+            if self._gone:
+                raise UserError(f"workers: {self._gone_because()}")
+            self._idle.sort(key=list(self._cores).index)
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def idle(self) -> list[str]:
+        """Workers that can begin an item, those that wait longest first."""
+        return list(self._idle)
+
+    def num_starting(self) -> int:
+        """How many actors are being started."""
+        return len(self._starting)
+
+    def is_fresh(self, worker: str) -> bool:
+        """Whether a worker has begun no item yet."""
+        return worker in self._fresh
+
+    def begin(self, worker: str, item: Any) -> None:
+        """Have an idle worker run the job on `item`."""
+        self._idle.remove(worker)
+        self._fresh.discard(worker)
+        self._running[self._actors[worker].run.options(num_returns="streaming").remote(item)] = worker
+
+    def renew(self, worker: str) -> None:
+        """End an idle worker and start a fresh one under its name."""
+        self._idle.remove(worker)
+        self._ray.kill(self._actors[worker])
+        self._start(worker)
+
+    def wait(self) -> Report:
+        """Wait until a worker reports something, and replace those that died."""
+        while True:
+            if not (self._running or self._starting):
+                raise UserError(f"workers: none is left: {self._gone_because()}; the same command goes on from here")
+            waited_for = [*self._running, *self._starting]
+            ready, _ = self._ray.wait(waited_for, num_returns=1, timeout=self._patience())
+            if ready and ready[0] in self._running:
+                return self._hear(ready[0])
+            if ready and (report := self._settle(ready[0])):
+                return report
+            self._give_up_late_starts()
+
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        """Call a picklable function once in every idle worker."""
+        answers = [self._actors[name].answer.remote(question) for name in self._idle]
+        return dict(zip(self._idle, self._ray.get(answers), strict=True))
+
+    def _hear(self, stream: Any) -> Report:
+        """What a working actor reports."""
+        worker = self._running[stream]
+        try:
+            return Said(worker, self._ray.get(next(stream)))
+        except StopIteration:
+            del self._running[stream]
+            self._idle.append(worker)
+            return Done(worker)
+        except self._ray.exceptions.RayTaskError:
+            raise  # a job reports its failures itself: this one is our own bug
+        except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
+            del self._running[stream]
+            self._start(worker)
+            return Died(worker, _first_line(error))
+
+    def _start(self, worker: str) -> None:
+        self._actors[worker] = self._actor_class.remote(self._factory_ref, self._cores[worker])
+        deadline = time.monotonic() + _START_LIMIT_S
+        self._starting[self._actors[worker].error.remote()] = worker, deadline
+
+    def _settle(self, answer: Any) -> Report | None:
+        """What has become of a starting actor; one that died is started again, a few times."""
+        worker, _ = self._starting.pop(answer)
+        try:
+            error = self._ray.get(answer)
+        except self._ray.exceptions.RayError as lost:
+            self._failed_starts[worker] += 1
+            if self._failed_starts[worker] < _START_TRIES:
+                self._start(worker)
+            else:
+                self._gone[worker] = f"a worker died {_START_TRIES} times while it started: {_first_line(lost)}"
+            return None
+        if error is not None:
+            raise UserError(f"a worker cannot start: {error}")
+        self._failed_starts[worker] = 0
+        self._idle.append(worker)
+        self._fresh.add(worker)
+        return Started(worker)
+
+    def _patience(self) -> float | None:
+        """Seconds until a starting actor is late; None where none is starting."""
+        deadlines = [deadline for _, deadline in self._starting.values()]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _give_up_late_starts(self) -> None:
+        for answer, (worker, deadline) in list(self._starting.items()):
+            if time.monotonic() >= deadline:
+                del self._starting[answer]
+                self._ray.kill(self._actors[worker])
+                self._gone[worker] = (
+                    f"a worker did not start within {_START_LIMIT_S:g} s; others use the cluster's CPUs or GPUs, or "
+                    "they do not fit on its nodes: lower workers.num_workers, cpus_per_worker or gpus_per_worker"
+                )
+
+    def _gone_because(self) -> str:
+        return next(iter(self._gone.values()), "all have ended")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _share(factory: JobFactory, ray: Any) -> Any:
+    """Put what workers need into Ray's object store, whose arrays all workers of a node read in place."""
+    try:
+        return ray.put(factory)
+    except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
+        raise UserError(
+            f"data.root: the images do not fit Ray's object store: {_first_line(error)}; free memory, /dev/shm "
+            "or disk, start a cluster with a larger --object-store-memory and name it in workers.address, or set "
+            "workers.backend: local"
+        ) from None

@@ -1,0 +1,114 @@
+"""What the tests share: a tiny experiment, made-up scores, runs in this process."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from evoprune.config import Experiment, SearchConfig, parse_experiment
+from evoprune.runs.folder import RunFolder
+from evoprune.runs.ownership import open_run_folder
+from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.search.proposals.catalog import Knowledge, make_proposals
+from evoprune.search.proposals.proposal import Proposal
+from evoprune.space.limits import make_limits
+from evoprune.space.ranking import Scores
+from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.stages.pipeline import prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "precision": "fp32",
+    "data": {"dataset": "digits", "validation": 0.2, "crop": 1, "flip": False},
+    "search_space": {"name": "resnet20", "width": 4},
+    "base": {"epochs": 3, "batch_size": 64, "lr": 0.1},
+    "evaluation": {"epochs": 0, "recalibration_images": 256},
+    "search": {"random_samples": 4, "num_individual": 4, "generations": 1, "sensitivity": None},
+    "retrain": {"select": {"count": 2}, "epochs": 1, "batch_size": 64, "lr": 0.05},
+    "workers": {"backend": "local"},
+}
+
+NINE_CODES = """
+name: nine_codes
+network: {family: resnet_cifar, blocks: [1]}
+parameters: {width: 2, num_classes: 2, in_channels: 1, image_size: 4}
+segments: [{name: first, times: 1}, {name: second, times: 1}]
+layers:
+  - {name: conv1, kernel: 3, inputs: image, outputs: first, stride_in: 1, stride_out: 1}
+  - {name: conv2, kernel: 3, inputs: first, outputs: second, stride_in: 1, stride_out: 1}
+  - {name: linear, kind: linear, inputs: second, outputs: classes}
+"""
+"""A search space of nine codes: two segments of two channels, of which one at least is kept."""
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, section by section."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def random_scores(space: SearchSpace, seed: int = 0) -> Scores:
+    """Made-up importance of every bit; channels that an adapter ties have the same, as they have in a run."""
+    rng = np.random.default_rng(seed)
+    scores = np.empty(space.length)
+    for group in space.groups:
+        group.put(scores, rng.exponential(size=group.width))
+    return scores
+
+
+def proposals_of(space: SearchSpace, config: SearchConfig) -> dict[str, tuple[float, Proposal]]:
+    """The proposals of `config`, with random scores in place of a base network's."""
+    scores: dict[str, Scores] = {name: random_scores(space) for name in config.importances}
+    experiment = parse_experiment(TINY, "test").model_copy(update={"search": config})
+    return make_proposals(Knowledge(space, experiment, scores))
+
+
+def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
+    """A searcher that needs no base network."""
+    return NSGA3Searcher(space, config, make_limits(space, config.limits), proposals_of(space, config), seed)
+
+
+def prepared(experiment: Experiment, folder: RunFolder) -> Context:
+    """A context whose folder has the base network and the scores that the search's proposals need."""
+    context = Context(experiment, folder)
+    prepare(context)
+    return context
+
+
+def run_search(experiment: Experiment, path: Path, **arguments: Any) -> Path:
+    """A search in the folder `path`, as the command does it; `arguments` are those of `search`."""
+    from evoprune.stages.search import search
+
+    with open_run_folder(path, experiment) as folder:
+        search(prepared(experiment, folder), **arguments)
+    return path
+
+
+def repeated(path: Path, name: str = "reports.csv") -> str:
+    """The text of a run's table without what may differ between two runs."""
+    table = pd.read_csv(path / name, dtype=str, keep_default_na=False)
+    return table.drop(columns=["seconds", "worker", "model"], errors="ignore").to_csv(index=False)
+
+
+def scramble(network: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Give every batch norm random statistics, scale and shift, as training would."""
+    rng = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 1.5),
+            ):
+                tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
+    return network
