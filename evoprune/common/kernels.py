@@ -15,6 +15,12 @@ from numba import njit
 
 Map = npt.NDArray[np.int16]
 Vector = npt.NDArray[np.float32]
+Moments = tuple[Any, Any]
+"""Mean and variance of each channel."""
+Norm = tuple[Any, Any, float, Vector, Vector]
+"""Mean and variance of each channel, eps, weight, bias."""
+Scaled = tuple[Any, Any, float, Vector]
+"""Mean and variance of each channel, eps, weight."""
 _HALF = np.uint32(16)
 _ONE = np.uint32(1)
 _ROUND = np.uint32(0x7FFF)
@@ -74,8 +80,13 @@ def batch_moments(x: Map, channels: int) -> Any:
 
 
 @_compiled
-def update_running(running_mean: Vector, running_var: Vector, mean: Any, var: Any, count: int, share: float) -> None:
-    """As torch.nn.BatchNorm2d: `share` of the new statistics of `count` values, the variance unbiased."""
+def update_running(running: Moments, moments: Moments, count: int, share: float) -> None:
+    """As torch.nn.BatchNorm2d: `share` of the new statistics of `count` values, the variance unbiased.
+
+    `running` and `moments` are mean and variance of each channel.
+    """
+    running_mean, running_var = running
+    mean, var = moments
     for channel in range(len(mean)):
         unbiased = var[channel] * count / max(1, count - 1)
         running_mean[channel] += share * (mean[channel] - running_mean[channel])
@@ -83,10 +94,9 @@ def update_running(running_mean: Vector, running_var: Vector, mean: Any, var: An
 
 
 @_compiled
-def normalise(
-    x: Map, mean: Any, var: Any, eps: float, weight: Vector, bias: Vector, residual: Map | None, relu: bool, out: Map
-) -> None:
+def normalise(x: Map, norm: Norm, residual: Map | None, relu: bool, out: Map) -> None:
     """out = (x - mean) / sqrt(var + eps) * weight + bias (+ residual), not below 0 with `relu`."""
+    mean, var, eps, weight, bias = norm
     by_channel = weight / np.sqrt(var + eps)
     scale = _by_column(by_channel, x.shape[1])
     shift = _by_column(bias - mean * by_channel, x.shape[1])
@@ -115,9 +125,10 @@ def _gradient_moments(x: Map, out: Map, grad: Map, relu: bool, channels: int) ->
 
 @_compiled
 def _input_gradient(
-    x: Map, out: Map, grad: Map, relu: bool, factors: tuple[Vector, Vector, Vector], to_input: Map, to_residual: Any
+    maps: tuple[Map, Map, Map], relu: bool, factors: tuple[Vector, Vector, Vector], to_input: Map, to_residual: Any
 ) -> None:
     """Gradient before ReLU to the residual; to the input: factors[0] * it + factors[1] * x + factors[2]."""
+    x, out, grad = maps
     by_grad, by_x, constant = factors
     for row in range(x.shape[0]):
         for column in range(x.shape[1]):
@@ -132,18 +143,14 @@ def _input_gradient(
 
 @_compiled
 def normalise_gradient(
-    x: Map,
-    out: Map,
-    grad: Map,
-    relu: bool,
-    mean: Any,
-    var: Any,
-    eps: float,
-    weight: Vector,
-    to_input: Map,
-    to_residual: Map | None,
+    maps: tuple[Map, Map, Map], norm: Scaled, relu: bool, to_input: Map, to_residual: Map | None
 ) -> Any:
-    """Write the gradients of `normalise`'s maps, `mean` and `var` being of `x`; return those of weight and bias."""
+    """Write the gradients of `normalise`'s maps; return those of weight and bias.
+
+    `maps` are what went in, what came out, and the gradient of that; mean and variance in `norm` are of the first.
+    """
+    x, out, grad = maps
+    mean, var, eps, weight = norm
     columns, count = x.shape[1], x.size // len(weight)
     to_bias, products = _gradient_moments(x, out, grad, relu, len(weight))
     inverse_std = 1 / np.sqrt(var + eps)
@@ -152,16 +159,17 @@ def normalise_gradient(
     by_x = -scale * inverse_std * to_weight / count
     constant = -scale * to_bias / count - by_x * mean
     factors = _by_column(scale, columns), _by_column(by_x, columns), _by_column(constant, columns)
-    _input_gradient(x, out, grad, relu, factors, to_input, to_residual)
+    _input_gradient(maps, relu, factors, to_input, to_residual)
     return to_weight.astype(np.float32), to_bias.astype(np.float32)
 
 
 @_compiled
-def crop_flip_normalise(images: Any, offsets: Any, mirrored: Any, scale: Vector, shift: Vector, out: Any) -> None:
+def crop_flip_normalise(images: Any, chosen: tuple[Any, Any], scale: Vector, shift: Vector, out: Any) -> None:
     """out[i] = scale * images[i] - shift, cropped from offsets[:, i] on and mirrored; pixels outside are 0.
 
-    Both are (images, height, width, channels): uint8 in, float32 out.
+    Both are (images, height, width, channels): uint8 in, float32 out. `chosen` are the offsets, and who is mirrored.
     """
+    offsets, mirrored = chosen
     count, height, width, channels = images.shape
     for i in range(count):
         for y in range(height):

@@ -45,7 +45,7 @@ def crop_flip_normalise(images: Tensor, padding: int, drawn: Drawn, mean: Tensor
     scale, shift = (1 / (255 * std)).flatten(), (mean / std).flatten()
     pixels, normalised = (tensor.permute(0, 2, 3, 1).numpy() for tensor in (images, out))
     chosen = (drawn.offsets - padding).numpy(), drawn.mirrored.numpy()
-    kernels.crop_flip_normalise(pixels, *chosen, scale.numpy(), shift.numpy(), normalised)
+    kernels.crop_flip_normalise(pixels, chosen, scale.numpy(), shift.numpy(), normalised)
     return out
 
 

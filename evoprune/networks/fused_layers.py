@@ -74,10 +74,12 @@ def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor
 
 @lru_cache(maxsize=1)
 def _has_folded_convolution() -> bool:
-    """Whether this build of torch has the fused convolutions of oneDNN."""
+    """Whether this build of torch has the fused convolutions of oneDNN, and this CPU can do them in bfloat16."""
     names = torch._C._dispatch_get_all_op_names()
-    wanted = {"mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary"}
-    return torch.backends.mkldnn.is_available() and wanted <= set(names)
+    asked = "mkldnn::_is_mkldnn_bf16_supported"
+    wanted = {"mkldnn::_convolution_pointwise", "mkldnn::_convolution_pointwise_.binary", asked}
+    is_there = torch.backends.mkldnn.is_available() and wanted <= set(names)
+    return is_there and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -115,9 +117,9 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, r
     """
     if _can_fuse(norm, x) and (residual is None or _can_fuse(norm, residual)):
         if norm.training:
-            return _FusedNorm.apply(x, norm.weight, norm.bias, residual, norm, relu)
+            return _FusedNorm.apply(x, norm.weight, norm.bias, residual, (norm, relu))
         if not torch.is_grad_enabled():
-            return _normalise(norm, x, _array(norm.running_mean), _array(norm.running_var), residual, relu)
+            return _normalise(norm, x, (_array(norm.running_mean), _array(norm.running_var)), residual, relu)
     out = norm(x)
     if residual is not None:
         out = out + residual
@@ -141,43 +143,46 @@ class _FusedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, norm: nn.BatchNorm2d, relu: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, how: tuple[nn.BatchNorm2d, bool]
     ) -> Tensor:
-        from evoprune import kernels
+        from evoprune.common import kernels
 
-        mean, var = kernels.batch_moments(_rows(x), x.shape[1])
+        norm, relu = how
+        moments = kernels.batch_moments(_rows(x), x.shape[1])
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
         share = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
         running = _array(norm.running_mean), _array(norm.running_var)
-        kernels.update_running(*running, mean, var, x.numel() // x.shape[1], share)
-        out = _normalise(norm, x, mean, var, residual, relu)
+        kernels.update_running(running, moments, x.numel() // x.shape[1], share)
+        out = _normalise(norm, x, moments, residual, relu)
         ctx.save_for_backward(x, out if relu else x, weight)
-        ctx.state = mean, var, norm.eps, relu, residual is not None
+        ctx.state = moments, norm.eps, relu, residual is not None
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        from evoprune import kernels
+        from evoprune.common import kernels
 
         x, out, weight = ctx.saved_tensors
-        mean, var, eps, relu, has_residual = ctx.state
+        (mean, var), eps, relu, has_residual = ctx.state
         grad = grads[0].to(x.dtype).contiguous(memory_format=torch.channels_last)
         to_input = torch.empty_like(x)
         to_residual = torch.empty_like(x) if has_residual else None
         to_maps = _rows(to_input), None if to_residual is None else _rows(to_residual)
-        to_weight, to_bias = kernels.normalise_gradient(
-            _rows(x), _rows(out), _rows(grad), relu, mean, var, eps, _array(weight), *to_maps
-        )
-        return to_input, torch.from_numpy(to_weight), torch.from_numpy(to_bias), to_residual, None, None
+        maps, scaled = (_rows(x), _rows(out), _rows(grad)), (mean, var, eps, _array(weight))
+        to_weight, to_bias = kernels.normalise_gradient(maps, scaled, relu, *to_maps)
+        return to_input, torch.from_numpy(to_weight), torch.from_numpy(to_bias), to_residual, None
 
 
-def _normalise(norm: nn.BatchNorm2d, x: Tensor, mean: Array, var: Array, residual: Tensor | None, relu: bool) -> Tensor:
-    from evoprune import kernels
+def _normalise(
+    norm: nn.BatchNorm2d, x: Tensor, moments: tuple[Array, Array], residual: Tensor | None, relu: bool
+) -> Tensor:
+    from evoprune.common import kernels
 
     out = torch.empty_like(x)
     added = None if residual is None else _rows(residual)
-    kernels.normalise(_rows(x), mean, var, norm.eps, _array(norm.weight), _array(norm.bias), added, relu, _rows(out))
+    given = (*moments, norm.eps, _array(norm.weight), _array(norm.bias))
+    kernels.normalise(_rows(x), given, added, relu, _rows(out))
     return out
 
 

@@ -1,6 +1,7 @@
 """Pictures of a run. The only module that imports a plotting library."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,15 @@ def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Seq
     last = len(fronts) - 1
     shown = sorted({0, *range(every, last, every), last})
     for axes, name in zip(panels[0], names[1:], strict=True):
-        _scatter(axes, good, name, names[0], color="0.8", s=8, label="candidates")
+        axes.scatter(*_columns(good, name, names[0]), color="0.8", s=8, label="candidates")
         for generation in shown:
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
-            _line(axes, fronts[generation], name, names[0], color=color, label=f"front, generation {generation}")
+            line = _columns(sorted(fronts[generation], key=itemgetter(name)), name, names[0])
+            axes.plot(*line, marker=".", linewidth=1, color=color, label=f"front, generation {generation}")
         tested = [row for row in front if row.get("test_accuracy") is not None]
         if tested and names[0] == "accuracy":
-            _scatter(
-                axes,
-                tested,
-                name,
-                "test_accuracy",
-                color="crimson",
-                s=36,
-                marker="*",
-                label="fully trained, test",
-            )
+            stars = _columns(tested, name, "test_accuracy")
+            axes.scatter(*stars, color="crimson", s=36, marker="*", label="fully trained, test")
         axes.set(xlabel=f"{name} ({OBJECTIVES[name].unit})", ylabel=f"{names[0]} ({OBJECTIVES[names[0]].unit})")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -71,13 +65,8 @@ def draw_sensitivity(path: Path, curves: Curves) -> None:
     _save(figure, path)
 
 
-def _scatter(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
-    axes.scatter([row[x] for row in rows], [row[y] for row in rows], **style)
-
-
-def _line(axes: Any, rows: Sequence[Row], x: str, y: str, **style: Any) -> None:
-    ordered = sorted(rows, key=lambda row: row[x])
-    axes.plot([row[x] for row in ordered], [row[y] for row in ordered], marker=".", linewidth=1, **style)
+def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]:
+    return [row[x] for row in rows], [row[y] for row in rows]
 
 
 def _save(figure: Any, path: Path) -> None:

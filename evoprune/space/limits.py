@@ -77,7 +77,7 @@ def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits
         if low > high:
             raise UserError(f"search.limits.{name}: min {low:g} is above max {high:g}")
         if OBJECTIVES[name].closed_form:
-            _check_possible(name, low, high, smallest[name], base[name], space.name)
+            _check_possible(name, (low, high), (smallest[name], base[name]), space.name)
         elif name == "accuracy" and low > 100:
             raise UserError(f"search.limits.accuracy.min: got {low:g}; accuracy is at most 100 (%)")
         bounds[name] = (low, high)
@@ -94,7 +94,8 @@ def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str,
     return float(value.removesuffix("%")) / 100 * base[name]
 
 
-def _check_possible(name: str, low: float, high: float, smallest: int, largest: int, space: str) -> None:
+def _check_possible(name: str, bounds: tuple[float, float], costs: tuple[int, int], space: str) -> None:
+    (low, high), (smallest, largest) = bounds, costs
     if high < smallest:
         raise UserError(
             f"search.limits.{name}.max: got {high:g}, but the smallest network of {space} has {smallest:,} {name}"
