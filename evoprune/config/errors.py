@@ -1,5 +1,6 @@
 """Turns pydantic's findings into one line per wrong key: its path, what came, what is allowed."""
 
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, get_args
 
@@ -31,13 +32,14 @@ def _shared(first: ErrorDetails, second: ErrorDetails) -> int:
 
 
 def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [part for part in finding["loc"] if part not in _NOT_KEYS and not str(part).startswith("tuple[")]
-    path = ".".join(str(part) for part in location)
+    path = ".".join(_keys_of(finding["loc"]))
     came = repr(finding["input"])[:80]
     message = str(finding["msg"]).removeprefix("Value error, ")
     match finding["type"]:
         case "extra_forbidden":
-            return f"unknown key {path}; {suggest(str(location[-1]), _keys(model, location[:-1]))}"
+            *sections, key = finding["loc"]  # the key may be called as pydantic marks something
+            keys = _keys_of(sections)
+            return f"unknown key {'.'.join([*keys, key])}; {suggest(key, _allowed_keys(model, keys))}"
         case "missing":
             return f"{path} is missing"
         case "model_type" | "dict_type":
@@ -46,7 +48,12 @@ def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
             return f"{path}: got {came}; allowed: {message.removeprefix('Input should be ').removeprefix('allowed: ')}"
 
 
-def _keys(model: type[BaseModel], location: list[Any]) -> list[str]:
+def _keys_of(location: Sequence[str | int]) -> list[str]:
+    """The keys, and numbers of a list's items, that lead to a finding."""
+    return [str(part) for part in location if part not in _NOT_KEYS and not str(part).startswith("tuple[")]
+
+
+def _allowed_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:
     """Keys of the section at `location` as they stand in the YAML file."""
     for part in location:
         fields = {field.alias or name: field for name, field in model.model_fields.items()}

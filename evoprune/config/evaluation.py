@@ -22,7 +22,7 @@ class RungConfig(Section):
     epochs: Annotated[float, Field(ge=0)]
     """Length of the short training; 0 measures batch norm again and trains nothing."""
     promote: Annotated[float, Field(gt=0, lt=1)]
-    """Share of the candidates measured so that is measured at the next rung."""
+    """Share of this rung's candidates that the next rung measures again: 0.33 is the best third."""
     validation_images: Positive | None = None
     """Validation images scored; by default all."""
 

@@ -29,7 +29,7 @@ class Experiment(Section):
     seed: NonNegative = 0
     """The same seed gives the same `reports.csv` on the same hardware, apart from times, workers, and latency."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of convolutions and linear layers; `auto` is bf16 where the hardware has it."""
+    """Arithmetic of convolutions and linear layers: `fp32`, `bf16`, or `auto`: bf16 where the hardware has it."""
     data: DataConfig
     search_space: SearchSpaceConfig
     base: BaseConfig = BaseConfig()

@@ -46,6 +46,7 @@ class ImportanceConfig(Section):
     images: Positive = 2048
     """Training images that `taylor` looks at."""
     ranking: Literal["uniform", "global"] = "uniform"
-    """How a rate is pruned: the same share of every segment, or the least important channels of the whole network."""
+    """How a rate is pruned: `uniform`, the same share of every segment; or `global`, the least important channels of
+    the whole network."""
     scop: ScopConfig = ScopConfig()
     """Keys of the importance `scop`, below."""

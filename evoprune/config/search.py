@@ -27,7 +27,8 @@ class SearchConfig(Section):
     """NSGA-III: `random_samples` first codes, then `generations` times `num_individual` new ones."""
 
     mode: Literal["generational", "steady_state"] = "generational"
-    """`steady_state` lets no worker wait for a generation to end; such a run repeats exactly with one worker only."""
+    """`generational` measures a whole generation before the next one is made. `steady_state` lets no worker wait for
+    that; such a run repeats exactly with one worker only."""
     objectives: Annotated[
         tuple[ObjectiveName, ...], Field(strict=False, min_length=2, max_length=6), AfterValidator(each_once)
     ] = ("accuracy", "flops")

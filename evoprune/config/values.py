@@ -10,7 +10,7 @@ from evoprune.common.objectives import ALIASES, OBJECTIVES
 
 def objective_name(name: Any) -> str:
     """An objective's name, aliases resolved."""
-    canonical = ALIASES.get(name, name) if isinstance(name, str) else name
+    canonical = ALIASES.get(name, name) if isinstance(name, str) else None
     if canonical not in OBJECTIVES:
         raise ValueError(suggest(str(name), [*OBJECTIVES, *ALIASES]))
     return canonical

@@ -28,4 +28,4 @@ class WorkersConfig(Section):
     """An existing Ray cluster, such as `auto`. Its nodes need evoprune but no copy of the data. By default Ray runs on
     this machine, for this run."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """What networks run on; `auto` is a GPU where there is one."""
+    """What networks run on: `cpu`, `cuda`, or `auto`, which is a GPU where there is one."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from evoprune.workers.jobs import Died, Done, Said, Workers
 
-Split = Callable[[Any, int], Sequence[Any]]
+_END = object()
+Rest = Callable[[Any, int], Sequence[Any]]
 """Takes an item and how many values its job has yielded; returns what is left, one part for each missing value."""
 
 
@@ -37,14 +38,14 @@ class Event:
 
 
 def as_a_whole(item: Any, num_values: int) -> Sequence[Any]:
-    """The `Split` of items that are done again from their beginning."""
+    """The `Rest` of items that are done again from their beginning."""
     return [item]
 
 
-def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, split: Split = as_a_whole) -> Iterator[Event]:
+def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, rest: Rest = as_a_whole) -> Iterator[Event]:
     """Run the job on every item; yields all that the jobs report, in the order in which it comes.
 
-    An item whose worker dies goes to another worker, in parts where `split` makes such. What has failed `retries` times
+    An item whose worker dies goes to another worker, in parts where `rest` makes such. What has failed `retries` times
     is tried for the last time in a fresh worker; then it is `Lost`.
 
     Args:
@@ -53,12 +54,12 @@ def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, split: Sp
             reported until then. None says "nothing for now": the next one is taken after the next report, and where no
             item is being worked on it is the end.
         retries: how many times an item is tried again.
-        split: what is left of an item whose worker has died.
+        rest: what is left of an item whose worker has died.
 
     Raises:
         UserError: all workers are gone and none can be started.
     """
-    return _Dispatcher(workers, items, retries, split).run()
+    return _Dispatcher(workers, items, retries, rest).run()
 
 
 @dataclass
@@ -73,17 +74,19 @@ class _Attempt:
 
 
 class _Dispatcher:
-    def __init__(self, workers: Workers, items: Iterable[Any], retries: int, split: Split):
-        self._workers, self._retries, self._split = workers, retries, split
+    def __init__(self, workers: Workers, items: Iterable[Any], retries: int, rest: Rest):
+        self._workers, self._retries, self._rest = workers, retries, rest
         self._source, self._indices = iter(items), count()
         self._running: dict[str, _Attempt] = {}
         self._again: deque[_Attempt] = deque()
         self._last_tries: deque[_Attempt] = deque()
+        self._is_exhausted, self._may_take = False, True
 
     def run(self) -> Iterator[Event]:
         while True:
+            self._may_take = not self._is_exhausted
             self._assign()
-            if not (self._running or self._again or self._last_tries):
+            if not (self._may_take or self._running or self._again or self._last_tries):
                 return
             match self._workers.wait():
                 case Said(worker, value):
@@ -101,6 +104,8 @@ class _Dispatcher:
             if attempt is not None:
                 self._running[worker] = attempt
                 self._workers.begin(worker, attempt.item)
+            elif not self._may_take:
+                return  # the source was asked, and has nothing now
 
     def _choose(self, worker: str) -> _Attempt | None:
         """What an idle worker is to do; what was tried before goes first."""
@@ -111,14 +116,16 @@ class _Dispatcher:
             return None
         if self._again:
             return self._again.popleft()
-        item = next(self._source, None)
-        return None if item is None else _Attempt(next(self._indices), item)
+        item = next(self._source, _END)
+        self._is_exhausted = item is _END
+        self._may_take = item is not None and item is not _END
+        return _Attempt(next(self._indices), item) if self._may_take else None
 
     def _lose(self, worker: str, reason: str) -> Iterator[Event]:
         """Try again what a dead worker has left undone, or give it up."""
         attempt = self._running.pop(worker)
         num_deaths, first = attempt.num_deaths + 1, attempt.first + attempt.num_values
-        for place, part in enumerate(self._split(attempt.item, attempt.num_values), start=first):
+        for place, part in enumerate(self._rest(attempt.item, attempt.num_values), start=first):
             again = _Attempt(attempt.index, part, place, num_deaths=num_deaths)
             if num_deaths > self._retries:
                 times = f" {num_deaths} times, at last" if num_deaths > 1 else ""
