@@ -13,8 +13,8 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.sampling.rnd import BinaryRandomSampling
 from pymoo.problems.static import StaticProblem
 
-from evoprune.search.pareto import non_dominated
 from evoprune.search.nsga3 import reference_directions
+from evoprune.search.pareto import non_dominated
 from evoprune.space.space import SearchSpace
 
 Codes = npt.NDArray[np.uint8]

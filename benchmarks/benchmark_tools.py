@@ -1,7 +1,9 @@
-"""What the benchmarks share: their arguments, the parent network, codes, and the description of the machine."""
+"""What the benchmarks share: their arguments, the base network, codes, and the description of the machine."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,12 +12,15 @@ import pandas as pd
 import torch
 
 from evoprune.common.hardware import available_cpus
-from evoprune.networks.device import device_name, make_compute
 from evoprune.config import load_experiment
-from evoprune.search.proposals.random import Random
-from evoprune.runs.folder import open_run_folder
+from evoprune.networks.device import device_name
+from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.provenance import git_commit
-from evoprune.stages.context import Setting, prepare
+from evoprune.search.proposals.random import Random
+from evoprune.space.ranking import Scores
+from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.stages.pipeline import prepare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,27 +31,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 ALL_SCORES = "search.proposal={evolution: 0.8, magnitude: 0.1, scop: 0.1}"
-"""An override that has all scores of the parent's channels computed."""
+"""An override that has all scores of the base network's channels computed."""
 
 
-def open_setting(arguments: argparse.Namespace, *overrides: str) -> Setting:
-    """The experiment with its parent network, which is trained where the cache does not have it."""
+@contextmanager
+def open_context(arguments: argparse.Namespace, *overrides: str) -> Iterator[Context]:
+    """A run in a temporary folder, with the base network, which is trained where the cache does not have it."""
     experiment = load_experiment(arguments.experiment, [*arguments.overrides, *overrides])
     arguments.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as work, open_run_folder(Path(work) / "run", experiment) as folder:
-        return prepare(experiment, folder)
+        context = Context(experiment, folder)
+        prepare(context)
+        yield context
 
 
-def random_codes(setting: Setting, count: int) -> list[str]:
+def random_codes(context: Context, count: int) -> list[str]:
     """Random codes as text, as the first generation of a search draws them."""
-    space = setting.space
-    codes = Random(space, setting.experiment.search.min_keep).first(count, np.random.default_rng(0))
+    space = context.space
+    codes = Random(space, context.experiment.search.min_keep).first(count, np.random.default_rng(0))
     return [space.format_code(space.repair(code)) for code in codes]
 
 
-def describe(setting: Setting) -> str:
+def random_scores(space: SearchSpace, seed: int) -> Scores:
+    """Made-up importance of every bit of a code; tied channels have the same, as they have in a run."""
+    rng = np.random.default_rng(seed)
+    scores = np.empty(space.length)
+    for group in space.groups:
+        group.put(scores, rng.exponential(size=group.width))
+    return scores
+
+
+def describe(context: Context) -> str:
     """The command, the machine and the commit that a number comes from."""
-    compute = make_compute(setting.experiment.workers.device, setting.experiment.precision)
+    compute = context.compute
     return (
         f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(compute.device)}, "
         f"{compute.precision}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"

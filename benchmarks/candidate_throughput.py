@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,24 +28,23 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_tools import add_arguments, describe, markdown, open_setting, random_codes
+from benchmark_tools import add_arguments, describe, markdown, open_context, random_codes
 from standard_trial import make_loaders, train_and_score
 
-from evoprune.stages.base import save_base
 from evoprune.common.hardware import available_cpus
-from evoprune.networks.device import make_compute
 from evoprune.config import Fidelity
-from evoprune.data.tensors import Data, make_data
-from evoprune.data.sources import load_raw_data
+from evoprune.data.tensors import Data, place_data
+from evoprune.evaluation.accuracy import accuracy
 from evoprune.evaluation.candidate_job import Batch
 from evoprune.evaluation.worker import codes_per_batch
-from evoprune.stages.measure_candidates import job_factory
-from evoprune.stages.context import Setting
+from evoprune.networks.device import make_compute
 from evoprune.pruning.channels import slim_network
-from evoprune.evaluation.accuracy import accuracy
-from evoprune.training.loop import train
-from evoprune.workers.resources import shape_here
+from evoprune.stages.context import Context
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.training.loop import TrainingOptions, train
+from evoprune.workers.dispatch import dispatch
 from evoprune.workers.pool import open_workers
+from evoprune.workers.resources import shape_here
 
 METHODS = ("standard", "loader", "tuned", "evoprune")
 Measure = Callable[[str], tuple[float, float]]
@@ -63,43 +61,43 @@ def standard(trial: dict[str, Any], work: Path, code: str) -> tuple[float, float
     return json.loads(answer)["accuracy"], time.monotonic() - started
 
 
-def loader(trial: dict[str, Any], setting: Setting, device: torch.device, code: str) -> tuple[float, float]:
+def loader(trial: dict[str, Any], context: Context, device: torch.device, code: str) -> tuple[float, float]:
     """A float32 DataLoader loop over the slim network."""
     started = time.monotonic()
-    network = slim_network(setting.space, setting.base.network.to(device), setting.space.parse_code(code))
+    network = slim_network(context.space, context.base.network.to(device), context.space.parse_code(code))
     return train_and_score(network, make_loaders(trial), trial, device), time.monotonic() - started
 
 
-def tuned(trial: dict[str, Any], setting: Setting, data: Data, code: str) -> tuple[float, float]:
+def tuned(trial: dict[str, Any], context: Context, data: Data, code: str) -> tuple[float, float]:
     """What a careful engineer writes in plain torch."""
     compute = make_compute("auto", "auto", available_cpus())
-    recipe = setting.experiment.evaluation
-    with patch("evoprune.layers._can_fuse", lambda norm, x: False):  # a mock would keep every map that it is asked of
+    recipe = context.experiment.evaluation
+    # not a mock, which would keep every map that it is asked of
+    with patch("evoprune.networks.fused_layers._can_fuse", lambda norm, x: False):
         started = time.monotonic()
-        network = slim_network(setting.space, setting.base.network.to(compute.device), setting.space.parse_code(code))
+        network = slim_network(context.space, context.base.network.to(compute.device), context.space.parse_code(code))
         network = network.to(memory_format=torch.channels_last)
-        for _ in train(network, data, recipe, compute, trial["seed"]):
+        for _ in train(network, data, recipe, compute, TrainingOptions(trial["seed"])):
             pass
         return accuracy(network, data, data.validation, compute), time.monotonic() - started
 
 
-def evoprune(setting: Setting, code: str) -> tuple[float, float]:
+def evoprune(context: Context, code: str) -> tuple[float, float]:
     """evoprune's own evaluation: every worker measures the code, as large batches as in a search."""
-    experiment, space = setting.experiment, setting.space
+    experiment, space = context.experiment, context.space
     size, number = codes_per_batch(experiment, space), shape_here(experiment.workers).num_workers
     first = Batch((space.format_code(space.full_code()),), Fidelity(1e-6, 128))
     batch = Batch((code,) * size, Fidelity(experiment.evaluation.epochs))
-    with open_workers(experiment.workers, job_factory(setting)) as workers:
-        list(workers.map([first] * number))  # what only a search's first candidates wait for
+    with open_workers(experiment.workers, job_factory(context)) as workers:
+        list(dispatch(workers, [first] * number))  # what only a search's first candidates wait for
         started = time.monotonic()
-        events = list(workers.map([batch] * number))
+        events = list(dispatch(workers, [batch] * number))
         return events[0].value["accuracy"], (time.monotonic() - started) / (number * size)
 
 
-def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
-    """Save what a standard trial reads: parent network, images, recipe."""
-    recipe, base = setting.experiment.evaluation, setting.base
-    save_base(base, setting.space, work / "parent")
+def write_trial(context: Context, data: Data, work: Path) -> dict[str, Any]:
+    """Save what a standard trial reads beside the base network: images, recipe."""
+    recipe = context.experiment.evaluation
     splits = {"train": data.train, "val": data.validation}
     arrays: dict[str, Any] = {}
     for name, split in splits.items():
@@ -108,9 +106,9 @@ def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
     np.savez(work / "data.npz", **arrays)
     steps = max(1, round(recipe.epochs * (len(data.train) // recipe.batch_size)))
     return {
-        "parent": str(work / "parent"),
+        "base": str(context.folder.base),
         "data": str(work / "data.npz"),
-        "space": setting.space.name,
+        "space": context.space.name,
         "mean": data.mean.flatten().tolist(),
         "std": data.std.flatten().tolist(),
         "num_images": steps * recipe.batch_size,
@@ -122,19 +120,19 @@ def write_trial(setting: Setting, data: Data, work: Path) -> dict[str, Any]:
     }
 
 
-def measure(setting: Setting, codes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+def measure(context: Context, codes: list[str], rounds: int) -> Iterator[dict[str, Any]]:
     """Rows of every method, code and round."""
     device = make_compute("auto", "auto").device
-    data = make_data(load_raw_data(setting.experiment.data), setting.experiment.data, device)
+    data = place_data(context.dataset.arrays, device)
     with tempfile.TemporaryDirectory() as folder:
-        trial = write_trial(setting, data, Path(folder))
+        trial = write_trial(context, data, Path(folder))
         for number in range(rounds):
             trial["seed"] = number
-            seeded = replace(setting, experiment=setting.experiment.model_copy(update={"seed": number}))
+            seeded = Context(context.experiment.model_copy(update={"seed": number}), context.folder)
             turns: dict[str, Measure] = {
                 "standard": partial(standard, trial, Path(folder)),
-                "loader": partial(loader, trial, setting, device),
-                "tuned": partial(tuned, trial, setting, data),
+                "loader": partial(loader, trial, context, device),
+                "tuned": partial(tuned, trial, context, data),
                 "evoprune": partial(evoprune, seeded),
             }
             for code, (method, measured) in product(codes, turns.items()):
@@ -166,15 +164,14 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    setting = open_setting(arguments)
-    codes = random_codes(setting, arguments.codes)
     rows = []
-    for row in measure(setting, codes, arguments.rounds):
-        rows.append(row)
-        print(f"{row['method']:9} {row['accuracy']:6.2f} % {row['seconds']:6.2f} s", flush=True)
-        pd.DataFrame(rows).to_csv(arguments.out / "candidate_throughput.csv", index=False)
-    table = markdown(summarise(pd.DataFrame(rows)).reset_index())
-    text = f"{describe(setting)}\n\n{table}\n"
+    with open_context(arguments) as context:
+        for row in measure(context, random_codes(context, arguments.codes), arguments.rounds):
+            rows.append(row)
+            print(f"{row['method']:9} {row['accuracy']:6.2f} % {row['seconds']:6.2f} s", flush=True)
+            pd.DataFrame(rows).to_csv(arguments.out / "candidate_throughput.csv", index=False)
+        table = markdown(summarise(pd.DataFrame(rows)).reset_index())
+        text = f"{describe(context)}\n\n{table}\n"
     (arguments.out / "candidate_throughput.md").write_text(text)
     print(text)
 

@@ -1,6 +1,6 @@
 """Are candidates that train together faster than slim networks one after another? ResNet-20 on images of CIFAR's size.
 
-Usage: python benchmarks/gpu_population.py [--sizes 1 4 8 16 32 64] [--epochs 0.5] [--dataset npz --root FILE]
+Usage: python benchmarks/gpu_stacked.py [--sizes 1 4 8 16 32 64] [--epochs 0.5] [--dataset npz --root FILE]
 First it compares both on this device, and stops where they differ. Then it prints a table: candidates per hour, each
 recalibrated, trained for some epochs and scored, and the peak of the device's memory. Images are random pixels unless a
 data set is named: speed does not depend on them.
@@ -10,24 +10,26 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evoprune import build_network, load_search_space
-from evoprune.networks.device import Compute, make_compute
-from evoprune.config import DataConfig, EvaluationConfig
-from evoprune.data.tensors import Data, make_data
+from evoprune.common.objectives import OK
+from evoprune.config import DataConfig, EvaluationConfig, Fidelity
 from evoprune.data.dataset import Part, RawData
 from evoprune.data.sources import load_raw_data
+from evoprune.data.tensors import Data, make_data
+from evoprune.evaluation.accuracy import stacked_accuracies
 from evoprune.evaluation.evaluator import Evaluator
-from evoprune.training.stacked_training import Population
-from evoprune.space.space import Code, SearchSpace
+from evoprune.networks.device import Compute, make_compute
 from evoprune.pruning.channels import slim_network
+from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.loop import train
+from evoprune.training.stacked_training import StackedSetup, StackedTraining
 
 RECIPE = EvaluationConfig(batch_size=128, lr=0.05)
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.1, "float64, trained": 1e-4}
@@ -45,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     space = load_search_space("resnet20", width=options.width)
     compute = make_compute(options.device, "bf16" if options.device == "cuda" else "fp32")
     data = load_images(options, compute.device)
-    parent = make_parent(space, data, compute)
-    if not same(space, parent, data, compute):
+    setup = StackedSetup(space, make_base(space, data, compute), data, RECIPE, compute)
+    if not same(setup):
         return 1
     device = torch.cuda.get_device_name() if compute.device.type == "cuda" else "CPU"
     print(f"\n{device}, torch {torch.__version__}, {compute.precision}, {options.epochs:g} epochs\n")
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, graph in (("together, a CUDA graph", True), ("together, no graph", False), ("slim networks", None)):
             if graph and compute.device.type != "cuda":
                 continue
-            speed, memory = measure(space, parent, data, compute, size, graph, options.epochs)
+            speed, memory = measure(setup, size, graph, options.epochs)
             print(f"| {size} | {name} | {speed:,.0f} | {memory:,.0f} |", flush=True)
     return 0
 
@@ -85,11 +87,11 @@ def load_images(options: argparse.Namespace, device: torch.device) -> Data:
     return make_data(raw, DataConfig(dataset="npz", validation="own"), device)
 
 
-def make_parent(space: SearchSpace, data: Data, compute: Compute) -> nn.Module:
+def make_base(space: SearchSpace, data: Data, compute: Compute) -> nn.Module:
     torch.manual_seed(0)
-    parent = build_network(space).to(compute.device)
-    recalibrate(parent, data, RECIPE.recalibration_images, compute)
-    return parent
+    base = build_network(space).to(compute.device)
+    recalibrate(base, data, RECIPE.recalibration_images, compute)
+    return base
 
 
 def draw_codes(space: SearchSpace, count: int) -> list[Code]:
@@ -105,20 +107,23 @@ class ExactData(Data):
         """As `Data.normalise`, float64."""
         return super().normalise(images).double()
 
+    def training_batch(self, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """As `Data.training_batch`, float64."""
+        inputs, labels = super().training_batch(indices, rng)
+        return inputs.double(), labels
 
-def same(space: SearchSpace, parent: nn.Module, data: Data, compute: Compute) -> bool:
+
+def same(setup: StackedSetup) -> bool:
     """Whether candidates together compute what their slim networks compute, and learn it in float64.
 
     In less than float64 two steps of training are enough for rounding to hide a mistake.
     """
-    fp32 = Compute(compute.device, bf16=False)
-    found = {
-        "fp32": largest_difference(space, parent, data, fp32, 0),
-        compute.precision: largest_difference(space, parent, data, compute, 0),
-    }
-    exact = ExactData(**{field.name: getattr(data, field.name) for field in fields(data)})
+    fp32 = replace(setup, compute=Compute(setup.compute.device, bf16=False))
+    found = {"fp32": largest_difference(fp32, 0), setup.compute.precision: largest_difference(setup, 0)}
+    data = ExactData(**{field.name: getattr(setup.data, field.name) for field in fields(setup.data)})
     torch.set_default_dtype(torch.float64)
-    found["float64, trained"] = largest_difference(space, copy.deepcopy(parent).double(), exact, fp32, 2)
+    exact = replace(fp32, base=copy.deepcopy(setup.base).double(), data=data)
+    found["float64, trained"] = largest_difference(exact, 2)
     torch.set_default_dtype(torch.float32)
     for name, difference in found.items():
         print(f"{name}: logits differ by {difference:.1e} at most; {TOLERANCES[name]:g} is rounding")
@@ -128,43 +133,38 @@ def same(space: SearchSpace, parent: nn.Module, data: Data, compute: Compute) ->
     return False
 
 
-def largest_difference(space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, num_steps: int) -> float:
+def largest_difference(setup: StackedSetup, num_steps: int) -> float:
     """Between logits together and alone, after steps of training, beside a candidate with infinite weights."""
+    space, base, data, compute = setup.space, setup.base, setup.data, setup.compute
     codes = draw_codes(space, 2)
     epochs = num_steps / (len(data.train) // min(RECIPE.batch_size, len(data.train)))
     recipe = RECIPE.model_copy(update={"epochs": epochs})
-    population = Population(space, parent, data, recipe, compute, len(codes) + 1)
+    stacked = StackedTraining(replace(setup, recipe=recipe), len(codes) + 1)
     images = data.normalise(data.validation.images[:64])
     worst = 0.0
     for _ in range(2):  # the second training replays what the first has captured
-        population.load([*codes, codes[0]])
-        population.network.get_submodule("network.linear").weight.data[-10:] = float("inf")
-        alone = [slim_network(space, parent, code) for code in codes]
-        for network in (population.network, *alone):
+        stacked.load([*codes, codes[0]])
+        stacked.network.get_submodule("network.linear").weight.data[-10:] = float("inf")
+        alone = [slim_network(space, base, code) for code in codes]
+        for network in (stacked.network, *alone):
             recalibrate(network, data, 128, compute)
         if num_steps:
-            population.train(epochs, seed=0)
+            stacked.train(epochs, seed=0)
         for network in alone:
-            for _ in train(network, data, recipe, compute, seed=0):
+            for _ in train(network, data, recipe, compute):
                 pass
         with torch.no_grad(), compute.autocast():
-            together = population.network.eval()(images)[:, :-1].float()
+            together = stacked.network.eval()(images)[:, :-1].float()
             wanted = torch.stack([network.eval()(images) for network in alone], dim=1).float()
         worst = max(worst, float((together - wanted).abs().nan_to_num(torch.inf).max()))
     return worst
 
 
-def measure(
-    space: SearchSpace, parent: nn.Module, data: Data, compute: Compute, size: int, graph: bool | None, epochs: float
-) -> tuple[float, float]:
+def measure(setup: StackedSetup, size: int, graph: bool | None, epochs: float) -> tuple[float, float]:
     """Candidates per hour and peak memory in MiB, after a run that warms up; `graph` None: slim networks."""
-    clear_memory(compute)
-    if graph is None:
-        codes = draw_codes(space, min(size, MOST_SLIM))
-        run: Way = Evaluator(space, parent, data, RECIPE, compute, seed=0).evaluate
-    else:
-        codes = draw_codes(space, size)
-        run = together(Population(space, parent, data, RECIPE, compute, size, graph), data, compute)
+    clear_memory(setup.compute)
+    codes = draw_codes(setup.space, min(size, MOST_SLIM) if graph is None else size)
+    run = one_by_one(setup) if graph is None else together(setup, size, graph)
     try:
         run(codes, epochs / 10)
         started = time.perf_counter()
@@ -172,16 +172,29 @@ def measure(
     except torch.cuda.OutOfMemoryError:
         return float("nan"), float("nan")
     speed = 3600 * len(codes) / (time.perf_counter() - started)
-    peak = torch.cuda.max_memory_reserved() if compute.device.type == "cuda" else float("nan")
+    peak = torch.cuda.max_memory_reserved() if setup.compute.device.type == "cuda" else float("nan")
     return speed, peak / 2**20
 
 
-def together(population: Population, data: Data, compute: Compute) -> Way:
+def one_by_one(setup: StackedSetup) -> Way:
+    evaluator = Evaluator(setup.space, setup.base, setup.data, RECIPE, setup.compute, seed=0)
+
     def run(codes: Sequence[Code], epochs: float) -> object:
-        population.load(codes)
-        recalibrate(population.network, data, RECIPE.recalibration_images, compute)
-        population.train(epochs, seed=0)
-        return population.accuracies(data.validation)
+        measured = evaluator.evaluate(codes, Fidelity(epochs))
+        assert all(row["status"] == OK for row in measured), measured
+        return measured
+
+    return run
+
+
+def together(setup: StackedSetup, size: int, graph: bool) -> Way:
+    stacked = StackedTraining(setup, size, graph)
+
+    def run(codes: Sequence[Code], epochs: float) -> object:
+        stacked.load(codes)
+        recalibrate(stacked.network, setup.data, RECIPE.recalibration_images, setup.compute)
+        stacked.train(epochs, seed=0)
+        return stacked_accuracies(stacked.network, setup.data, setup.data.validation, setup.compute)
 
     return run
 

@@ -8,24 +8,29 @@ Prints busy time / (workers x makespan) of both modes, without and with a ladder
 import argparse
 import heapq
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from benchmark_tools import random_scores
 
-from evoprune.stages.base import Base
-from evoprune.config import Experiment, parse_experiment
-from evoprune.space.costs import code_costs
-from evoprune.stages.search import search
-from evoprune.runs.folder import open_run_folder
+from evoprune.common.objectives import OK
 from evoprune.common.seeds import derive_seed
-from evoprune.stages.context import Setting
-from evoprune.space.from_yaml import load_search_space
+from evoprune.config import Experiment, parse_experiment
+from evoprune.data.dataset import DataShape
+from evoprune.evaluation.candidate_job import Batch
+from evoprune.networks.base import Base, save_base
+from evoprune.networks.build import build_network
+from evoprune.runs.ownership import open_run_folder
+from evoprune.runs.table import write_table
+from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
-from evoprune.workers.jobs import Event
+from evoprune.stages.context import Context
+from evoprune.stages.search import search
+from evoprune.workers.jobs import Done, Report, Said
 
 LADDER = [{"epochs": 0, "promote": 0.33}]
 
@@ -43,6 +48,9 @@ class VirtualWorkers:
         self._worth = np.random.default_rng(0).exponential(size=space.length)
         self._jobs: list[tuple[float, float]] = []
         self._clock = 0.0
+        self._idle = [f"virtual-{i}" for i in range(number)]
+        self._running: list[tuple[float, int, str, list[dict[str, Any]]]] = []
+        self._reports: deque[Report] = deque()
 
     @property
     def makespan(self) -> float:
@@ -61,30 +69,44 @@ class VirtualWorkers:
 
     @contextmanager
     def open(self, *_: object) -> Iterator["VirtualWorkers"]:
-        """As `evoprune.workers.open_workers`."""
+        """As `evoprune.workers.pool.open_workers`."""
         yield self
 
-    def map(self, items: Any) -> Iterator[Event]:
-        """As `evoprune.workers.Workers.map`."""
-        idle = list(range(self._number))
-        running: list[tuple[float, int, int, list[dict[str, Any]]]] = []
-        index = 0
-        while True:
-            while idle and (batch := next(items, None)) is not None:
-                measured = [self._measure(code, batch.fidelity.epochs) for code in batch.codes]
-                seconds = sum(one["seconds"] for one in measured)
-                self._jobs.append((self._clock, seconds))
-                heapq.heappush(running, (self._clock + seconds, index, idle.pop(), measured))
-                index += 1
-            if not running:
-                return
-            self._clock, number, worker, measured = heapq.heappop(running)
-            for one in measured:
-                yield Event(number, f"virtual-{worker}", one)
-            idle.append(worker)
+    def idle(self) -> list[str]:
+        """Those that have no job."""
+        return list(self._idle)
 
-    def ask(self, question: object) -> dict[str, Any]:
-        """As `evoprune.workers.Workers.ask`: nobody is there to answer."""
+    def num_starting(self) -> int:
+        """None: all are there."""
+        return 0
+
+    def is_fresh(self, worker: str) -> bool:
+        """Of no interest: nobody dies."""
+        return False
+
+    def renew(self, worker: str) -> None:
+        """Nothing to do."""
+
+    def begin(self, worker: str, item: Batch) -> None:
+        """Note when the job that starts now will end."""
+        self._idle.remove(worker)
+        measured = [self._measure(code, item.fidelity.epochs) for code in item.codes]
+        seconds = sum(one["seconds"] for one in measured)
+        heapq.heappush(self._running, (self._clock + seconds, len(self._jobs), worker, measured))
+        self._jobs.append((self._clock, seconds))
+
+    def wait(self) -> Report:
+        """Put the clock forward to the end of the next job."""
+        if not self._reports:
+            self._clock, _, worker, measured = heapq.heappop(self._running)
+            self._reports.extend([*(Said(worker, one) for one in measured), Done(worker)])
+        report = self._reports.popleft()
+        if isinstance(report, Done):
+            self._idle.append(report.worker)
+        return report
+
+    def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        """Nobody is there to answer."""
         return {}
 
     def _measure(self, text: str, epochs: float) -> dict[str, Any]:
@@ -94,7 +116,7 @@ class VirtualWorkers:
         seconds = (1 + 9 * costs["flops"] / self._full) * (1.0 if epochs else 0.25) * rng.lognormal(0, 0.1)
         kept = float(code @ self._worth / self._worth.sum())
         accuracy = (90 if epochs else 60) * kept ** (0.3 if epochs else 1.0) + rng.normal(0, 0.5)
-        return {**costs, "status": "ok", "error": None, "accuracy": accuracy, "seconds": seconds}
+        return {**costs, "status": OK, "error": None, "accuracy": accuracy, "seconds": seconds}
 
 
 def make_experiment(
@@ -119,12 +141,22 @@ def make_experiment(
 
 
 def run(experiment: Experiment, num_workers: int, folder: Path) -> VirtualWorkers:
-    space = load_search_space("resnet20")
-    workers = VirtualWorkers(space, num_workers)
-    scores = {name: np.random.default_rng(1).exponential(size=space.length) for name in experiment.search.importances}
     with open_run_folder(folder, experiment) as opened:
-        search(Setting(experiment, space, Base(torch.nn.Identity(), {}), scores), opened, workers.open)
+        context = Context(experiment, opened, DataShape(num_classes=10, in_channels=3, image_size=32))
+        prepare(context)
+        workers = VirtualWorkers(context.space, num_workers)
+        search(context, workers.open)
     return workers
+
+
+def prepare(context: Context) -> None:
+    """Leave in the run's folder an untrained base network and made-up scores."""
+    space, folder = context.space, context.folder
+    save_base(Base(build_network(space), {}), space, folder.base)
+    for name in context.experiment.search.importances:
+        path, scores = folder.importance(name), random_scores(space, seed=1).tolist()
+        path.parent.mkdir(exist_ok=True)
+        write_table(path, [{"score": score} for score in scores], ["score"])
 
 
 def main() -> None:

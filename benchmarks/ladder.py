@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_setting
+from benchmark_tools import add_arguments, describe, markdown, open_context
 
-from evoprune.stages.base import save_base
-from evoprune.space.costs import code_costs
-from evoprune.search.pareto import hypervolume, non_dominated
-from evoprune.common.objectives import Row
+from evoprune.common.objectives import OK, Row
+from evoprune.config import load_experiment
 from evoprune.runs.table import read_rows
-from evoprune.stages.context import Setting
+from evoprune.search.pareto import hypervolume, non_dominated
+from evoprune.space.costs import code_costs
+from evoprune.stages.context import Context
 
 ARMS = {"every candidate trained": ["evaluation.ladder=[]"], "ladder": []}
 _POLL_S = 0.2
@@ -54,24 +54,24 @@ def _has_rows(folder: Path) -> bool:
     return path.exists() and path.read_bytes().count(b"\n") > 1
 
 
-def trained(rows: Sequence[Row], setting: Setting) -> pd.DataFrame:
-    """Code, accuracy, FLOPs and losses (error, share of the parent's FLOPs) of the rows of the full fidelity."""
-    full = code_costs(setting.space, setting.space.full_code())["flops"]
-    epochs = setting.experiment.evaluation.epochs
-    good = [row for row in rows if row["status"] == "ok" and row["epochs"] == epochs]
+def trained(rows: Sequence[Row], context: Context) -> pd.DataFrame:
+    """Code, accuracy, FLOPs and losses (error, share of the base network's FLOPs) of the rows of the full fidelity."""
+    full = code_costs(context.space, context.space.full_code())["flops"]
+    epochs = context.experiment.evaluation.epochs
+    good = [row for row in rows if row["status"] == OK and row["epochs"] == epochs]
     table = pd.DataFrame(good, columns=["code", "accuracy", "flops"])
     return table.assign(error=1 - table["accuracy"] / 100, share=table["flops"] / full)
 
 
-def measure(arguments: argparse.Namespace, setting: Setting, work: Path) -> list[dict[str, Any]]:
+def measure(arguments: argparse.Namespace, context: Context, work: Path) -> list[dict[str, Any]]:
     """One row per seed and arm; the arm that goes first alternates."""
     measured, fronts = [], []
     for seed in range(arguments.seeds):
         for name in sorted(ARMS, reverse=bool(seed % 2)):
             overrides = [*arguments.overrides, *ARMS[name], f"seed={seed}", _UNENDING]
-            overrides.append(f"base.weights={work / 'parent'}")
+            overrides.append(f"base.weights={context.folder.base}")
             rows = search_for(60 * arguments.minutes, arguments.experiment, overrides, work / f"{name[:6]}-{seed}")
-            full = trained(rows, setting)
+            full = trained(rows, context)
             losses = full[["error", "share"]].to_numpy()
             measured.append(
                 {
@@ -111,13 +111,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=5.0)
     arguments = parser.parse_args()
-    setting = open_setting(arguments)
-    if not setting.experiment.evaluation.ladder:
+    if not load_experiment(arguments.experiment, arguments.overrides).evaluation.ladder:
         parser.error("the experiment has no evaluation.ladder")
-    with tempfile.TemporaryDirectory() as folder:
-        save_base(setting.base, setting.space, Path(folder) / "parent")
-        table = summarise(pd.DataFrame(measure(arguments, setting, Path(folder))))
-    text = f"{describe(setting)}\n\n{markdown(table)}\n"
+    with open_context(arguments) as context, tempfile.TemporaryDirectory() as folder:
+        table = summarise(pd.DataFrame(measure(arguments, context, Path(folder))))
+        text = f"{describe(context)}\n\n{markdown(table)}\n"
     (arguments.out / "ladder.md").write_text(text)
     print(text)
 

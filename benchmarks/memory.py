@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from evoprune.common.objectives import OK
 from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.data.tensors import split_data
-from evoprune.data.sources import load_raw_data
-from evoprune.evaluation.candidate_job import Batch, evaluation_job
+from evoprune.evaluation.candidate_job import Batch, candidate_job
 from evoprune.networks.build import build_network
-from evoprune.stages.context import make_space
+from evoprune.runs.folder import RunFolder
 from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.workers.dispatch import dispatch
 from evoprune.workers.jobs import Workers
 from evoprune.workers.pool import open_workers
 
@@ -38,15 +39,15 @@ def random_codes(space: SearchSpace, count: int) -> list[str]:
 
 
 def measure(workers: Workers, codes: Sequence[str], epochs: float) -> list[float]:
-    for event in workers.map(Batch((code,), Fidelity(epochs)) for code in codes):
-        assert event.value["status"] == "ok", event.value["error"]
+    for event in dispatch(workers, (Batch((code,), Fidelity(epochs)) for code in codes)):
+        assert event.value["status"] == OK, event.value["error"]
     return [private_mb(), *workers.ask(private_mb).values()]
 
 
 def run(experiment: Experiment, num_candidates: int) -> None:
-    space, raw = make_space(experiment), load_raw_data(experiment.data)
-    arrays = split_data(raw, experiment.data)
-    factory = partial(evaluation_job, experiment, space, build_network(space).eval(), arrays)
+    context = Context(experiment, RunFolder(Path()))  # of which no file is read or written
+    space = context.space
+    factory = partial(candidate_job, experiment, space, build_network(space).eval(), context.dataset.arrays)
     codes = random_codes(space, num_candidates)
     done, tables = 0, []
     with open_workers(experiment.workers, factory) as workers:

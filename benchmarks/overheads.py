@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmark_tools import random_scores
 
+from evoprune.common.objectives import OK, Row
 from evoprune.config import Experiment, parse_experiment
-from evoprune.space.costs import code_costs, compute_costs
-from evoprune.space.limits import make_limits
-from evoprune.search.proposals.catalog import make_proposals
-from evoprune.common.objectives import Row
-from evoprune.runs.table import Reports, read_rows, report_columns
-from evoprune.search.front import front_rows
-from evoprune.search.front import hypervolumes
+from evoprune.runs.table import Table, read_rows, report_columns
 from evoprune.search.candidate import Candidate
+from evoprune.search.front import front_rows, hypervolumes
 from evoprune.search.nsga3 import NSGA3Searcher
-from evoprune.space.from_yaml import load_search_space
-from evoprune.space.space import SearchSpace
+from evoprune.search.proposals.catalog import Knowledge, make_proposals
 from evoprune.search.steady_state import Feeder
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.from_yaml import load_search_space
+from evoprune.space.limits import make_limits
+from evoprune.space.space import SearchSpace
 
 OBJECTIVES = ("accuracy", "flops")
 
@@ -39,14 +39,18 @@ def make_experiment(rows: int) -> Experiment:
 
 def make_searcher(space: SearchSpace, experiment: Experiment) -> NSGA3Searcher:
     """The search's own, with made-up importance of the channels."""
-    scores = {name: np.random.default_rng(0).exponential(size=space.length) for name in experiment.search.importances}
-    proposals = make_proposals(space, experiment, scores)
+    scores = {name: random_scores(space, seed=0) for name in experiment.search.importances}
+    proposals = make_proposals(Knowledge(space, experiment, scores))
     return NSGA3Searcher(space, experiment.search, make_limits(space, {}), proposals, experiment.seed)
+
+
+def open_table(path: Path, space: SearchSpace) -> Table:
+    return Table(path, report_columns([segment.name for segment in space.segments], with_latency=False))
 
 
 def make_row(space: SearchSpace, candidate: Candidate, worth: np.ndarray) -> Row:
     accuracy = round(90 * float(candidate.code @ worth) ** 0.3, 2)
-    row = {"id": candidate.id, "generation": max(0, 1 + (candidate.id - 64) // 32), "rung": 0, "status": "ok"}
+    row = {"id": candidate.id, "generation": max(0, 1 + (candidate.id - 64) // 32), "rung": 0, "status": OK}
     return {
         **row,
         **code_costs(space, candidate.code),
@@ -65,7 +69,7 @@ def make_row(space: SearchSpace, candidate: Candidate, worth: np.ndarray) -> Row
 def evolve(space: SearchSpace, experiment: Experiment, path: Path) -> dict[str, float]:
     """Fill `path` with a search, one candidate after the other; mean milliseconds of each step of the last tenth."""
     searcher = make_searcher(space, experiment)
-    reports = Reports(path, report_columns(space, with_latency=False))
+    table = open_table(path, space)
     worth = np.random.default_rng(0).exponential(size=space.length)
     worth /= worth.sum()
     times = []
@@ -75,7 +79,7 @@ def evolve(space: SearchSpace, experiment: Experiment, path: Path) -> dict[str, 
         moments.append(time.perf_counter())
         row = make_row(space, candidate, worth)
         moments.append(time.perf_counter())
-        reports.append(row)
+        table.append(row)
         moments.append(time.perf_counter())
         searcher.tell([candidate], np.array([[-row["accuracy"], row["flops"]]]), np.zeros(1))
         moments.append(time.perf_counter())
@@ -99,8 +103,8 @@ def open_run(path: Path, space: SearchSpace) -> None:
 def resume(path: Path, space: SearchSpace, experiment: Experiment) -> None:
     limits = make_limits(space, {})
     searcher = make_searcher(space, experiment)
-    reports = Reports(path, report_columns(space, with_latency=False))
-    Feeder(searcher, experiment, limits, batch_size=1).replay(reports.rows, space)
+    table = open_table(path, space)
+    Feeder(searcher, experiment, limits, batch_size=1).replay(table.rows, space)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,39 +13,40 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_setting
+from benchmark_tools import add_arguments, describe, markdown, open_context
 from scipy.stats import kendalltau
 
 from evoprune.config import Fidelity
-from evoprune.space.costs import code_costs, compute_costs
 from evoprune.evaluation.candidate_job import Batch
-from evoprune.stages.measure_candidates import job_factory
 from evoprune.search.proposals.random import Random
-from evoprune.stages.context import Setting
+from evoprune.space.costs import code_costs, compute_costs
+from evoprune.stages.context import Context
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.workers.dispatch import dispatch
 from evoprune.workers.pool import open_workers
 
-_RANGE = (0.05, 0.95)  # of the parent's FLOPs
+_RANGE = (0.05, 0.95)  # of the base network's FLOPs
 
 
-def draw_codes(setting: Setting, count: int, bins: int) -> list[str]:
+def draw_codes(context: Context, count: int, bins: int) -> list[str]:
     """`count` random codes as text, as many in each of `bins` equal ranges of FLOPs."""
-    space = setting.space
+    space = context.space
     rng = np.random.default_rng(0)
-    codes = Random(space, setting.experiment.search.min_keep).first(200 * count, rng)
+    codes = Random(space, context.experiment.search.min_keep).first(200 * count, rng)
     shares = compute_costs(space, codes)["flops"] / code_costs(space, space.full_code())["flops"]
     edges = np.linspace(*_RANGE, bins + 1)
     chosen = [np.flatnonzero((shares >= low) & (shares < high))[: count // bins] for low, high in pairwise(edges)]
     return [space.format_code(codes[index]) for index in np.stack(chosen, axis=1).reshape(-1)]
 
 
-def measure(setting: Setting, items: Sequence[tuple[str, float]], path: Path) -> pd.DataFrame:
+def measure(context: Context, items: Sequence[tuple[str, float]], path: Path) -> pd.DataFrame:
     """Measure what is not in the file yet; returns all of it."""
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["code", "epochs"])
     known = set(zip(done["code"], done["epochs"], strict=True))
     missing = [item for item in items if item not in known]
     batches = [Batch((code,), Fidelity(epochs)) for code, epochs in missing]
-    with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
-        for event in workers.map(batches):
+    with open_workers(context.experiment.workers, job_factory(context)) as workers:
+        for event in dispatch(workers, batches):
             code, epochs = missing[event.index]
             row = pd.DataFrame([{"code": code, "epochs": epochs, **event.value}])
             row.to_csv(path, mode="a", header=not path.exists(), index=False)
@@ -84,12 +85,13 @@ def main() -> None:
     parser.add_argument("--long", type=float, default=1.0)
     parser.add_argument("--bins", type=int, default=4)
     arguments = parser.parse_args()
-    setting = open_setting(arguments)
-    codes = draw_codes(setting, arguments.codes, arguments.bins)
-    items = [(code, epochs) for code in codes for epochs in (*arguments.rungs, arguments.long)]
-    measured = measure(setting, items, arguments.out / "rung_correlation.csv")
-    table = markdown(correlations(measured, arguments.long, arguments.bins))
-    text = f"{describe(setting)}\n\n{arguments.long:g} epochs ranked by less, {arguments.codes} codes:\n\n{table}\n"
+    with open_context(arguments) as context:
+        codes = draw_codes(context, arguments.codes, arguments.bins)
+        items = [(code, epochs) for code in codes for epochs in (*arguments.rungs, arguments.long)]
+        measured = measure(context, items, arguments.out / "rung_correlation.csv")
+        table = markdown(correlations(measured, arguments.long, arguments.bins))
+        ranked = f"{arguments.long:g} epochs ranked by less, {arguments.codes} codes:"
+        text = f"{describe(context)}\n\n{ranked}\n\n{table}\n"
     (arguments.out / "rung_correlation.md").write_text(text)
     print(text)
 

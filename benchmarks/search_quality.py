@@ -9,8 +9,8 @@ search_quality.png, the fronts search_quality_fronts.csv.
 """
 
 import argparse
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,20 +22,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
-from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_setting
+from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_context
 
-from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.search.pareto import hypervolume, non_dominated
-from evoprune.space.limits import make_limits
+from evoprune.config import Fidelity, load_experiment
 from evoprune.evaluation.candidate_job import Batch
-from evoprune.stages.measure_candidates import job_factory
-from evoprune.search.proposals.catalog import make_proposals
+from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.runs.folder import RunFolder
 from evoprune.search.candidate import Candidate
 from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.search.pareto import hypervolume, non_dominated
+from evoprune.search.proposals.catalog import Knowledge, make_proposals
+from evoprune.space.limits import make_limits
 from evoprune.stages.analyse import num_prior_measurements, prior_curves
-from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.stages.context import Setting
+from evoprune.stages.context import Context
+from evoprune.stages.measure_candidates import job_factory
+from evoprune.workers.dispatch import dispatch
 from evoprune.workers.jobs import Workers
 from evoprune.workers.pool import open_workers
 
@@ -56,10 +57,13 @@ Codes = npt.NDArray[np.uint8]
 class Ours:
     """evoprune's searcher as a searcher of bare codes."""
 
-    def __init__(self, setting: Setting, experiment: Experiment, curves: Curves | None, seed: int):
-        limits = make_limits(setting.space, experiment.search.limits)
-        proposals = make_proposals(setting.space, experiment, setting.scores, curves)
-        self._searcher = NSGA3Searcher(setting.space, experiment.search, limits, proposals, seed)
+    def __init__(self, context: Context, curves: Curves | None, seed: int):
+        space, experiment = context.space, context.experiment
+        limits = make_limits(space, experiment.search.limits)
+        scores = {name: context.scores(name) for name in experiment.search.importances}
+        offsets = None if curves is None else curves.offsets()
+        proposals = make_proposals(Knowledge(space, experiment, scores, offsets))
+        self._searcher = NSGA3Searcher(space, experiment.search, limits, proposals, seed)
         self._asked: list[Candidate] = []
 
     def ask(self, number: int) -> Codes:
@@ -88,7 +92,7 @@ class Measurements:
     def of(self, codes: list[str], workers: Workers) -> npt.NDArray[np.float64]:
         """Accuracy in percent and FLOPs of each code, shape (codes, 2); measures those that are not known."""
         missing = list(dict.fromkeys(code for code in codes if code not in self._known))
-        for event in workers.map([Batch((code,), self._fidelity) for code in missing]):
+        for event in dispatch(workers, [Batch((code,), self._fidelity) for code in missing]):
             code, value = missing[event.index], event.value
             row = {
                 "code": code,
@@ -105,14 +109,14 @@ def run_arm(
     searcher: BaselineSearcher,
     evaluations: int,
     first: int,
-    setting: Setting,
+    context: Context,
     measured: Callable[[list[str]], npt.NDArray[np.float64]],
 ) -> pd.DataFrame:
     """Codes, accuracies and FLOPs in the order of the evaluations, the full network's before all, and the hypervolume.
 
     The first generation has `first` codes.
     """
-    space = setting.space
+    space = context.space
     texts = [space.format_code(space.full_code())]
     full = points = measured(texts)
     size = first
@@ -120,7 +124,7 @@ def run_arm(
         codes = searcher.ask(size)[: evaluations + 1 - len(points)]
         asked = [space.format_code(code) for code in codes]
         found = measured(asked)
-        points, texts, size = np.concatenate([points, found]), texts + asked, setting.experiment.search.num_individual
+        points, texts, size = np.concatenate([points, found]), texts + asked, context.experiment.search.num_individual
         if len(points) <= evaluations:
             searcher.tell(codes, _losses(found, full))
     losses = _losses(points, full)
@@ -134,18 +138,26 @@ def _losses(found: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> np
 
 
 def _searcher(
-    arm: str, setting: Setting, arguments: argparse.Namespace, seed: int, workers: Workers
+    arm: str, context: Context, arguments: argparse.Namespace, seed: int, workers: Workers
 ) -> tuple[BaselineSearcher, int]:
     """A searcher, and how many evaluations it has cost before its first code."""
     if arm == ANCESTOR:
-        return Ancestor(setting.space, seed), 0
+        return Ancestor(context.space, seed), 0
     if arm == PYMOO:
-        return PymooDefault(setting.space, seed, setting.experiment.search.num_individual), 0
+        return PymooDefault(context.space, seed, context.experiment.search.num_individual), 0
+    own = _own_context(arm, context, arguments)
+    curves = prior_curves(own, lambda: workers)
+    return Ours(own, curves, seed), num_prior_measurements(own.space) if curves else 0
+
+
+def _own_context(arm: str, context: Context, arguments: argparse.Namespace) -> Context:
+    """The context of one of our searches. Its curves are measured once for all seeds, which all pay for them."""
     experiment = load_experiment(arguments.experiment, [*arguments.overrides, *OURS[arm]])
-    folder = RunFolder(arguments.out / f"prior_{experiment.search.prior}")  # one for all seeds, which all pay for it
-    folder.path.mkdir(exist_ok=True)
-    curves = prior_curves(replace(setting, experiment=experiment), folder, lambda: workers)
-    return Ours(setting, experiment, curves, seed), num_prior_measurements(setting.space) if curves else 0
+    folder = RunFolder(arguments.out / f"prior_{experiment.search.prior}")
+    for name in experiment.search.importances:
+        folder.importance(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(context.folder.importance(name), folder.importance(name))
+    return Context(experiment, folder, context.source.shape)
 
 
 def summarise(curves: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -188,6 +200,29 @@ def draw(curves: dict[str, list[list[float]]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def run_arms(
+    context: Context, arguments: argparse.Namespace
+) -> tuple[dict[str, list[list[float]]], list[pd.DataFrame]]:
+    """Hypervolumes of every arm and seed, after each evaluation, and their fronts."""
+    fidelity = Fidelity(arguments.epochs, arguments.images)
+    store = Measurements(arguments.out / "search_quality.csv", fidelity)
+    curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}
+    fronts: list[pd.DataFrame] = []
+    with open_workers(context.experiment.workers, job_factory(context)) as workers:
+        for seed in range(arguments.seeds):
+            for arm in arguments.arms:
+                searcher, spent = _searcher(arm, context, arguments, seed, workers)
+                config = context.experiment.search
+                first = config.num_individual if arm == PYMOO else config.random_samples
+                measured = partial(store.of, workers=workers)
+                found = run_arm(searcher, arguments.evaluations - spent, first, context, measured)
+                volumes = found["hypervolume"].tolist()
+                curves[arm].append(volumes[:1] * spent + volumes)
+                fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))
+                print(f"seed {seed}, {arm}: {curves[arm][-1][-1]:.4f}", flush=True)
+    return curves, fronts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
@@ -197,28 +232,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--images", type=int, default=1000)
     arguments = parser.parse_args()
-    setting = open_setting(arguments, *[ALL_SCORES] * bool(NEED_SCOP & set(arguments.arms)))
-    fidelity = Fidelity(arguments.epochs, arguments.images)
-    store = Measurements(arguments.out / "search_quality.csv", fidelity)
-    curves: dict[str, list[list[float]]] = {arm: [] for arm in arguments.arms}
-    fronts: list[pd.DataFrame] = []
-    with open_workers(setting.experiment.workers, job_factory(setting)) as workers:
-        for seed in range(arguments.seeds):
-            for arm in arguments.arms:
-                searcher, spent = _searcher(arm, setting, arguments, seed, workers)
-                config = setting.experiment.search
-                first = config.num_individual if arm == PYMOO else config.random_samples
-                measured = partial(store.of, workers=workers)
-                found = run_arm(searcher, arguments.evaluations - spent, first, setting, measured)
-                volumes = found["hypervolume"].tolist()
-                curves[arm].append(volumes[:1] * spent + volumes)
-                fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))
-                print(f"seed {seed}, {arm}: {curves[arm][-1][-1]:.4f}", flush=True)
-    pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)
-    text = (
-        f"{describe(setting)}\n\nHypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and "
-        f"{arguments.images} validation images a candidate.\n\n{markdown(summarise(curves))}\n"
-    )
+    with open_context(arguments, *[ALL_SCORES] * bool(NEED_SCOP & set(arguments.arms))) as context:
+        curves, fronts = run_arms(context, arguments)
+        pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)
+        text = (
+            f"{describe(context)}\n\nHypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and "
+            f"{arguments.images} validation images a candidate.\n\n{markdown(summarise(curves))}\n"
+        )
     (arguments.out / "search_quality.md").write_text(text)
     draw(curves, arguments.out / "search_quality.png")
     print(text)

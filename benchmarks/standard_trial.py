@@ -52,7 +52,7 @@ def make_loaders(trial: dict[str, Any]) -> tuple[DataLoader[Any], DataLoader[Any
 
 
 def mask_channels(network: nn.Module, space: SearchSpace, code: str) -> None:
-    """Multiply cut channels by zero: after the batch norm, or after the block where a shortcut is added to them."""
+    """Multiply pruned channels by zero: after the batch norm, or after the block where a shortcut is added to them."""
     bits = space.parse_code(code)
     for layer in space.layers:
         segment = next((segment for segment in space.segments if segment.name == layer.outputs), None)
@@ -92,7 +92,7 @@ def main() -> None:
     trial = json.loads(Path(sys.argv[1]).read_text())
     started = time.monotonic()
     torch.manual_seed(trial["seed"])
-    network = load_model(trial["parent"])
+    network = load_model(trial["base"])
     mask_channels(network, load_search_space(trial["space"]), trial["code"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     accuracy = train_and_score(network, make_loaders(trial), trial, device)

@@ -17,13 +17,13 @@ from multiprocessing.synchronize import Barrier
 import numpy as np
 
 from evoprune.common.hardware import available_cpus
-from evoprune.networks.device import make_compute
 from evoprune.config import DataConfig, TrainingConfig
-from evoprune.data.tensors import make_data
 from evoprune.data.dataset import RawData
+from evoprune.data.tensors import make_data
 from evoprune.networks.build import build_network
+from evoprune.networks.device import make_compute
 from evoprune.space.from_yaml import load_search_space
-from evoprune.training.loop import train
+from evoprune.training.loop import TrainingOptions, train
 from evoprune.workers.resources import Shape, own_cores
 
 BATCH_SIZE, NUM_IMAGES = 128, 2560
@@ -43,7 +43,7 @@ def work(cores: Sequence[int], threads: int, steps: int, seed: int, barrier: Bar
     network = build_network(space, space.repair((rng.random(space.length) < 0.6).astype(np.uint8)))
     for num_steps in (3, steps):
         recipe = TrainingConfig(epochs=num_steps * BATCH_SIZE / NUM_IMAGES, batch_size=BATCH_SIZE)
-        list(train(network, data, recipe, compute, seed))
+        list(train(network, data, recipe, compute, TrainingOptions(seed)))
         barrier.wait()
 
 

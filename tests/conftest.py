@@ -1,5 +1,6 @@
 """Fixtures: a small search space and network, a small experiment on real digits, real CIFAR-10 where it is at hand."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -13,6 +14,7 @@ from helpers import SHARED_DATA, TINY, merge, scramble
 from torch import Tensor
 
 from evoprune import build_network, load_search_space
+from evoprune.cli import main
 from evoprune.config import DataConfig, Experiment, parse_experiment
 from evoprune.data.tensors import Data, load_data
 from evoprune.space.space import Code, SearchSpace
@@ -43,6 +45,21 @@ def tiny(cache: Path):
         return parse_experiment(merge(merge(TINY, {"base": {"cache": str(cache)}}), changes), "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def ran(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished `evoprune run` of the tiny experiment; tests that change it take `copied`."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "tiny.yaml").write_text(tiny().to_yaml())
+    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def copied(ran: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(ran, tmp_path / "copied"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,16 @@
 """What the tests share: a tiny experiment, made-up scores, runs in this process."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from evoprune.config import Experiment, SearchConfig, parse_experiment
+from evoprune.config import DataConfig, Experiment, SearchConfig, parse_experiment
+from evoprune.data.tensors import Data, TensorSplit, load_data
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.search.nsga3 import NSGA3Searcher
@@ -112,3 +115,29 @@ def scramble(network: torch.nn.Module, seed: int) -> torch.nn.Module:
             ):
                 tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
     return network
+
+
+def few_digits(num_images: int, flip: bool = False) -> Data:
+    """Real digits of which only the first `num_images` are to train on, cropped at random, and mirrored with `flip`."""
+    data = load_data(DataConfig(dataset="digits", validation=0.2, crop=1, flip=flip), torch.device("cpu"))
+    train = data.train
+    assert isinstance(train, TensorSplit)
+    return replace(data, train=TensorSplit(train.images[:num_images], train.labels[:num_images]))
+
+
+def plain_data(images: Tensor, labels: Tensor) -> Data:
+    """Images that reach the network as pixel / 255, to train on and to validate on."""
+    split = TensorSplit(images, labels)
+    return Data(split, split, torch.zeros(1, 1, 1), torch.ones(1, 1, 1), crop=0, flip=False, num_classes=10)
+
+
+def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    """Whether two networks have the same weights and statistics, bit by bit."""
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def without_norm(space: SearchSpace, name: str) -> SearchSpace:
+    """The space with one layer that no batch norm follows."""
+    layers = (replace(layer, norm=None) if layer.name == name else layer for layer in space.layers)
+    return replace(space, layers=tuple(layers))

@@ -47,7 +47,8 @@ class SearchConfig(Section):
     """Where codes come from: `evolution`; `magnitude` or `scop`, the least important channels pruned at random rates;
     `random`; or several with shares, such as `{evolution: 0.8, random: 0.2}`."""
     prior: Literal["magnitude", "scop"] | None = "magnitude"
-    """The importance that evolution looks at when it prunes channels or takes them back; `null` for none."""
+    """The importance that evolution looks at when it prunes channels or takes them back: `magnitude`, `scop`, or `null`
+    for none."""
     prior_fade: Annotated[float, Field(gt=0)] = 1.0
     """Evolution looks at the prior less and less. At this share of the search it no longer does: 0.5 is half-way."""
     sensitivity: str | None = "measured"

@@ -130,7 +130,9 @@ def _npz_parts(source: DataSource) -> tuple[Part, Part, Part | None]:
     """Training, test and (where it has one) validation part of an archive in MedMNIST's layout."""
     path = source.config.root
     arrays = source.archive(path, "data.root")
-    missing = [name for name in ("train_images", "train_labels", "test_images", "test_labels") if name not in arrays]
+    wanted = ["train_images", "train_labels", "test_images", "test_labels"]
+    wanted += ["val_labels"] if "val_images" in arrays else []
+    missing = [name for name in wanted if name not in arrays]
     if missing:
         raise UserError(f"data.root: {path} has no {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
     validation = _npz_part(arrays, "val", path) if "val_images" in arrays else None
@@ -159,10 +161,13 @@ def _open_npz(path: str, key: str) -> Archive:
 
 
 def _npz_part(arrays: Archive, name: str, path: str) -> Part:
-    images, labels = arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"])
-    if not len(images) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"{path}: {name}_images and whole-number {name}_labels; got {len(images)}, {labels.dtype}")
-    if labels.size != len(labels):
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+    if images.ndim not in (3, 4) or not len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"{path}: {name}_images has shape (N, height, width) or (N, height, width, channels), and {name}_labels "
+            f"are whole numbers; got {images.shape}, {labels.dtype}"
+        )
+    if labels.ndim == 0 or not labels.size == len(labels) > 0:
         raise UserError(f"{path}: {name}_labels has shape {labels.shape}; one label per image is wanted")
     return (images[..., None] if images.ndim == 3 else images), labels.reshape(-1).astype(np.int64)
 

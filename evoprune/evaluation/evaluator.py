@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from evoprune.common.errors import LOSS_NOT_FINITE, OUTPUT_NOT_FINITE, TrainingError
+from evoprune.common.objectives import FAILED, OK
 from evoprune.common.seeds import derive_seed
 from evoprune.config import EvaluationConfig, Fidelity, TrainingConfig
 from evoprune.data.dataset import Split
@@ -84,10 +85,10 @@ class Evaluator:
         started = time.monotonic()
         costs = code_costs(self.space, code)
         try:
-            measured = {"status": "ok", "error": None, **self._measure(code, fidelity, started)}
+            measured = {"status": OK, "error": None, **self._measure(code, fidelity, started)}
         except Exception as error:  # whatever a candidate does must cost the search one row, not the run
             measured = _failure(error)
-        if measured["status"] == "failed":
+        if measured["status"] == FAILED:
             self._free_memory()
         return {**costs, **measured, "seconds": round(time.monotonic() - started, 3)}
 
@@ -139,7 +140,7 @@ class Evaluator:
         check_deadline(deadline)
         measured = [_outcome(*pair) for pair in zip(learned, accuracies[: len(codes)], strict=True)]
         for code, row in zip(codes, measured, strict=True):
-            if self.with_latency and row["status"] == "ok":
+            if self.with_latency and row["status"] == OK:
                 row["latency"] = self._latency(slim_network(self.space, self.base, code))
         return measured
 
@@ -173,7 +174,7 @@ class Evaluator:
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    return {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    return {"status": FAILED, "error": f"{type(error).__name__}: {error}"}
 
 
 def _outcome(learned: bool, accuracy: float | None) -> dict[str, Any]:
@@ -182,4 +183,4 @@ def _outcome(learned: bool, accuracy: float | None) -> dict[str, Any]:
         return _failure(TrainingError(LOSS_NOT_FINITE))
     if accuracy is None:
         return _failure(TrainingError(OUTPUT_NOT_FINITE))
-    return {"status": "ok", "error": None, "accuracy": accuracy}
+    return {"status": OK, "error": None, "accuracy": accuracy}

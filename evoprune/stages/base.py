@@ -2,39 +2,30 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
-from evoprune.common.model_files import DESCRIPTION_NAME, read_description
+from evoprune.common.model_files import DESCRIPTION_NAME
 from evoprune.common.progress import progress, say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
 from evoprune.data.tensors import Data, place_data, to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.networks.build import build_network, network_spec
-from evoprune.networks.checkpoints import load_weights, save_model
+from evoprune.networks.base import Base, load_base, save_base
+from evoprune.networks.build import build_network
+from evoprune.networks.checkpoints import load_weights
 from evoprune.networks.device import Compute
 from evoprune.runs.folder import timed_stage
-from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
 from evoprune.training.batch_norm import measure_neutral_norms
 from evoprune.training.loop import Epoch, TrainingOptions, train
-
-
-@dataclass(frozen=True)
-class Base:
-    """The base network on the CPU, and what is known of it (accuracies in percent, where it came from)."""
-
-    network: nn.Module
-    info: dict[str, Any]
 
 
 def provide_base(context: Context) -> None:
@@ -56,16 +47,6 @@ def estimate_s(probe: Probe) -> float:
     if config.weights is not None or (base_folder(context) / DESCRIPTION_NAME).is_file():
         return 0.0
     return config.epochs * probe.on_all_cores(lambda compute: probe.epoch_s(probe.base, config, compute))
-
-
-def save_base(base: Base, space: SearchSpace, folder: Path) -> None:
-    """Save a base network so that `load_base` and `evoprune.load_model` read it."""
-    save_model(base.network, network_spec(space), folder, base=base.info)
-
-
-def load_base(space: SearchSpace, folder: Path) -> Base:
-    """Load what `save_base` saved."""
-    return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])
 
 
 def base_folder(context: Context) -> Path:

@@ -17,8 +17,8 @@ from evoprune.space.ranking import Scores
 from evoprune.space.space import SearchSpace
 
 if TYPE_CHECKING:  # a report is written without torch
+    from evoprune.networks.base import Base
     from evoprune.networks.device import Compute
-    from evoprune.stages.base import Base
 
 
 class Context:
@@ -56,7 +56,7 @@ class Context:
     @cached_property
     def base(self) -> "Base":
         """The base network, on the CPU, as the stage before has left it in the folder."""
-        from evoprune.stages.base import load_base
+        from evoprune.networks.base import load_base
 
         return load_base(self.space, self.folder.base)
 

@@ -1,5 +1,6 @@
 """Importance from gradients."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -21,16 +22,16 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
 
     The sum is over the parameters that vanish with a channel where the network ends it: scale and shift of its batch
     norm, or its filter where no norm follows. (With a norm behind it in training mode a filter's own sum is always 0,
-    as scaling the filter changes nothing.) The network stays in eval mode, and keeps its weights and gradients.
+    as scaling the filter changes nothing.) Works on a copy of the network, in eval mode.
 
     Args:
         space: the search space of `network`.
-        network: the full network, on `compute.device`.
+        network: the full network, on `compute.device`; left as it is.
         data: the training split is used, unaugmented.
         num_images: how many images, at even steps over the split.
         compute: device and precision.
     """
-    network.eval()
+    network = copy.deepcopy(network).eval().requires_grad_(True)
     modules = {layer.name: network.get_submodule(layer.norm or layer.name) for layer in scored_layers(space)}
     parameters = {name: list(module.parameters()) for name, module in modules.items()}
     flat = [parameter for group in parameters.values() for parameter in group]

@@ -114,7 +114,7 @@ class Evolution:
                     child[place] = second[place]
 
     def _step(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:
-        """Cut, return or exchange a few channels in one to three groups."""
+        """Prune, take back or exchange a few channels in one to three groups."""
         for index in rng.choice(len(self._groups), min(int(rng.integers(1, 4)), len(self._groups)), replace=False):
             places = self._groups[index].slices
             if rng.random() < _APART_SHARE:
@@ -138,13 +138,13 @@ class Evolution:
 
 
 def _resize(bits: Code, keys: Keys, rng: np.random.Generator) -> Code:
-    """Cut, return or exchange some channels of one segment, shape (width,); never empties it."""
+    """Prune, take back or exchange some channels of one segment, shape (width,); never empties it."""
     share = np.exp(rng.uniform(np.log(_SMALLEST_STEP), np.log(_LARGEST_STEP)))
     step, kept = max(1, round(share * len(bits))), int(bits.sum())
-    match rng.choice(["cut", "return", "exchange"]):
-        case "cut":
+    match rng.choice(["prune", "take back", "exchange"]):
+        case "prune":
             return _to_count(bits, keys, max(1, kept - step))
-        case "return":
+        case "take back":
             return _to_count(bits, keys, min(len(bits), kept + step))
         case _:
             fewer = _to_count(bits, keys, max(0, kept - min(step, len(bits) - kept)))
@@ -152,7 +152,7 @@ def _resize(bits: Code, keys: Keys, rng: np.random.Generator) -> Code:
 
 
 def _to_count(bits: Code, keys: Keys, count: int) -> Code:
-    """`bits` with kept channels of the smallest keys cut, or cut ones of the largest keys returned, to `count`."""
+    """`bits` with kept channels of the smallest keys pruned, or pruned ones of the largest keys back, to `count`."""
     if count <= bits.sum():
         return _keep(np.where(bits == 1, keys, -np.inf), count)
     return _keep(np.where(bits == 1, np.inf, keys), count)

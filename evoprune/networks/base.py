@@ -1,0 +1,30 @@
+"""The base network on the disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from evoprune.common.model_files import read_description
+from evoprune.networks.build import build_network, network_spec
+from evoprune.networks.checkpoints import load_weights, save_model
+from evoprune.space.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base network on the CPU, and what is known of it (accuracies in percent, where it came from)."""
+
+    network: nn.Module
+    info: dict[str, Any]
+
+
+def save_base(base: Base, space: SearchSpace, folder: Path) -> None:
+    """Save a base network so that `load_base` and `evoprune.load_model` read it."""
+    save_model(base.network, network_spec(space), folder, base=base.info)
+
+
+def load_base(space: SearchSpace, folder: Path) -> Base:
+    """Load what `save_base` saved."""
+    return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])

@@ -1,0 +1,62 @@
+"""One process at a time in a folder."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from evoprune import UserError
+from evoprune.common.locks import lock_folder
+
+HOLD = """
+import sys
+from pathlib import Path
+from evoprune.common.locks import lock_folder
+with lock_folder(Path(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "in\n"
+        message = rf"{tmp_path}: another process is working in this run; .*--out"
+        with pytest.raises(UserError, match=message), lock_folder(tmp_path):
+            pass
+        holder.kill()
+    with lock_folder(tmp_path):
+        pass
+
+
+def test_who_waits_comes_in_when_the_other_has_left(tmp_path):
+    order = []
+
+    def wait() -> None:
+        with lock_folder(tmp_path, wait=True):
+            order.append("second")
+
+    with lock_folder(tmp_path):
+        second = threading.Thread(target=wait)
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        order.append("first")
+    second.join(10)
+    assert order == ["first", "second"]
+
+
+def test_an_error_inside_frees_the_folder_and_comes_out(tmp_path):
+    with pytest.raises(KeyError), lock_folder(tmp_path):
+        raise KeyError("inside")
+    with lock_folder(tmp_path):
+        pass
+
+
+def test_folders_do_not_lock_one_another(tmp_path):
+    (tmp_path / "inner").mkdir()
+    with lock_folder(tmp_path), lock_folder(tmp_path / "inner"):
+        assert (tmp_path / "inner" / ".lock").is_file()

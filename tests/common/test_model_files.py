@@ -1,0 +1,36 @@
+"""The description of a saved model."""
+
+import json
+
+import pytest
+
+from evoprune import UserError
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME, model_folder, read_description
+
+GOOD = {"format": 1, "network": {"family": "resnet_cifar"}, "mean": [0.5], "key": "k1"}
+
+
+def test_a_model_is_named_by_its_folder_or_either_file(tmp_path):
+    (tmp_path / DESCRIPTION_NAME).write_text(json.dumps(GOOD), encoding="utf-8")
+    for path in (tmp_path, str(tmp_path), tmp_path / WEIGHTS_NAME, str(tmp_path / DESCRIPTION_NAME)):
+        assert model_folder(path) == tmp_path
+        assert read_description(path) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"no such file; an evoprune model is a folder with model\.safetensors and model\.json"),
+        (b"{", "not a model description: "),
+        (b"\xff\xfe", "not a model description: "),
+        (b"[]", "not a model description of format 1"),
+        (json.dumps({**GOOD, "format": 2}).encode(), "not a model description of format 1"),
+        (b'{"format": 1}', "network is a mapping, got None"),
+        (json.dumps({**GOOD, "network": "resnet20"}).encode(), "network is a mapping, got 'resnet20'"),
+    ],
+)
+def test_what_is_no_description_is_refused_by_its_path(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / DESCRIPTION_NAME).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{tmp_path / DESCRIPTION_NAME}: {message}"):
+        read_description(tmp_path)

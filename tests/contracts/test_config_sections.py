@@ -1,0 +1,347 @@
+"""One contract for every section of an experiment's file.
+
+Names what it tests: evoprune.config.base, evoprune.config.data, evoprune.config.evaluation, evoprune.config.experiment,
+evoprune.config.importance, evoprune.config.report, evoprune.config.retrain, evoprune.config.search,
+evoprune.config.search_space, evoprune.config.section, evoprune.config.training, evoprune.config.workers.
+"""
+
+import copy
+import importlib
+import pkgutil
+import re
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import evoprune.config
+from evoprune import UserError
+from evoprune.common.yaml_files import format_yaml, parse_yaml
+from evoprune.config import parse_experiment
+from evoprune.config.section import Section
+
+PLACES = {
+    "": "Experiment",
+    "data": "DataConfig",
+    "search_space": "SearchSpaceConfig",
+    "base": "BaseConfig",
+    "evaluation": "EvaluationConfig",
+    "evaluation.ladder.0": "RungConfig",
+    "importance": "ImportanceConfig",
+    "importance.scop": "ScopConfig",
+    "search": "SearchConfig",
+    "search.limits.flops": "LimitConfig",
+    "retrain": "RetrainConfig",
+    "retrain.distillation": "DistillationConfig",
+    "workers": "WorkersConfig",
+    "report": "ReportConfig",
+}
+"""Where each section stands in the file."""
+ELSEWHERE = {"Section", "TrainingConfig", "CountSelection"}
+"""What others inherit from, and what is told apart by `retrain.select` itself."""
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "Experiment": {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}},
+    "DataConfig": {"dataset": "digits"},
+    "SearchSpaceConfig": {"name": "resnet20"},
+    "RungConfig": {"epochs": 0, "promote": 0.5},
+    "CountSelection": {"count": 3},
+}
+"""What a section does not begin without."""
+
+
+def find_sections() -> dict[str, type[Section]]:
+    """Every section class of the package, by its name."""
+    for module in pkgutil.iter_modules(evoprune.config.__path__, "evoprune.config."):
+        importlib.import_module(module.name)
+    found, rest = {"Section": Section}, [Section]
+    while rest:
+        below = rest.pop().__subclasses__()
+        found |= {cls.__name__: cls for cls in below}
+        rest += below
+    return found
+
+
+SECTIONS = find_sections()
+every_section = pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"Section"}))
+every_place = pytest.mark.parametrize("place", PLACES)
+
+# --- values that are right
+
+NON_NEGATIVE = st.floats(0, 1e300)
+POSITIVE = st.floats(0, 1e300, exclude_min=True)
+SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
+BELOW_ONE = st.floats(0, 1, exclude_max=True)
+COUNT = st.integers(1, 10**9)
+TEXT = st.text(max_size=20)
+BOUND = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | COUNT.map("{}%".format)
+TRAINING = {
+    "epochs": NON_NEGATIVE,
+    "batch_size": st.integers(2, 10**9),
+    "lr": POSITIVE,
+    "momentum": BELOW_ONE,
+    "weight_decay": NON_NEGATIVE,
+    "warmup_epochs": NON_NEGATIVE,
+    "label_smoothing": BELOW_ONE,
+}
+
+
+@st.composite
+def ladders(draw: st.DrawFn) -> dict[str, Any]:
+    """Rungs that lead upwards, and the epochs above them."""
+    *epochs, last = sorted(draw(st.lists(NON_NEGATIVE, min_size=1, max_size=4, unique=True)))
+    rungs = [{"epochs": each, "promote": draw(SHARE), "validation_images": draw(st.none() | COUNT)} for each in epochs]
+    return {"epochs": last, "ladder": rungs}
+
+
+@st.composite
+def proposals(draw: st.DrawFn) -> str | dict[str, float]:
+    """A name, or several with shares that add up to 1."""
+    names = draw(st.lists(st.sampled_from(["evolution", "magnitude", "scop", "random"]), min_size=1, unique=True))
+    weights = [draw(st.integers(1, 99)) for _ in names]
+    shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
+    return names[0] if draw(st.booleans()) else shares
+
+
+KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "DataConfig": {
+        "dataset": st.sampled_from(["cifar10", "cifar100", "image_folder", "npz", "digits"]),
+        "root": TEXT,
+        "validation": SHARE | st.text(min_size=1, max_size=20),
+        "split_seed": st.integers(0, 2**63),
+        "image_size": st.none() | COUNT,
+        "mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
+        "std": st.none() | st.lists(POSITIVE, max_size=3),
+        "crop": st.integers(0, 9),
+        "flip": st.booleans(),
+    },
+    "SearchSpaceConfig": {"name": TEXT, "width": st.none() | COUNT},
+    "TrainingConfig": TRAINING,
+    "BaseConfig": {**TRAINING, "weights": st.none() | TEXT, "cache": TEXT},
+    "DistillationConfig": {"weight": SHARE, "temperature": POSITIVE},
+    "RungConfig": {"epochs": NON_NEGATIVE, "promote": SHARE, "validation_images": st.none() | COUNT},
+    "EvaluationConfig": {
+        **TRAINING,
+        "recalibration_images": COUNT,
+        "time_limit_s": st.none() | POSITIVE,
+        "latency_batch_size": COUNT,
+    },
+    "ScopConfig": {
+        "epochs": POSITIVE,
+        "batch_size": st.integers(2, 10**9),
+        "lr": POSITIVE,
+        "knockoff": st.just("derangement"),
+        "loss_on_knockoff": st.booleans(),
+    },
+    "ImportanceConfig": {
+        "criterion": st.sampled_from(["l1", "l2", "bn_scale", "geometric_median", "taylor"]),
+        "images": COUNT,
+        "ranking": st.sampled_from(["uniform", "global"]),
+        "scop": st.fixed_dictionaries({"knockoff": st.sampled_from(["derangement", "gaussian"])}),
+    },
+    "LimitConfig": {"min": BOUND, "max": BOUND},
+    "SearchConfig": {
+        "mode": st.sampled_from(["generational", "steady_state"]),
+        "objectives": st.lists(
+            st.sampled_from(["accuracy", "macs", "params", "bandwidth", "latency"]), min_size=2, unique=True
+        ),
+        "limits": st.dictionaries(
+            st.sampled_from(["accuracy", "macs", "latency"]), st.fixed_dictionaries({"max": BOUND}), max_size=3
+        ),
+        "random_samples": COUNT,
+        "num_individual": st.integers(2, 10**9),
+        "generations": st.integers(0, 10**9),
+        "proposal": proposals(),
+        "prior": st.sampled_from(["magnitude", "scop", None]),
+        "prior_fade": POSITIVE,
+        "sensitivity": st.none() | st.just("measured") | TEXT,
+        "crossover_rate": st.floats(0, 1),
+        "min_keep": SHARE,
+    },
+    "CountSelection": {"count": COUNT},
+    "RetrainConfig": {
+        **TRAINING,
+        "select": st.sampled_from(["all", "knees", {"count": 4}]) | st.lists(TEXT, min_size=1, max_size=3),
+        "from": st.sampled_from(["inherited", "scratch"]),
+        "seeds": COUNT,
+        "distillation": st.none() | st.fixed_dictionaries({"weight": SHARE, "temperature": POSITIVE}),
+    },
+    "WorkersConfig": {
+        "backend": st.sampled_from(["ray", "local"]),
+        "num_workers": st.just("auto") | COUNT,
+        "cpus_per_worker": COUNT,
+        "gpus_per_worker": st.none() | st.floats(0, 1) | st.integers(0, 64).map(float),
+        "candidates_per_batch": st.just("auto") | COUNT,
+        "retries": st.integers(0, 9),
+        "address": st.none() | TEXT,
+        "device": st.sampled_from(["auto", "cpu", "cuda"]),
+    },
+    "ReportConfig": {"every": COUNT},
+    "Experiment": {
+        "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
+        "seed": st.integers(0, 2**63),
+        "precision": st.sampled_from(["auto", "fp32", "bf16"]),
+    },
+}
+"""Key -> what it may be."""
+TOGETHER = {"EvaluationConfig": ladders()}
+"""Keys that hang together."""
+
+
+def keys_of(section: type[Section]) -> dict[str, Any]:
+    """Fields of a section by their key in the file."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def is_section(field: Any) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
+def plain(section: Section) -> dict[str, Any]:
+    """As it stands in a file."""
+    return section.model_dump(mode="json", by_alias=True)
+
+
+def document_with(place: str, **keys: Any) -> dict[str, Any]:
+    """The smallest experiment, with keys of one section added."""
+    document = copy.deepcopy(REQUIRED["Experiment"])
+    if place == "evaluation.ladder.0":
+        document["evaluation"] = {"epochs": 1, "ladder": [{"epochs": 0, "promote": 0.5, **keys}]}
+        return document
+    inner = document
+    for part in filter(None, place.split(".")):
+        inner = inner.setdefault(part, {})
+    inner.update(keys)
+    return document
+
+
+# --- the contract
+
+
+def test_this_contract_knows_every_section():
+    assert set(SECTIONS) == set(PLACES.values()) | ELSEWHERE
+    assert set(KEYS) == set(SECTIONS) - {"Section"}
+    for name, strategies in KEYS.items():
+        together = {"ladder"} if name == "EvaluationConfig" else set()
+        inner = {key for key, field in keys_of(SECTIONS[name]).items() if is_section(field)}
+        assert set(strategies) | together == set(keys_of(SECTIONS[name])) - inner | {"scop"} & inner, name
+
+
+@every_section
+def test_a_docstring_stands_below_every_key_and_below_the_class(name):
+    section = SECTIONS[name]
+    assert section.__doc__ and section.__doc__.rstrip().endswith(".")
+    for key, field in keys_of(section).items():
+        if not (name == "Experiment" and is_section(field)):  # a section is described by its class
+            assert field.description and field.description.rstrip().endswith("."), f"{name}.{key}"
+
+
+@every_section
+def test_words_that_a_key_may_be_stand_in_its_docstring(name):
+    for key, field in keys_of(SECTIONS[name]).items():
+        words = [word for word in get_args(field.annotation) if isinstance(word, str) and word != "auto"]
+        assert [word for word in words if f"`{word}`" not in field.description] == [], f"{name}.{key}"
+
+
+@every_section
+def test_defaults_are_right_themselves_and_no_less_strictly(name):
+    """pydantic takes a default as it is."""
+    section, required = SECTIONS[name], REQUIRED.get(name, {})
+    bare = section.model_validate(required)
+    assert section.model_validate(plain(bare)) == bare
+    for key, field in keys_of(section).items():
+        if not field.is_required() and not is_section(field):
+            assert section.model_validate({**required, key: plain(bare)[key]}) == bare, key
+
+
+@every_section
+def test_what_has_no_default_is_asked_for(name):
+    required = REQUIRED.get(name, {})
+    assert {key for key, field in keys_of(SECTIONS[name]).items() if field.is_required()} == set(required)
+    for key in required:
+        with pytest.raises(ValidationError, match=rf"{key}\s+Field required"):
+            SECTIONS[name].model_validate({other: value for other, value in required.items() if other != key})
+
+
+@every_section
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_any_section_is_the_same_again_from_its_file(name, data):
+    optional = {key: value for key, value in KEYS[name].items() if key not in REQUIRED.get(name, {})}
+    required = {key: KEYS[name].get(key, st.just(value)) for key, value in REQUIRED.get(name, {}).items()}
+    values = data.draw(st.fixed_dictionaries(required, optional=optional))
+    values |= data.draw(TOGETHER.get(name, st.just({})))
+    section = SECTIONS[name].model_validate(values)
+    again = SECTIONS[name].model_validate(parse_yaml(format_yaml(plain(section)), "x"))
+    assert again == section
+    assert again.model_fields_set >= section.model_fields_set
+
+
+@every_place
+def test_an_unknown_key_is_named_with_all_that_are_allowed(place):
+    keys = ", ".join(sorted(keys_of(SECTIONS[PLACES[place]])))
+    path = f"{place}.zzz" if place else "zzz"
+    with pytest.raises(UserError) as caught:
+        parse_experiment(document_with(place, zzz=1), "mine.yaml")
+    assert str(caught.value) == f"mine.yaml: unknown key {path}; allowed: {keys}"
+
+
+@every_place
+def test_a_misspelt_key_is_told_the_right_one(place):
+    for key in keys_of(SECTIONS[PLACES[place]]):
+        with pytest.raises(UserError, match=rf"unknown key .*\b{key}_; did you mean '{key}'\?"):
+            parse_experiment(document_with(place, **{f"{key}_": 1}), "x")
+
+
+@every_place
+@settings(max_examples=20, deadline=None)
+@given(key=st.text(max_size=8) | st.sampled_from(["int", "float", "str", "[key]", "tuple[", "model_config", "__doc__"]))
+def test_no_other_key_is_taken_whatever_its_name(place, key):
+    aliases = {"num_generation"} if place == "search" else set()
+    if key in {*keys_of(SECTIONS[PLACES[place]]), *aliases}:
+        return
+    path = f"{place}.{key}" if place else key
+    with pytest.raises(UserError, match=re.escape(f"unknown key {path}; ")):
+        parse_experiment(document_with(place, **{key: 1}), "x")
+
+
+WORD = st.text("abc_.[]0 ", max_size=5)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORD | st.dates() | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORD | st.integers(), inner, max_size=3),
+    max_leaves=4,
+)
+"""Whatever YAML can hold."""
+
+
+@every_place
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_whatever_stands_at_a_key_is_refused_by_its_path_or_can_be_written_again(place, data):
+    key = data.draw(st.sampled_from(sorted(keys_of(SECTIONS[PLACES[place]]))))
+    document = document_with(place, **{key: data.draw(ANYTHING)})
+    try:
+        experiment = parse_experiment(document, "x")
+    except UserError as error:
+        lines = str(error).splitlines()
+        assert all(re.match(rf"x: (unknown key )?{re.escape(place.removesuffix('.0'))}.*{key}", line) for line in lines)
+    else:
+        assert parse_experiment(parse_yaml(experiment.to_yaml(), "x"), "x") == experiment
+
+
+@every_section
+def test_not_a_number_is_no_value(name):
+    for key in keys_of(SECTIONS[name]):
+        for value in (float("nan"), float("inf"), float("-inf")):
+            with pytest.raises(ValidationError):
+                SECTIONS[name].model_validate({**REQUIRED.get(name, {}), key: value})
+
+
+@every_section
+def test_a_section_is_frozen(name):
+    section = SECTIONS[name].model_validate(REQUIRED.get(name, {}))
+    for field in type(section).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, field, getattr(section, field))

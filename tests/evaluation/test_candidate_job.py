@@ -1,0 +1,56 @@
+"""The job of a search: text codes in, the evaluator's measurements out."""
+
+import pytest
+
+from evoprune import slim_network
+from evoprune.config import Fidelity
+from evoprune.data.sources import load_raw_data
+from evoprune.data.split import make_dataset
+from evoprune.data.tensors import place_data
+from evoprune.evaluation.candidate_job import Batch, candidate_job, missing_codes
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.networks.device import CPU
+
+
+def timeless(measured: list[dict]) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in measured]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_every_code_of_a_batch_has_the_evaluators_measurement_in_its_place(
+    make_experiment, small_space, small_base, mixed_codes, at_once
+):
+    experiment = make_experiment(seed=3, workers={"candidates_per_batch": at_once})
+    arrays = make_dataset(load_raw_data(experiment.data), experiment.data).arrays
+    job = candidate_job(experiment, small_space, small_base.train(), arrays)
+    assert not small_base.training
+    codes, fidelity = mixed_codes[:3], Fidelity(0.0, 100)
+    evaluator = Evaluator(
+        small_space,
+        small_base,
+        place_data(arrays, CPU.device),
+        experiment.evaluation,
+        CPU,
+        seed=3,
+        candidates_at_once=at_once,
+    )
+    for _ in range(2):  # a worker does one batch after the other, and none leaves a trace
+        measured = list(job(Batch(tuple(map(small_space.format_code, codes)), fidelity)))
+        assert [row["status"] for row in measured] == ["ok"] * 3
+        assert timeless(measured) == timeless(evaluator.evaluate(codes, fidelity))
+        params = [sum(p.numel() for p in slim_network(small_space, small_base, code).parameters()) for code in codes]
+        assert [row["params"] for row in measured] == params
+
+
+def test_latency_is_measured_where_it_is_an_objective(make_experiment, small_space, small_base):
+    experiment = make_experiment(search={"objectives": ["accuracy", "latency"]})
+    arrays = make_dataset(load_raw_data(experiment.data), experiment.data).arrays
+    job = candidate_job(experiment, small_space, small_base, arrays)
+    (row,) = job(Batch((small_space.format_code(small_space.full_code()),), Fidelity(0.0, 10)))
+    assert row["latency"] > 0
+
+
+def test_what_a_dead_worker_did_not_measure_goes_on_code_by_code():
+    batch = Batch(("h1", "h2", "h3"), Fidelity(0.5, 10))
+    assert missing_codes(batch, 1) == [Batch(("h2",), batch.fidelity), Batch(("h3",), batch.fidelity)]
+    assert missing_codes(batch, 3) == []

@@ -1,0 +1,62 @@
+"""The importances by their names, and as calls of a library."""
+
+from dataclasses import replace
+
+import pytest
+from helpers import few_digits
+
+from evoprune.common.seeds import derive_seed
+from evoprune.config import IMPORTANCES as NAMES
+from evoprune.config import ImportanceConfig, ScopConfig
+from evoprune.data.tensors import Data
+from evoprune.networks.device import make_compute
+from evoprune.pruning.importance.criteria import IMPORTANCES, layer_importance
+from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, weight_scores
+from evoprune.pruning.importance.options import ImportanceOptions
+from evoprune.pruning.importance.scop import scop_scores
+from evoprune.pruning.importance.taylor import taylor_scores
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    """320 real training images: 10 steps an epoch at batch size 32."""
+    return few_digits(320)
+
+
+@pytest.mark.parametrize("criterion", [*WEIGHT_CRITERIA, "taylor"])
+def test_the_experiment_says_which_criterion(make_experiment, small_space, small_base, digits, criterion):
+    experiment = make_experiment(importance={"criterion": criterion, "images": 50})
+    options = ImportanceOptions(experiment.importance, make_compute("cpu", "fp32"))
+    found = layer_importance(small_base, digits, small_space, "magnitude", options)
+    if criterion == "taylor":
+        wanted = taylor_scores(small_space, small_base, digits, 50, options.compute)
+    else:
+        wanted = weight_scores(small_space, small_base, criterion)
+    assert found.facts == {"criterion": criterion}
+    assert list(found.scores) == list(wanted)
+    assert all((found.scores[name] == values).all() for name, values in wanted.items())
+
+
+def test_importance_is_a_library_call_that_prints_nothing(small_space, small_base, digits, capfd):
+    """A network, data and a search space are all it takes: no experiment, no folder, no YAML."""
+    found = layer_importance(small_base, digits, small_space)
+    wanted = weight_scores(small_space, small_base, "l1")
+    assert found.facts == {"criterion": "l1"} and found.warnings == ()
+    assert all((found.scores[name] == values).all() for name, values in wanted.items())
+    scop = layer_importance(small_base, digits, small_space, "scop")
+    assert set(scop.scores) < set(wanted) and len(scop.warnings) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_scop_has_a_seed_of_its_own_that_follows_from_the_seed_it_is_given(small_space, small_base, digits):
+    """So that a run's other chances and SCOP's are not the same."""
+    options = ImportanceOptions(ImportanceConfig(scop=ScopConfig(epochs=0.3, batch_size=32)), seed=5)
+    named = layer_importance(small_base, digits, small_space, "scop", options)
+    direct = scop_scores(small_space, small_base, digits, replace(options, seed=derive_seed(5, "scop")))
+    other = scop_scores(small_space, small_base, digits, options)
+    assert all((named.parts["k"][layer] == values).all() for layer, values in direct.parts["k"].items())
+    assert any((named.parts["k"][layer] != values).any() for layer, values in other.parts["k"].items())
+
+
+def test_every_importance_that_an_experiment_can_name_is_there():
+    assert list(IMPORTANCES) == list(NAMES)

@@ -1,0 +1,61 @@
+"""Importance from weights by hand: each criterion, and which layers have scores."""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from helpers import without_norm
+
+from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, scored_layers, weight_scores
+
+
+def filters(network: torch.nn.Module, name: str) -> np.ndarray:
+    return network.get_submodule(name).weight.detach().numpy().astype(np.float64)
+
+
+def by_loops(weight: np.ndarray) -> np.ndarray:
+    """Sum of the Euclidean distances of each filter to all others."""
+    return np.array([sum(np.sqrt(((one - other) ** 2).sum()) for other in weight) for one in weight])
+
+
+HAND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "l1": lambda weight: np.abs(weight).sum(axis=(1, 2, 3)),
+    "l2": lambda weight: np.sqrt((weight**2).sum(axis=(1, 2, 3))),
+    "geometric_median": by_loops,
+}
+
+
+@pytest.mark.parametrize("criterion", list(HAND))
+def test_scores_of_filters_by_hand(small_space, small_base, criterion):
+    scores = weight_scores(small_space, small_base, criterion)
+    assert list(scores) == [layer.name for layer in scored_layers(small_space)]
+    for name, values in scores.items():
+        assert values.dtype == np.float64
+        assert values == pytest.approx(HAND[criterion](filters(small_base, name)))
+
+
+def test_scale_of_the_norm_that_follows(small_space, small_base):
+    small_base.get_submodule("layer2.1.bn1").weight.data.neg_()
+    scores = weight_scores(small_space, small_base, "bn_scale")
+    norms = {layer.name: layer.norm for layer in small_space.layers}
+    for name, values in scores.items():
+        assert values == pytest.approx(np.abs(filters(small_base, norms[name])))
+
+
+def test_a_layer_without_a_norm_has_no_scale(small_space, small_base):
+    scores = weight_scores(without_norm(small_space, "layer1.1.conv2"), small_base, "bn_scale")
+    assert {layer.name for layer in scored_layers(small_space)} - set(scores) == {"layer1.1.conv2"}
+
+
+def test_adapters_and_the_classifier_have_no_scores(small_space):
+    names = {layer.name for layer in scored_layers(small_space)}
+    assert {layer.name for layer in small_space.layers} - names == {"layer1.0.shortcut", "linear"}
+
+
+@pytest.mark.parametrize("criterion", list(WEIGHT_CRITERIA))
+def test_scores_from_weights_leave_the_network_alone(small_space, small_base, criterion):
+    before = deepcopy(small_base.state_dict())
+    weight_scores(small_space, small_base, criterion)
+    assert all(torch.equal(value, before[name]) for name, value in small_base.state_dict().items())

@@ -1,0 +1,66 @@
+"""Taylor importance against central differences in float64."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import without_norm
+
+from evoprune.data.tensors import Data, load_data
+from evoprune.networks.device import CPU
+from evoprune.pruning.importance.magnitude import scored_layers
+from evoprune.pruning.importance.taylor import taylor_scores
+
+
+@pytest.fixture
+def digits(make_experiment) -> Data:
+    return load_data(make_experiment().data, torch.device("cpu"))
+
+
+def slope(network: torch.nn.Module, module: str, channel: int, inputs: torch.Tensor, labels: torch.Tensor) -> float:
+    """Derivative of the loss by a factor of one output channel of `module`, by central differences in float64."""
+
+    def loss(factor: float) -> float:
+        def scale(_: object, __: object, output: torch.Tensor) -> torch.Tensor:
+            scaled = output.clone()
+            scaled[:, channel] *= factor
+            return scaled
+
+        handle = network.get_submodule(module).register_forward_hook(scale)
+        try:
+            return F.cross_entropy(network(inputs.double()), labels).item()
+        finally:
+            handle.remove()
+
+    with torch.no_grad():
+        return (loss(1 + 1e-8) - loss(1 - 1e-8)) / 2e-8  # a larger step crosses kinks of ReLU
+
+
+@pytest.mark.parametrize("normless", [None, "layer1.1.conv2"])
+def test_taylor_is_the_squared_slope_of_the_loss_by_each_channel(small_space, small_base, digits, normless):
+    """Mean over batches of 128 images, of the squared derivative by a factor on what the channel gives out."""
+    space = small_space if normless is None else without_norm(small_space, normless)
+    scores = taylor_scores(space, small_base, digits, 200, CPU)
+    split, double = digits.train.evenly(200), deepcopy(small_base).double()
+    inputs = digits.normalise(split.images)
+    for layer in (one for one in scored_layers(space) if one.name in ("conv1", "layer1.1.conv2", "layer3.2.conv1")):
+        for channel in range(3):
+            slopes = [
+                slope(double, layer.norm or layer.name, channel, inputs[part], split.labels[part])
+                for part in (slice(0, 128), slice(128, 200))
+            ]
+            assert scores[layer.name][channel] == pytest.approx(np.mean(np.square(slopes)), rel=2e-3, abs=1e-9)
+
+
+def test_taylor_leaves_the_network_alone(small_space, small_base, digits):
+    small_base.linear.weight.requires_grad_(False)
+    small_base.conv1.weight.grad = torch.ones_like(small_base.conv1.weight)
+    before = deepcopy(small_base.state_dict())
+    needed = {name: parameter.requires_grad for name, parameter in small_base.named_parameters()}
+    taylor_scores(small_space, small_base, digits, 100, CPU)
+    assert all(torch.equal(value, before[name]) for name, value in small_base.state_dict().items())
+    assert {name: parameter.requires_grad for name, parameter in small_base.named_parameters()} == needed
+    assert {name for name, parameter in small_base.named_parameters() if parameter.grad is not None} == {"conv1.weight"}
+    assert (small_base.conv1.weight.grad == 1).all() and not small_base.training

@@ -1,0 +1,112 @@
+"""Pictures of a run: what stands on their axes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.figures import draw_front, draw_hypervolume, draw_sensitivity
+from evoprune.search.front import fronts_by_generation
+from evoprune.space.space import SearchSpace
+
+DPI = 120
+NAMES = ["accuracy", "flops"]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Figure]]:
+    """Returns the picture that was drawn last, which stays open in memory."""
+    monkeypatch.setattr(plt, "close", lambda _: None)
+    yield plt.gcf
+    monkeypatch.undo()
+    plt.close("all")
+
+
+def rows(number: int) -> list[dict[str, Any]]:
+    """Candidates, two a generation; each generation is better than the one before."""
+    return [
+        {
+            **{"id": i, "generation": i // 2, "rung": 0, "status": "ok", "accuracy": 50.0 + 2 * i},
+            **{"flops": 1000 - 20 * (i % 2), "params": 100 - i, "latency": 1.0 + i},
+        }
+        for i in range(number)
+    ]
+
+
+def lines(figure: Figure, panel: int = 0) -> dict[str, list[tuple[float, float]]]:
+    """The points of every line of a panel, by its name in the legend."""
+    return {str(line.get_label()): [tuple(point) for point in line.get_xydata()] for line in figure.axes[panel].lines}
+
+
+def clouds(figure: Figure, panel: int = 0) -> dict[str, list[tuple[float, float]]]:
+    return {
+        str(cloud.get_label()): [tuple(point) for point in np.asarray(cloud.get_offsets())]
+        for cloud in figure.axes[panel].collections
+    }
+
+
+@pytest.mark.parametrize("names", [NAMES, ["accuracy", "flops", "params", "latency"]])
+def test_the_front_has_a_panel_for_every_objective_but_the_first(tmp_path, drawn, names):
+    draw_front(tmp_path / "front.png", rows(6), [], names, every=1)
+    assert Image.open(tmp_path / "front.png").size == (7 * (len(names) - 1) * DPI, 5 * DPI)
+    for panel, name in enumerate(names[1:]):
+        assert clouds(drawn(), panel) == {"candidates": [(row[name], row["accuracy"]) for row in rows(6)]}
+        axes = drawn().axes[panel]
+        assert axes.get_xlabel().startswith(name) and axes.get_ylabel() == "accuracy (%)"
+
+
+def test_the_front_of_every_so_many_generations_is_a_line_from_left_to_right(tmp_path, drawn):
+    draw_front(tmp_path / "front.png", rows(20), [], NAMES, every=4)
+    wanted = {}
+    for generation in (0, 4, 8, 9):
+        front = fronts_by_generation(rows(20), NAMES)[generation]
+        wanted[f"front, generation {generation}"] = sorted((row["flops"], row["accuracy"]) for row in front)
+    assert lines(drawn()) == wanted
+    draw_front(tmp_path / "front.png", rows(20), [], NAMES, every=100)
+    assert [*lines(drawn())] == ["front, generation 0", "front, generation 9"]
+
+
+def test_stars_stand_for_test_accuracies(tmp_path, drawn):
+    front = [{**row, "test_accuracy": tested} for row, tested in zip(rows(6)[4:], (60.0, None), strict=True)]
+    draw_front(tmp_path / "front.png", rows(6), front, NAMES, every=1)
+    assert clouds(drawn())["fully trained, test"] == [(1000, 60.0)]
+    draw_front(tmp_path / "front.png", rows(6), front, ["params", "flops"], every=1)
+    assert [*clouds(drawn())] == ["candidates"], "there is no axis for them"
+
+
+def test_failed_candidates_are_not_in_the_picture(tmp_path, drawn):
+    failed = [{**row, "status": "failed", "accuracy": None} for row in rows(2)]
+    draw_front(tmp_path / "front.png", failed, [], NAMES, every=1)
+    assert clouds(drawn()) == {"candidates": []} and all(points == [] for points in lines(drawn()).values())
+    assert Image.open(tmp_path / "front.png").size == (7 * DPI, 5 * DPI)
+
+
+def test_the_hypervolume_is_a_line_over_generations(tmp_path, drawn):
+    draw_hypervolume(tmp_path / "volume.png", [0.1, 0.4, 0.9], ["accuracy", "latency"])
+    assert [*lines(drawn()).values()] == [[(0, 0.1), (1, 0.4), (2, 0.9)]]
+    assert "accuracy, latency" in drawn().axes[0].get_title()
+    assert Image.open(tmp_path / "volume.png").size == (6 * DPI, 4 * DPI)
+
+
+def test_every_group_has_a_curve_without_the_measurements_that_failed(tmp_path, drawn, small_space: SearchSpace):
+    rates = tuple(np.array([0.0, 0.5, 0.75]) for _ in small_space.groups)
+    losses = [np.array([0.0, 2.0, 4.0]) for _ in small_space.groups]
+    losses[-1] = np.array([0.0, np.inf, 4.0])
+    draw_sensitivity(tmp_path / "curves.png", Curves(small_space, rates, tuple(losses)))
+    found = lines(drawn())
+    assert [*found] == [group.name for group in small_space.groups]
+    *whole, last = found.values()
+    assert all(points == [(0, 0), (50, 2), (75, 4)] for points in whole) and last == [(0, 0), (75, 4)]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_are_closed_when_they_are_saved(tmp_path):
+    before = plt.get_fignums()
+    draw_hypervolume(tmp_path / "volume.png", [0.1], NAMES)
+    draw_front(tmp_path / "front.png", rows(2), [], NAMES, every=1)
+    assert plt.get_fignums() == before

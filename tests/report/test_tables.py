@@ -1,0 +1,95 @@
+"""Tables that people read: numbers by hand."""
+
+import numpy as np
+import pytest
+
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.tables import markdown, result_table, summary_table, threshold_table, trade_offs
+from evoprune.space.costs import code_costs
+from evoprune.space.ranking import prune_uniform
+from evoprune.space.space import SearchSpace
+
+BASE = {"validation_accuracy": 91.236, "test_accuracy": 90.0}
+
+
+def cells(table: str) -> list[list[str]]:
+    """The texts of a Markdown table, without the line below its head."""
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert len({len(line) for line in found}) == 1 and set(found[1]) == {"---"}
+    return [found[0], *found[2:]]
+
+
+def front_row(space: SearchSpace, rate: float, **changes: object) -> dict[str, object]:
+    code = prune_uniform(space, np.zeros(space.length), rate)
+    row = {"id": 1, "rung": 0, "status": "ok", "proposal": "evolution", "key": space.key(code), "accuracy": 80.0}
+    return {**row, **code_costs(space, code), **changes}
+
+
+def test_markdown_is_a_line_for_each_row():
+    assert markdown(["a", "b"], [["1", "2"], ["3", "4"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |"
+
+
+def test_a_threshold_table_says_what_each_loss_would_keep(small_space):
+    """Every group loses 1 point by its half and 4 points by three quarters; between them 3 points a quarter."""
+    rates = tuple(np.array([0.0, 0.5, 0.75]) for _ in small_space.groups)
+    losses = tuple(np.array([0.0, 1.0, 4.0]) for _ in small_space.groups)
+    head, *lines, flops = cells(threshold_table(Curves(small_space, rates, losses)))
+    assert head == ["segment", "channels", *(f"kept at {loss} points" for loss in ("0.5", "1", "2", "5"))]
+    assert [line[0] for line in lines] == [group.name for group in small_space.groups]
+    wanted = {"4": ["3", "2", "2", "1"], "8": ["6", "4", "4", "2"], "16": ["12", "8", "7", "4"]}
+    assert all(line[2:] == wanted[line[1]] for line in lines)
+    assert flops[:2] == ["multiply-adds", "100.0 %"]
+    half = code_costs(small_space, prune_uniform(small_space, np.zeros(small_space.length), 0.5))["flops"]
+    full = code_costs(small_space, small_space.full_code())["flops"]
+    assert flops[3] == f"{100 * half / full:.1f} %"
+
+
+def test_a_result_table_is_the_front_beside_the_base_network(tiny, small_space):
+    full = code_costs(small_space, small_space.full_code())
+    front = [
+        front_row(small_space, 0.75),
+        front_row(small_space, 0.5, test_accuracy=85.0, test_accuracy_std=0.257),
+        front_row(small_space, 0.25, test_accuracy=88.888, test_accuracy_std=None),
+    ]
+    for select, shown in (("all", [2, 1, 0]), ({"count": 2}, [2, 1])):
+        head, base, *lines = cells(result_table(front, tiny(retrain={"select": select}), small_space, BASE))
+        assert len(head) == 6
+        assert base == ["base network", f"{full['flops']:,}", "100.0 %", f"{full['params']:,}", "91.24 %", "90.00 %"]
+        assert [line[0] for line in lines] == [f"`{front[index]['key']}`" for index in shown], "largest first"
+        share = f"{100 * front[1]['flops'] / full['flops']:.1f} %"
+        assert lines[1][1:5] == [f"{front[1]['flops']:,}", share, f"{front[1]['params']:,}", "80.00 %"]
+        assert [line[5] for line in lines] == ["88.89 %", "85.00 % ± 0.26", "not trained"][: len(shown)]
+
+
+def test_a_summary_table_leaves_out_what_was_not_measured():
+    rows = [
+        {
+            **{"step": 0, "rate": 0.0, "accuracy_before": None, "accuracy_cut": None, "accuracy_recalibrated": None},
+            **{"accuracy": 91.0, "test_accuracy": 90.0, "flops": 2000, "params": 1000, "file_bytes": 12345},
+        },
+        {
+            **{"step": 1, "rate": 0.25, "accuracy_before": 91.0, "accuracy_cut": 20.0, "accuracy_recalibrated": 50.0},
+            **{"accuracy": 88.0, "test_accuracy": None, "flops": 1500, "params": 600, "file_bytes": 6789},
+        },
+    ]
+    head, base, step = cells(summary_table(rows))
+    assert head[:2] == ["step", "channels pruned"] and len(head) == len(base) == 11
+    assert base == ["base", "0.0 %", "", "", "", "91.00 %", "90.00 %", "2,000", "100.0 %", "1,000", "12,345"]
+    assert step == ["1", "25.0 %", "91.00 %", "20.00 %", "50.00 %", "88.00 %", "", "1,500", "75.0 %", "600", "6,789"]
+
+
+@pytest.mark.parametrize("with_base", [True, False])
+def test_trade_offs_are_the_ends_of_the_front_in_a_few_words(tiny, small_space, with_base):
+    full = front_row(small_space, 0.0, id=0, proposal="full", accuracy=90.0)
+    half = front_row(small_space, 0.5, accuracy=80.0)
+    worse = front_row(small_space, 0.25, id=2, accuracy=70.0)
+    text = trade_offs([*([full] if with_base else []), half, worse], tiny())
+    share = round(100 * half["flops"] / full["flops"])
+    if with_base:
+        assert text == f"best: accuracy 80.00 % flops {share}% | accuracy 90.00 % flops 100%"
+    else:
+        assert text == f"best: accuracy 80.00 % flops {half['flops']:.2f} multiply-adds"
+
+
+def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):
+    assert trade_offs([front_row(small_space, 0.5, status="failed", accuracy=None)], tiny()) == "best: none yet"

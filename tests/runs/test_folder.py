@@ -1,0 +1,55 @@
+"""Where the files of a run are, and what `run.json` says."""
+
+import json
+import time
+
+import pytest
+
+from evoprune.runs.folder import RunFolder, timed_stage
+
+
+def test_no_two_files_of_a_run_have_the_same_place(tmp_path):
+    folder = RunFolder(tmp_path)
+    places = [
+        *(folder.config, folder.reports, folder.output, folder.run_json, folder.base),
+        *(folder.importance(name) for name in ("magnitude", "scop")),
+        *(folder.sensitivity(name) for name in ("magnitude", "prior")),
+        *(folder.pruned(name) for name in ("scop-rate-0.5", "scop-rate-0.6")),
+        *(folder.model(key, seed) for key in ("k1", "k2") for seed in (0, 1, 2)),
+    ]
+    assert len(set(places)) == len(places)
+    assert all(tmp_path in place.parents for place in places)
+
+
+def test_further_seeds_of_a_model_lie_inside_the_first_one(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.model("k1") == tmp_path / "models" / "k1"
+    assert folder.model("k1", 2) == tmp_path / "models" / "k1" / "seed_2"
+
+
+def test_notes_are_merged_into_what_is_there(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.facts() == {}
+    folder.note(name="mine", base={"accuracy": 90.0}, workers=[1, 2])
+    folder.note(base={"source": "given"}, workers=[3])
+    wanted = {"name": "mine", "base": {"accuracy": 90.0, "source": "given"}, "workers": [3]}
+    assert folder.facts() == wanted == json.loads((tmp_path / "run.json").read_text())
+
+
+def test_seconds_of_a_stage_add_up_over_the_processes_that_worked_on_it(tmp_path):
+    folder = RunFolder(tmp_path)
+    for _ in range(2):
+        with timed_stage(folder, "search"):
+            time.sleep(0.11)
+    with timed_stage(folder, "retrain"):
+        pass
+    facts = folder.facts()
+    assert facts["seconds"]["search"] >= 0.2 and facts["seconds"]["retrain"] < 0.1
+    assert len(facts["commits"]["search"]) <= 1, "the same commit is noted once"
+    assert facts["finished"].startswith("20")
+
+
+def test_an_interrupted_stage_is_noted_too(tmp_path):
+    with pytest.raises(KeyboardInterrupt), timed_stage(RunFolder(tmp_path), "search"):
+        raise KeyboardInterrupt
+    assert "search" in RunFolder(tmp_path).facts()["seconds"]

@@ -1,0 +1,113 @@
+"""A folder belongs to one experiment, and to one process at a time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evoprune import UserError
+from evoprune.runs.folder import RunFolder
+from evoprune.runs.ownership import open_run_folder, run_path
+
+LOCK_HOLDER = """
+import sys
+from pathlib import Path
+from evoprune.config import load_experiment
+from evoprune.runs.ownership import open_run_folder
+with open_run_folder(Path(sys.argv[1]), load_experiment(sys.argv[1] + "/config.yaml")):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def snapshot(path: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def begin(path: Path, experiment) -> RunFolder:
+    """Open and close the folder of a run."""
+    with open_run_folder(path, experiment) as folder:
+        return folder
+
+
+@pytest.fixture
+def begun(tiny, tmp_path: Path) -> Path:
+    """The folder of a run that has results."""
+    folder = begin(tmp_path / "run", tiny())
+    folder.reports.write_text("id,generation\n0,0\n")
+    return folder.path
+
+
+def test_a_new_folder_holds_the_experiment_and_how_the_run_began(tiny, tmp_path):
+    with open_run_folder(tmp_path / "deep" / "run", tiny(seed=3)) as folder:
+        assert folder.config.read_text() == tiny(seed=3).to_yaml()
+        facts = folder.facts()
+    assert (facts["name"], facts["seed"]) == ("tiny", 3)
+    assert {"started", "versions", "hardware"} <= set(facts)
+    started = facts["started"]
+    assert begin(folder.path, tiny(seed=3)).facts()["started"] == started, "it began once"
+
+
+def test_the_folder_of_another_experiment_is_refused(tiny, begun):
+    before = snapshot(begun)
+    with pytest.raises(UserError, match=r"seed: 0 there, 1 here"):
+        begin(begun, tiny(seed=1))
+    with pytest.raises(UserError, match=r"importance\.criterion: 'l1' there, 'l2' here"):
+        begin(begun, tiny(importance={"criterion": "l2"}))
+    assert snapshot(begun) == before
+
+
+def test_other_workers_are_not_another_experiment(tiny, begun):
+    experiment = tiny(workers={"backend": "local", "num_workers": 7})
+    with open_run_folder(begun, experiment) as folder:
+        assert "num_workers: 7" in folder.config.read_text()
+
+
+def test_an_attempt_without_results_blocks_no_other_experiment(tiny, tmp_path):
+    begin(tmp_path / "run", tiny())
+    folder = begin(tmp_path / "run", tiny(seed=1))
+    assert folder.config.read_text() == tiny(seed=1).to_yaml()
+    folder.base.mkdir()
+    with pytest.raises(UserError, match=r"seed: 1 there, 0 here"):
+        begin(tmp_path / "run", tiny())
+
+
+def test_a_foreign_folder_is_refused(tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=r"notes\.txt"):
+        begin(tmp_path, tiny())
+    assert snapshot(tmp_path) == before
+
+
+def test_an_empty_folder_is_taken(tiny, tmp_path):
+    assert begin(tmp_path, tiny()).config.is_file()
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_file_in_the_way_is_refused(tiny, tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"file.*choose another --out"):
+        begin(tmp_path / "file" / below, tiny())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_two_processes_never_share_a_folder(tiny, begun):
+    before = snapshot(begun)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", LOCK_HOLDER, str(begun)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None and holder.stdout.readline().strip() == b"locked"
+        with pytest.raises(UserError, match="another process"):
+            begin(begun, tiny())
+    finally:
+        holder.communicate(b"")
+    assert snapshot(begun) == before
+    begin(begun, tiny())
+
+
+def test_a_run_lies_where_the_user_says_or_under_its_name(tiny):
+    assert run_path(tiny(), Path("mine")) == Path("mine")
+    assert run_path(tiny(name="other"), None) == Path("results") / "other"

@@ -1,0 +1,97 @@
+"""The front of a table's rows, and how much of the plane it dominates."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evoprune.config import LimitConfig
+from evoprune.search.front import front_rows, fronts_by_generation, hypervolumes, latest_rows, losses_and_violations
+from evoprune.space.costs import code_costs
+from evoprune.space.limits import make_limits
+
+NAMES = ["accuracy", "flops"]
+
+
+def make_row(number: int, accuracy: float | None, flops: float, **changes: Any) -> dict[str, Any]:
+    """A row of generation `number` // 2 of what matters here."""
+    row = {"id": number, "generation": number // 2, "rung": 0, "status": "ok", "proposal": "evolution"}
+    return {**row, "accuracy": accuracy, "flops": flops, "params": 10, "bandwidth": 10, "latency": 1.0, **changes}
+
+
+def make_rows(points: list[tuple[float, int]]) -> list[dict[str, Any]]:
+    return [make_row(number, accuracy, flops) for number, (accuracy, flops) in enumerate(points)]
+
+
+def test_the_front_is_the_good_rows_cheapest_first():
+    rows = make_rows([(90.0, 100), (80.0, 50), (85.0, 100), (70.0, 50), (60.0, 10), (80.0, 50)])
+    rows.append(make_row(6, None, 1, status="failed"))
+    rows.append(make_row(7, 99.0, 1, status="infeasible"))
+    assert [row["id"] for row in front_rows(rows, NAMES)] == [4, 1, 5, 0]
+    assert front_rows(rows[6:], NAMES) == []
+
+
+def test_a_candidate_is_what_its_highest_rung_says():
+    """Candidate 0 fell from 90 to 70 % on the second rung, where 1 rose; 2 failed there; in any order of rows."""
+    rows = [
+        make_row(0, 90.0, 100),
+        make_row(0, 70.0, 100, rung=1),
+        make_row(1, 75.0, 100, rung=1),
+        make_row(1, 10.0, 100),
+        make_row(2, 99.0, 100),
+        make_row(2, None, 100, rung=1, status="failed"),
+    ]
+    assert [(row["id"], row["rung"]) for row in latest_rows(rows)] == [(0, 1), (1, 1), (2, 1)]
+    assert [(row["id"], row["accuracy"]) for row in front_rows(rows, NAMES)] == [(1, 75.0)]
+
+
+def test_fronts_by_generation_are_those_of_all_rows_until_then():
+    rows = make_rows([(50.0, 90), (40.0, 50), (60.0, 90), (45.0, 60), (30.0, 10), (70.0, 100), (40.0, 50)])
+    rows[4]["status"] = "failed"
+    fronts = fronts_by_generation(rows[::-1], NAMES)
+    assert [sorted(row["id"] for row in front) for front in fronts] == [
+        [0, 1],
+        [1, 2, 3],
+        [1, 2, 3, 5],
+        [1, 2, 3, 5, 6],
+    ]
+    assert fronts_by_generation([], NAMES) == []
+
+
+def test_losses_are_negated_accuracies_and_nothing_where_a_candidate_was_not_measured(small_space):
+    limits = make_limits(small_space, {"accuracy": LimitConfig(min=60), "flops": LimitConfig(max=50_000)})
+    rows = [
+        make_row(0, 80.0, 40_000),
+        make_row(1, 30.0, 75_000, status="infeasible"),
+        make_row(2, None, 99_000, status="failed"),
+        make_row(3, None, 99_000, status="lost"),
+    ]
+    losses, violations = losses_and_violations(rows, NAMES, limits)
+    assert losses[:2].tolist() == [[-80.0, 40_000], [-30.0, 75_000]]
+    assert np.isnan(losses[2:]).all()
+    assert violations == pytest.approx([0, 30 / 60 + 25_000 / 50_000, 0, 0])
+
+
+def test_hypervolumes_by_hand(small_space):
+    """Losses in shares: (0.5, 1.0), then (0.4, 0.5) and a failure, then one that is dominated."""
+    full = code_costs(small_space, small_space.full_code())["flops"]
+    rows = make_rows([(50.0, full), (60.0, full / 2), (20.0, full), (55.0, full)])
+    rows[0]["generation"], rows[3]["generation"] = 0, 2
+    rows[1]["generation"] = rows[2]["generation"] = 1
+    rows[2]["status"] = "failed"
+    assert hypervolumes(rows, NAMES, small_space) == pytest.approx([0.0, 0.6 * 0.5, 0.6 * 0.5])
+
+
+@pytest.mark.parametrize(("status", "reference"), [("ok", 4.0), ("failed", 8.0)])
+def test_latency_is_measured_against_the_full_network_or_the_slowest_one(small_space, status, reference):
+    rows = [
+        make_row(0, 50.0, 1, latency=4.0 if status == "ok" else None, proposal="full", status=status),
+        make_row(1, 50.0, 1, latency=2.0, generation=0),
+        make_row(2, 10.0, 1, latency=8.0, generation=0),
+    ]
+    assert hypervolumes(rows, ["accuracy", "latency"], small_space) == pytest.approx([0.5 * (1 - 2 / reference)])
+
+
+def test_nothing_measured_dominates_nothing(small_space):
+    assert hypervolumes([], NAMES, small_space) == []
+    assert hypervolumes([make_row(0, None, 1, status="failed")], NAMES, small_space) == [0.0]

@@ -1,0 +1,150 @@
+"""Pruning by rate and by FLOPs: how many channels go, which, and that more is never less."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from helpers import random_scores
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from evoprune import UserError, load_search_space
+from evoprune.space.costs import code_costs
+from evoprune.space.ranking import RANKINGS, keep_best, mid_ranks, prune_global, prune_to_flops, prune_uniform
+
+SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
+FULL_FLOPS = code_costs(SPACE, SPACE.full_code())["flops"]
+SMALLEST_FLOPS = code_costs(SPACE, SPACE.smallest_code())["flops"]
+
+rates = st.floats(0, 1)
+scores_of = st.integers(0, 1000).map(lambda seed: random_scores(SPACE, seed))
+rankings = st.sampled_from([prune_uniform, prune_global])
+few = settings(max_examples=40, deadline=None)
+
+
+def flops(code: np.ndarray) -> int:
+    return code_costs(SPACE, code)["flops"]
+
+
+@few
+@given(scores_of, st.integers(0, 100))
+def test_uniform_drops_the_rate_of_every_segment_but_one_stays(scores, percent):
+    kept = SPACE.widths(prune_uniform(SPACE, scores, percent / 100))
+    for segment in SPACE.segments:
+        assert kept[segment.name] == max(1, segment.width - percent * segment.width // 100)
+
+
+@few
+@given(scores_of, rates)
+def test_uniform_keeps_the_most_important(scores, rate):
+    code = prune_uniform(SPACE, scores, rate)
+    for segment in SPACE.segments:
+        bits, values = code[segment.slice], scores[segment.slice]
+        assert bits.any()
+        if not bits.all():
+            assert values[bits == 1].min() >= values[bits == 0].max()
+
+
+@few
+@given(scores_of, st.integers(0, 100))
+def test_global_drops_the_rate_of_all_channels_but_the_best_of_each_segment(scores, percent):
+    code = prune_global(SPACE, scores, percent / 100)
+    number = percent * SPACE.length // 100
+    best = np.array([segment.start + scores[segment.slice].argmax() for segment in SPACE.segments])
+    least = np.argsort(scores, kind="stable")[:number]
+    assert set(np.flatnonzero(code == 0)) == set(least) - set(best)
+    assert (code == 0).sum() >= number - len(best)
+
+
+@few
+@given(rankings, scores_of, rates, rates)
+def test_a_higher_rate_keeps_a_part_of_what_a_lower_one_keeps(ranking, scores, first, second):
+    lower, higher = (ranking(SPACE, scores, rate) for rate in sorted((first, second)))
+    assert (higher <= lower).all()
+    assert (SPACE.repair(higher) == higher).all()
+
+
+@few
+@given(rankings, scores_of)
+def test_the_ends_of_the_rate(ranking, scores):
+    assert ranking(SPACE, scores, 0.0).all()
+    assert set(SPACE.widths(ranking(SPACE, scores, 1.0)).values()) == {1}
+
+
+@settings(max_examples=12, deadline=None)
+@given(rankings, scores_of, st.floats(0, 1))
+def test_a_code_of_given_multiply_adds_fits_and_a_slightly_lower_rate_does_not(ranking, scores, share):
+    most = SMALLEST_FLOPS + share * (FULL_FLOPS - SMALLEST_FLOPS)
+    code = prune_to_flops(SPACE, scores, ranking, most)
+    assert flops(code) <= most
+    wider = next((c for c in codes_by_falling_rate(ranking, scores) if (c >= code).all() and (c != code).any()), None)
+    if wider is None:
+        assert code.all()
+    else:
+        assert flops(wider) > most
+
+
+def codes_by_falling_rate(ranking, scores: np.ndarray) -> Iterator[np.ndarray]:
+    """The code at every rate where it changes: multiples of 1 / 16 (so of 1 / 4 too) or 1 / length."""
+    steps = np.unique([number / width for width in (16, SPACE.length) for number in range(width + 1)])
+    return (ranking(SPACE, scores, rate) for rate in steps[::-1])
+
+
+@settings(max_examples=5, deadline=None)
+@given(rankings, scores_of)
+def test_a_target_that_the_full_network_keeps_prunes_nothing(ranking, scores):
+    assert prune_to_flops(SPACE, scores, ranking, FULL_FLOPS).all()
+    assert prune_to_flops(SPACE, scores, ranking, 2.0 * FULL_FLOPS).all()
+
+
+@pytest.mark.parametrize("ranking", RANKINGS.values(), ids=list(RANKINGS))
+def test_a_target_below_the_smallest_network_is_refused(ranking):
+    scores = random_scores(SPACE)
+    assert flops(prune_to_flops(SPACE, scores, ranking, SMALLEST_FLOPS)) == SMALLEST_FLOPS
+    with pytest.raises(UserError, match=rf"the smallest network of resnet20 has {SMALLEST_FLOPS:,}"):
+        prune_to_flops(SPACE, scores, ranking, SMALLEST_FLOPS - 1)
+
+
+def test_of_equal_scores_the_earlier_channels_stay():
+    code = keep_best(SPACE, np.ones(SPACE.length), [2] * len(SPACE.groups))
+    assert {name: kept.tolist() for name, kept in SPACE.kept(code).items()} == {
+        segment.name: [0, 1] for segment in SPACE.segments
+    }
+
+
+def test_a_count_below_one_keeps_the_best():
+    scores = random_scores(SPACE)
+    code = keep_best(SPACE, scores, [0] * len(SPACE.groups))
+    for segment in SPACE.segments:
+        assert SPACE.kept(code)[segment.name].tolist() == [scores[segment.slice].argmax()]
+
+
+@few
+@given(rankings, scores_of, rates)
+def test_channels_that_go_together_are_kept_together(ranking, scores, rate):
+    code = ranking(SPACE, scores, rate)
+    for group in SPACE.groups:
+        assert all((code[place] == group.of(code)).all() for place in group.slices)
+    assert SPACE.adapters(code) == []
+
+
+@few
+@given(st.integers(0, 1000))
+def test_ranks_inside_each_segment_are_scipys(seed):
+    scores = np.random.default_rng(seed).integers(0, 5, SPACE.length).astype(float)  # with ties
+    ranks = mid_ranks(SPACE, scores)
+    for segment in SPACE.segments:
+        wanted = (rankdata(scores[segment.slice]) - 0.5) / segment.width
+        np.testing.assert_allclose(ranks[segment.slice], wanted, atol=1e-12)
+
+
+def test_ranks_by_hand(small_space):
+    scores = np.arange(small_space.length, dtype=float)
+    scores[:4] = [0.5, -1.0, 0.5, 7.0]
+    scores[4:8] = 3.0
+    found = mid_ranks(small_space, scores)
+    assert found[:4] == pytest.approx([0.5, 0.125, 0.5, 0.875]), "the ties share ranks 2 and 3 of 4"
+    assert found[4:8] == pytest.approx([0.5] * 4)
+    last = small_space.segments[-1]
+    assert found[last.slice] == pytest.approx((np.arange(last.width) + 0.5) / last.width)

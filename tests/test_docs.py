@@ -1,0 +1,307 @@
+"""README and docs against the project: what they name is there, what they show runs."""
+
+import re
+import runpy
+import shlex
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+from helpers import ROOT
+from pydantic import BaseModel
+from test_layering import DOORS, IMPORTS
+
+from evoprune import load_search_space
+from evoprune.cli import COMMANDS, _parser, main
+from evoprune.common.files import carried_files
+from evoprune.common.yaml_files import parse_yaml
+from evoprune.config import Experiment, load_experiment, parse_experiment
+from evoprune.pruning.targets import parse_method, parse_target
+
+README = ROOT / "README.md"
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+LINKED = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "results").rglob("*.md"))]
+TREES = ("evoprune", "benchmarks", "experiments", "search_spaces")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str = r"\w*") -> list[tuple[str, str]]:
+    """Language and text of each block of code of a page, in order."""
+    return re.findall(rf"^```({language})\n(.*?)^```", text_of(page), re.M | re.S)
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", text_of(page), flags=re.M | re.S)
+
+
+def spans(page: Path) -> list[str]:
+    """Code inside sentences and tables."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page))]
+
+
+def shell_lines(text: str) -> list[list[str]]:
+    lines = text.replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """The arguments of each call of `program` in a page's blocks of shell commands."""
+    lines = [words for _, text in blocks(page, "sh") for words in shell_lines(text)]
+    return [words[1:] for words in lines if words[0] == program]
+
+
+def test_readme_is_a_page():
+    assert len(text_of(README).splitlines()) <= 150
+
+
+# What runs.
+
+
+@pytest.fixture(scope="module")
+def work(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a finished run of a tiny experiment that is called quickstart, and its sensitivity."""
+    folder = tmp_path_factory.mktemp("docs")
+    experiment = tiny(name="quickstart", evaluation={"recalibration_images": 32}, search_space={"width": 2})
+    (folder / "tiny.yaml").write_text(experiment.to_yaml())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("evoprune.networks.device.available_cpus", lambda: 1)
+        assert main(["run", "tiny.yaml"]) == 0
+        assert main(["sensitivity", "tiny.yaml", "--images", "50"]) == 0
+    return folder
+
+
+def test_snippet_that_reads_results_runs(work: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(work)
+    (snippet,) = [text for _, text in blocks(README, "python") if "read_csv" in text]
+    exec(snippet, {})
+    key, flops, test_accuracy, params = capsys.readouterr().out.splitlines()[-1].split()
+    assert key.startswith("k") and int(flops) > 0 and 0 < float(test_accuracy) <= 100 and int(params) > 0
+
+
+def test_snippet_of_the_python_interface_runs(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    (tmp_path / "resnet20.pt").write_bytes((pretrained / "resnet20_cifar10_option_a.pt").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = [text for _, text in blocks(README, "python") if "slim_network" in text]
+    exec(snippet, {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("464 k") and "'layer1.0.middle': 4" in printed and "40813184" in printed
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (README, *TUTORIALS)], ids=name_of)
+def test_snippets_run(page: Path, work: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(work)
+    for _, snippet in blocks(page, "python"):
+        exec(snippet, {})
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=name_of)
+def test_tutorial_works_from_its_first_command_to_its_last(
+    page: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With a tiny experiment in place of the one that evoprune carries."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(tiny(name="quickstart").to_yaml())
+    names: dict[str, Any] = {}
+    for language, text in blocks(page):
+        if language == "python":
+            exec(text, names)
+        for program, *words in shell_lines(text) if language == "sh" else ():
+            if program == "evoprune":
+                assert main(["tiny.yaml" if word == "quickstart" else word for word in words]) == 0, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_experiments_in_pages_are_valid(page: Path):
+    for _, text in blocks(page, "yaml"):
+        parse_experiment(
+            {"name": "shown", "search_space": {"name": "resnet20"}, **parse_yaml(text, str(page))}, str(page)
+        )
+
+
+# Commands.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_are_right(page: Path):
+    for words in commands(page, "evoprune"):
+        check_command(_parser().parse_args(words))
+    for target, *_ in commands(page, "make"):
+        assert re.search(rf"^{target}:", text_of(ROOT / "Makefile"), re.M), target
+    for program in ("python", "sbatch"):
+        for script, *_ in commands(page, program):
+            assert (ROOT / script).is_file(), script
+    for span in spans(page):
+        if span.startswith("evoprune "):
+            assert span.split()[1] in {command.name for command in COMMANDS}, span
+
+
+def check_command(arguments: Namespace) -> None:
+    """What a command names is there, or is a placeholder in capitals; its overrides and targets are valid."""
+    experiment = getattr(arguments, "experiment", "quickstart")
+    if experiment.isupper():
+        experiment = "quickstart"
+    elif experiment not in carried_files("experiments"):
+        experiment = str(ROOT / experiment)
+    load_experiment(experiment, arguments.overrides)
+    if run := getattr(arguments, "run", None):
+        folder, name = str(run.parent), run.name
+        assert str(run).isupper() or (folder == "results" and name in carried_files("experiments")), run
+    if hasattr(arguments, "method"):
+        parse_method(arguments.method)
+    if hasattr(arguments, "rate"):
+        given = {"rate": arguments.rate, "flops": arguments.flops, "max_loss": arguments.max_loss}
+        parse_target(given, load_search_space("resnet20"))  # type: ignore[arg-type]
+
+
+# What pages name.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_pages_name_are_there(page: Path):
+    for span in spans(page):
+        if re.fullmatch(rf"({'|'.join((*TREES, 'docs', 'tests'))})/[\w./-]*", span):
+            assert (ROOT / span).exists(), span
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\s-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pages_name_no_folder_of_somebodys_machine(page: Path):
+    assert not re.search(r"/(work|home|root|tmp|mnt|Users)/", text_of(page))
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "results" / "resnet20_cifar10.md"], ids=name_of)
+def test_published_numbers_are_those_of_the_run(page: Path):
+    rows = text_of(ROOT / "results" / "resnet20_cifar10" / "table.md").splitlines()[2:]
+    assert len(rows) == 7
+    for row in rows:
+        assert row in text_of(page).splitlines()
+
+
+def test_every_page_is_linked_from_the_readme_or_the_list_of_measurements():
+    linked = set()
+    for page in (README, ROOT / "docs" / "results" / "README.md"):
+        targets = re.findall(r"\]\(([^)\s#]+)", prose(page))
+        linked |= {(page.parent / target).resolve() for target in targets}
+    assert {page.resolve() for page in PAGES} - {README.resolve()} <= linked
+
+
+# The experiment file.
+
+
+def experiment_page() -> str:
+    return runpy.run_path(str(ROOT / "docs" / "make_experiment.py"))["experiment_page"]()
+
+
+def test_experiment_page_is_written_from_the_sections():
+    assert text_of(ROOT / "docs" / "experiment.md") == experiment_page(), "run: python docs/make_experiment.py"
+
+
+def test_every_key_of_the_experiment_file_is_explained_with_all_its_choices():
+    parts = dict(re.findall(r"^##+ `?([\w. ]+)`?\n(.*?)(?=^##|\Z)", experiment_page(), re.M | re.S))
+    training, num_keys = parts["The keys of a training"], 0
+    for path, key, annotation in keys(Experiment):
+        rows = (parts[path] if path else parts["The top level"]) + training
+        (row, *_) = re.findall(rf"^\| `{key}` \|.*$", rows, re.M)
+        for choice in choices(annotation):
+            assert f"`{choice}`" in row, f"{path}.{key}: {choice}"
+        num_keys += 1
+    assert num_keys == 82
+
+
+def keys(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Section, key and type of every key of the file, those of sections inside sections too."""
+    for name, field in section.model_fields.items():
+        key = field.alias or name
+        inner = [kind for kind in kinds(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if path or not inner:
+            yield path, key, field.annotation
+        for kind in inner:
+            yield from keys(kind, f"{path}.{key}" if path else key)
+
+
+def choices(annotation: Any) -> Iterator[str]:
+    """Words that a key may be."""
+    for kind in kinds(annotation):
+        if get_origin(kind) is Literal:
+            yield from get_args(kind)
+
+
+def kinds(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for inner in get_args(annotation):
+            yield from kinds(inner)
+
+
+# The architecture.
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def tree() -> dict[str, str]:
+    """Path and description of each line of the tree; folders end with a slash."""
+    (text,) = [text for language, text in blocks(ARCHITECTURE) if not language]
+    folders: list[str] = []
+    lines = {}
+    for line in text.splitlines():
+        indent, name, description = re.fullmatch(r"( *)(\S+) *(.*)", line).groups()
+        folders = folders[: len(indent) // 2]
+        lines["".join(folders) + name] = description
+        if name.endswith("/"):
+            folders.append(name)
+    return lines
+
+
+def test_tree_names_every_file_that_is_there_and_no_other():
+    files = {name for name in tree() if not name.endswith("/")}
+    there = {str(path.relative_to(ROOT)) for folder in TREES for path in (ROOT / folder).rglob("*") if path.is_file()}
+    there = {name for name in there if name.endswith((".py", ".yaml", ".sh"))} | {"docs/make_experiment.py"}
+    assert {name for name in there if not name.endswith("__init__.py")} <= files
+    assert files <= there
+    assert len(files) == len(re.findall(r"^ +\S+\.(?:py|yaml|sh)\b", "".join(b for _, b in blocks(ARCHITECTURE)), re.M))
+
+
+def test_tree_says_something_of_every_file():
+    assert all(text for name, text in tree().items() if not name.endswith("/"))
+
+
+def test_import_table_is_that_of_the_test():
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text_of(ARCHITECTURE).split("## Who may import whom")[1], re.M)
+    table = {folder: set(re.findall(r"`(\w+)`", allowed)) for folder, allowed in rows}
+    assert table == {folder: set(allowed.split()) for folder, allowed in IMPORTS.items()}
+
+
+def test_doors_of_third_parties_are_named():
+    for door in DOORS.values():
+        assert f"`{door}/`" in text_of(ARCHITECTURE) or f"`evoprune/{door}`" in text_of(ARCHITECTURE), door

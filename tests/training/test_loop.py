@@ -1,0 +1,165 @@
+"""The training loop: learning rates against torch's own, seeds, interruptions, deadlines."""
+
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import few_digits, same_weights
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from evoprune import build_network
+from evoprune.common.errors import TrainingError
+from evoprune.config import TrainingConfig
+from evoprune.data.tensors import Data
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.networks.device import CPU
+from evoprune.space.space import SearchSpace
+from evoprune.training.loop import Epoch, TrainingOptions, learning_rate, steps_of, train
+
+RECIPE = TrainingConfig(epochs=3.0, batch_size=32, lr=0.1)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    """160 real training images: 5 steps an epoch at batch size 32."""
+    return few_digits(160, flip=True)
+
+
+def fresh(space: SearchSpace, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network(space)
+
+
+def train_all(network: nn.Module, data: Data, recipe: TrainingConfig, **options) -> list[Epoch]:
+    return list(train(network, data, recipe, CPU, TrainingOptions(**options)))
+
+
+def used_rates(space: SearchSpace, data: Data, recipe: TrainingConfig) -> tuple[list[float], list[Epoch]]:
+    """The learning rate of every step that the optimiser took, and the epochs that were reported."""
+    rates: list[float] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        epochs = train_all(fresh(space), data, recipe)
+    finally:
+        hook.remove()
+    return rates, epochs
+
+
+def cosine_rates(lr: float, num_steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+    rates = []
+    for _ in range(num_steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize(("epochs", "num_steps"), [(3.0, 15), (0.6, 3), (1.4, 7)])
+def test_the_learning_rate_is_torchs_cosine(small_space, digits, epochs, num_steps):
+    rates, reported = used_rates(small_space, digits, RECIPE.model_copy(update={"epochs": epochs}))
+    assert rates == pytest.approx(cosine_rates(0.1, num_steps))
+    assert reported[-1].lr == pytest.approx(0, abs=1e-12)
+    assert [epoch.number for epoch in reported] == list(range(1, math.ceil(epochs) + 1))
+
+
+def test_half_an_epoch_ends_near_zero_too(small_space, digits):
+    recipe = RECIPE.model_copy(update={"epochs": 0.5, "batch_size": 8})  # 10 of 20 steps
+    rates, _ = used_rates(small_space, digits, recipe)
+    assert len(rates) == 10 and rates[0] == 0.1
+    assert rates[-1] == pytest.approx(0.1 * (1 + math.cos(0.9 * math.pi)) / 2)
+    assert rates[-1] < 0.003
+
+
+def test_warm_up_rises_in_even_steps(small_space, digits):
+    rates, _ = used_rates(small_space, digits, RECIPE.model_copy(update={"warmup_epochs": 1.0}))
+    assert rates[:6] == pytest.approx([0.1 * step / 6 for step in range(1, 7)])
+    assert rates[5:] == pytest.approx(cosine_rates(0.1, 10))
+
+
+def test_warm_up_longer_than_the_training_still_trains(small_space, digits):
+    rates, _ = used_rates(small_space, digits, RECIPE.model_copy(update={"warmup_epochs": 9.0, "epochs": 1.0}))
+    assert len(rates) == 5 and min(rates) > 0 and max(rates) <= 0.1
+
+
+def test_no_epochs_change_nothing(small_space, digits):
+    network = fresh(small_space)
+    assert train_all(network, digits, RECIPE.model_copy(update={"epochs": 0.0})) == []
+    assert same_weights(network, fresh(small_space)) and not network.training
+
+
+def test_training_learns_and_reports_its_loss(small_space, digits):
+    network = fresh(small_space)
+    epochs = train_all(network, digits, RECIPE.model_copy(update={"epochs": 12.0}))
+    assert epochs[-1].loss < 0.75 * epochs[0].loss
+    assert epochs[0].loss == pytest.approx(math.log(10), abs=1)
+    assert accuracy(network, digits, digits.train) > 35 and not network.training
+
+
+def test_the_seed_decides_the_weights(small_space, digits):
+    networks = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(100 + len(networks))
+        networks.append(build_network(small_space))
+        networks[-1].load_state_dict(fresh(small_space).state_dict())
+        train_all(networks[-1], digits, RECIPE, seed=seed)
+    assert same_weights(networks[0], networks[1]) and not same_weights(networks[0], networks[2])
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(small_space, digits, tmp_path: Path, done):
+    whole = fresh(small_space)
+    epochs = train_all(whole, digits, RECIPE, seed=3)
+    checkpoint = tmp_path / "new" / "training.ckpt"
+    interrupted = train(fresh(small_space), digits, RECIPE, CPU, TrainingOptions(seed=3, checkpoint=checkpoint))
+    for _ in range(done):
+        next(interrupted)
+    interrupted.close()
+    resumed = fresh(small_space, seed=99)
+    rest = train_all(resumed, digits, RECIPE, seed=3, checkpoint=checkpoint)
+    assert [epoch.number for epoch in rest] == list(range(done + 1, 4))
+    assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in epochs[done:]]
+    assert same_weights(resumed, whole)
+
+
+def test_a_loss_that_is_not_finite_ends_training(small_space, digits):
+    with pytest.raises(TrainingError, match="not finite"):
+        train_all(fresh(small_space), digits, RECIPE.model_copy(update={"lr": 1e30}))
+
+
+def test_a_deadline_ends_training(small_space, digits):
+    with pytest.raises(TrainingError, match="time limit"):
+        train_all(fresh(small_space), digits, RECIPE, deadline=time.monotonic() - 1)
+    assert len(train_all(fresh(small_space), digits, RECIPE, deadline=time.monotonic() + 600)) == 3
+
+
+def test_training_is_a_library_call_that_prints_nothing(small_space, digits, capfd):
+    """A network, data and a recipe are all it takes: no experiment, no folder, no YAML."""
+    network = fresh(small_space)
+    epochs = list(train(network, digits, RECIPE))
+    assert [(epoch.number, epoch.num_epochs) for epoch in epochs] == [(1, 3), (2, 3), (3, 3)]
+    explicit = fresh(small_space)
+    assert [epoch.loss for epoch in train_all(explicit, digits, RECIPE, seed=0)] == [epoch.loss for epoch in epochs]
+    assert same_weights(network, explicit) and not same_weights(network, fresh(small_space))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_step_is_torchs_sgd_with_nesterov_momentum(small_space, digits):
+    """Two epochs by hand, with the loop's own images: the same weights to the rounding of a fused step."""
+    recipe = TrainingConfig(epochs=2, batch_size=32, lr=0.05, momentum=0.8, weight_decay=1e-3, label_smoothing=0.1)
+    network, by_hand = fresh(small_space), fresh(small_space).to(memory_format=torch.channels_last).train()
+    train_all(network, digits, recipe, seed=5)
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.05, momentum=0.8, weight_decay=1e-3, nesterov=True)
+    steps, loss_of = steps_of(recipe, digits), nn.CrossEntropyLoss(label_smoothing=0.1)
+    for epoch in (0, 1):
+        for number, images, labels in steps.batches(digits, 5, epoch):
+            optimizer.param_groups[0]["lr"] = learning_rate(recipe, steps, number)
+            optimizer.zero_grad()
+            loss_of(by_hand(images), labels).backward()
+            optimizer.step()
+    for mine, theirs in zip(network.state_dict().values(), by_hand.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
