@@ -92,15 +92,17 @@ def write_class_folders(root: Path) -> DataConfig:
     return DataConfig(dataset="image_folder", root=str(root), image_size=5)
 
 
-def write_cifar(root: Path, name: str) -> DataConfig:
-    """The real files' format, 2 images each: rows of 3,072 bytes, red before green before blue."""
+def write_cifar(root: Path, name: str, copies: int = 1) -> DataConfig:
+    """The real files' format, 2 images each, `copies` times: rows of 3,072 bytes, red before green before blue."""
     folder, key = {"cifar10": ("cifar-10-batches-py", "labels"), "cifar100": ("cifar-100-python", "fine_labels")}[name]
     files = [f"data_batch_{k}" for k in range(1, 6)] + ["test_batch"] if name == "cifar10" else ["train", "test"]
     (root / folder).mkdir()
     for number, file in enumerate(files):
         rows = np.repeat(np.array([[number, 50, 200], [number, 51, 201]], np.uint8), 1024, axis=1)
         rows[:, 1] = 99  # red, row 0, column 1
-        (root / folder / file).write_bytes(pickle.dumps({"data": rows, key: [number, 9]}))
+        (root / folder / file).write_bytes(
+            pickle.dumps({"data": np.tile(rows, (copies, 1)), key: [number, 9] * copies})
+        )
     for meta in ("batches.meta", "meta"):
         (root / folder / meta).write_bytes(pickle.dumps({"label_names": [], "fine_label_names": []}))
     return DataConfig(dataset=name, root=str(root))

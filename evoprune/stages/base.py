@@ -72,14 +72,15 @@ def _recipe(context: Context) -> TrainingConfig:
 
 def _cached(context: Context) -> Base:
     """The base network from the cache, into which it is trained where it is not there; one process at a time."""
-    folder = base_folder(context)
+    folder, epochs = base_folder(context), context.experiment.base.epochs
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        progress("base network, epochs", context.experiment.base.epochs) as meter,
-        lock_folder(folder, wait=True),
-    ):
+    with progress("base network, epochs", epochs) as meter, lock_folder(folder, wait=True):
+
+        def report(epoch: Epoch) -> None:
+            meter.update(min(epoch.number, epochs), partial("loss {:.3f}".format, epoch.loss))
+
         if not (folder / DESCRIPTION_NAME).is_file():
-            _train(context, folder, lambda epoch: meter.update(epoch.number, partial("loss {:.3f}".format, epoch.loss)))
+            _train(context, folder, report)
     return load_base(context.space, folder)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import SHARED_DATA
 from made_data import write_class_folders, write_folder
 from PIL import Image
 
@@ -61,3 +62,16 @@ def test_a_folder_of_class_folders_alone_gives_a_fifth_for_testing(tmp_path):
 def test_a_folder_without_class_folders_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"data\.root: .*one folder for each"):
         load_raw_data(DataConfig(dataset="image_folder", root=str(tmp_path), image_size=5))
+
+
+def test_real_photographs_are_read_each_once():
+    """2,062 JPEGs of hands in a folder for each digit, without a test part."""
+    root = SHARED_DATA / "sign_digits"
+    if not root.is_dir():
+        pytest.skip("the real photographs are not beside this checkout")
+    sizes = [len(list((root / str(digit)).glob("*.JPG"))) for digit in range(10)]
+    raw = load_raw_data(DataConfig(dataset="image_folder", root=str(root), image_size=8))
+    tests = [round(0.2 * size) for size in sizes]
+    assert sum(sizes) == 2062 and np.bincount(raw.test[1]).tolist() == tests
+    assert np.bincount(raw.train[1]).tolist() == [size - n for size, n in zip(sizes, tests, strict=True)]
+    assert raw.train[0].shape[1:] == (8, 8, 3)

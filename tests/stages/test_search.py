@@ -18,7 +18,7 @@ from evoprune.evaluation.candidate_job import Batch
 from evoprune.runs.ownership import open_run_folder
 from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
-from evoprune.stages.base import Base
+from evoprune.networks.base import Base
 from evoprune.stages.context import Context
 from evoprune.stages.search import search
 from evoprune.workers.jobs import Done, Report, Said, Workers

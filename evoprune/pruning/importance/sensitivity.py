@@ -111,9 +111,6 @@ def _allowed(rates: Points, losses: Points, loss: float) -> float:
     return float(rates[end - 1] + share * (rates[end] - rates[end - 1]))
 
 
-PRIOR_RATES, PRIOR_IMAGES = (0.5, 0.75), 1000
-
-
 @dataclass(frozen=True)
 class Point:
     """A place on the curve of a group: how many channels stay, and the code that says so."""

@@ -1,0 +1,115 @@
+"""What the stages of a run share: each thing is read when it is first asked for, and once."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import write_experiment
+from helpers import prepared
+from sklearn.datasets import load_digits
+
+from evoprune import UserError
+from evoprune.cli import main
+from evoprune.data.dataset import DataShape
+from evoprune.runs.folder import RunFolder
+from evoprune.stages.context import Context, recorded_shape
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Some of the digits in MedMNIST's layout."""
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    ends = {"train": slice(0, 600), "test": slice(600, 700), "val": slice(700, 800)}
+    parts = {f"{name}_images": images[part] for name, part in ends.items()}
+    parts |= {f"{name}_labels": digits.target[part][:, None] for name, part in ends.items()}
+    np.savez(tmp_path / "digits.npz", **parts)
+    return tmp_path / "digits.npz"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """How often each archive was opened in this process."""
+    counts: Counter = Counter()
+    load = np.load
+
+    def counting(file: Any, *arguments: Any, **named: Any) -> Any:
+        counts[Path(file).name] += 1
+        return load(file, *arguments, **named)
+
+    monkeypatch.setattr(np, "load", counting)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run"], ["search"], ["prune", "--rate", "0.5"], ["sensitivity", "--images", "20"], ["validate"]],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("foreign", [False, True])
+def test_an_archive_is_opened_once_in_a_whole_command(tmp_path, archive, opened, words, foreign):
+    other = tmp_path / "other.npz"
+    other.write_bytes(archive.read_bytes())
+    data = {"dataset": "npz", "root": str(archive), "validation": str(other) if foreign else 0.2}
+    quick = {"base": {"cache": str(tmp_path / "cache"), "epochs": 0.2}, "retrain": {"epochs": 0.1}}
+    file = write_experiment(tmp_path, data=data, **quick)
+    out = [] if words[0] == "validate" else ["--out", str(tmp_path / "out")]
+    assert main([words[0], file, *out, *words[1:]]) == 0
+    assert opened == Counter({"digits.npz": 1, **({"other.npz": 1} if foreign else {})})
+
+
+def test_retrain_opens_it_once_too_and_report_not_at_all(tmp_path, archive, opened):
+    data, quick = {"dataset": "npz", "root": str(archive)}, {"cache": str(tmp_path / "cache"), "epochs": 0.2}
+    file = write_experiment(tmp_path, data=data, base=quick, retrain={"epochs": 0.1})
+    assert main(["run", file, "--out", str(tmp_path / "out")]) == 0
+    opened.clear()
+    assert main(["report", str(tmp_path / "out")]) == 0 and not opened
+    assert main(["retrain", str(tmp_path / "out"), "--set", "retrain.lr=0.01"]) == 0
+    assert opened == Counter({"digits.npz": 1})
+
+
+def test_what_was_asked_for_is_the_same_object_again(tiny, copied):
+    context = Context(tiny(), RunFolder(copied))
+    assert context.space is context.space and context.dataset is context.dataset and context.base is context.base
+    assert context.scores("magnitude") is context.scores("magnitude")
+
+
+def test_scores_are_those_of_the_table(tiny, copied, small_space):
+    (copied / "importance" / "magnitude.csv").write_text(
+        "segment,channel,score\n"
+        + "".join(f"{segment.name},{i},{segment.start + i}.5\n" for segment in small_space.segments
+                  for i in range(segment.width))
+    )  # fmt: skip
+    assert Context(tiny(), RunFolder(copied)).scores("magnitude").tolist() == [i + 0.5 for i in range(116)]
+
+
+def test_the_space_has_the_shape_of_the_data(tiny, archive, tmp_path):
+    context = Context(tiny(data={"dataset": "npz", "root": str(archive)}), RunFolder(tmp_path))
+    assert dict(context.space.parameters) == {"width": 4, "num_classes": 10, "in_channels": 1, "image_size": 8}
+
+
+def test_a_shape_that_is_known_needs_no_data(tiny, tmp_path):
+    experiment = tiny(data={"dataset": "npz", "root": "nowhere.npz"})
+    context = Context(experiment, RunFolder(tmp_path), DataShape(7, 3, 28))
+    assert dict(context.space.parameters) == {"width": 4, "num_classes": 7, "in_channels": 3, "image_size": 28}
+    with pytest.raises(UserError, match=r"data\.root: nowhere\.npz"):
+        Context(experiment, RunFolder(tmp_path)).space  # noqa: B018
+
+
+def test_an_unknown_space_is_named_with_its_key(tiny, tmp_path):
+    with pytest.raises(UserError, match=r"search_space\.name: .*resnet21.*did you mean 'resnet20'"):
+        Context(tiny(search_space={"name": "resnet21"}), RunFolder(tmp_path)).space  # noqa: B018
+
+
+def test_a_run_records_the_shape_of_its_data(tiny, tmp_path):
+    folder = RunFolder(tmp_path)
+    assert recorded_shape(folder) is None
+    prepared(tiny(), folder)
+    assert recorded_shape(folder) == DataShape(10, 1, 8)
+
+
+def test_compute_is_the_device_and_precision_of_the_experiment(tiny, tmp_path):
+    compute = Context(tiny(workers={"device": "cpu"}), RunFolder(tmp_path)).compute
+    assert compute.device.type == "cpu" and compute.precision == "fp32"
