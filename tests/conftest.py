@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,19 @@ def copied(ran: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ran, tmp_path / "copied"))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _one_cpu() -> Iterator[None]:
     """Networks this small are slower on many threads, and far slower where other work runs beside the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evoprune.networks.device.available_cpus", lambda: 1)
+        torch.set_num_threads(1)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(_one_cpu: None) -> None:
+    """Also where the test before has had more."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("evoprune.networks.device.available_cpus", lambda: 1)
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_a_shape_that_is_known_needs_no_data(tiny, tmp_path):
 
 
 def test_an_unknown_space_is_named_with_its_key(tiny, tmp_path):
-    with pytest.raises(UserError, match=r"search_space\.name: .*resnet21.*did you mean 'resnet20'"):
+    with pytest.raises(UserError, match=r"search_space\.name: .*resnet21.*allowed: resnet20"):
         Context(tiny(search_space={"name": "resnet21"}), RunFolder(tmp_path)).space  # noqa: B018
 
 

@@ -15,10 +15,10 @@ from helpers import NINE_CODES, TINY, merge, prepared, random_scores, run_search
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
 from evoprune.evaluation.candidate_job import Batch
+from evoprune.networks.base import Base
 from evoprune.runs.ownership import open_run_folder
 from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
-from evoprune.networks.base import Base
 from evoprune.stages.context import Context
 from evoprune.stages.search import search
 from evoprune.workers.jobs import Done, Report, Said, Workers

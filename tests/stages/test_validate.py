@@ -1,0 +1,71 @@
+"""What would stop a run is found before it starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import NINE_CODES
+
+from evoprune.common.errors import UserError
+from evoprune.config import Experiment
+from evoprune.runs.folder import RunFolder
+from evoprune.stages.context import Context
+from evoprune.stages.validate import validate
+
+
+def check(experiment: Experiment, importances: tuple[str, ...] | None = None) -> None:
+    validate(Context(experiment, RunFolder(Path("unused"))), importances)
+
+
+def test_a_right_experiment_passes_and_reads_nothing_but_its_files(tiny):
+    check(tiny())
+    assert not Path("unused").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"mean": [0.5, 0.5]}, "data.mean"),
+        ({"std": [0.5] * 3}, "data.std"),
+        ({"validation": "no.npz"}, "data.validation"),
+    ],
+)
+def test_data_keys_that_cannot_fit_are_found_early(tiny, data: dict[str, Any], key: str):
+    with pytest.raises(UserError, match=key):
+        check(tiny(data=data))
+
+
+def test_a_word_that_is_neither_measured_nor_a_file_is_refused(tiny):
+    with pytest.raises(UserError, match=r"search\.sensitivity: mesured: no such file.*or take `measured`, or null"):
+        check(tiny(search={"sensitivity": "mesured"}))
+
+
+SEARCH_MISTAKES = [
+    ({"limits": {"flops": {"max": 10}}}, r"search\.limits\.flops\.max: got 10"),
+    ({"num_individual": 2, "objectives": ["accuracy", "flops", "params"]}, r"search\.num_individual: got 2.*so 3"),
+    ({"sensitivity": "no.csv"}, r"search\.sensitivity: no\.csv"),
+]
+
+
+@pytest.mark.parametrize(("search", "message"), SEARCH_MISTAKES)
+def test_keys_of_the_search_matter_where_there_is_to_be_one(tiny, search, message):
+    with pytest.raises(UserError, match=message):
+        check(tiny(search=search))
+    check(tiny(search=search), importances=("magnitude",))
+
+
+def test_scop_needs_layers_with_batch_norm_only_where_it_is_computed(tiny, tmp_path):
+    (tmp_path / "nine.yaml").write_text(NINE_CODES)
+    space = {"name": str(tmp_path / "nine.yaml"), "width": 2}
+    check(tiny(search_space=space))
+    for search, importances in (({"prior": "scop"}, None), ({}, ("scop",))):
+        with pytest.raises(UserError, match="scop.*batch norm"):
+            check(tiny(search_space=space, search=search), importances)
+    check(tiny(search_space=space, search={"prior": "scop"}), ("magnitude",))
+
+
+def test_weights_that_are_not_there_are_named(tiny, tmp_path):
+    with pytest.raises(UserError, match=r"base\.weights: nowhere\.pt: no such file"):
+        check(tiny(base={"weights": "nowhere.pt"}))
+    (tmp_path / "there.pt").write_bytes(b"")
+    check(tiny(base={"weights": str(tmp_path / "there.pt")}))
