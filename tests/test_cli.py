@@ -1,23 +1,20 @@
 """The command line as users meet it: what it writes, what it prints, and how it refuses."""
 
-import json
 import re
-import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
-from conftest import TINY, merge
+from commands import refusal, set_all, write_experiment
+from helpers import ROOT
 
-from evoprune.cli import main
+import evoprune
+from evoprune.cli import COMMANDS, main
+from evoprune.common.errors import IncompleteError, UserError
 
-EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
-SHORT = "retrain.epochs=0.1"
+EXPERIMENTS = ROOT / "experiments"
 
 # Scores a saved model on the test digits from its folder alone: preprocessing and accuracy are written out here.
 SCORE = """
@@ -36,46 +33,6 @@ assert not network.training
 with torch.no_grad():
     print(100 * (network(inputs).argmax(1) == torch.from_numpy(labels)).double().mean().item())
 """
-
-
-def write_experiment(folder: Path, **changes: Any) -> str:
-    file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(merge(TINY, changes), sort_keys=False))
-    return str(file)
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that is finished, with everything that `evoprune run` does."""
-    folder = tmp_path_factory.mktemp("cli")
-    file = write_experiment(folder, base={"cache": str(folder / "cache")})
-    assert main(["run", file, "--out", str(folder / "ran")]) == 0
-    return folder / "ran"
-
-
-@pytest.fixture
-def copied(ran: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(ran, tmp_path / "copied"))
-
-
-def set_all(*overrides: str) -> list[str]:
-    return [word for override in overrides for word in ("--set", override)]
-
-
-def retrain(run: Path, *overrides: str) -> pd.DataFrame:
-    """The trained rows of `output.csv` after `evoprune retrain`."""
-    assert main(["retrain", str(run), *set_all(*overrides)]) == 0
-    return pd.read_csv(run / "output.csv").dropna(subset="test_accuracy")
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one message of a refused command."""
-    capsys.readouterr()
-    assert main(argv) == 2
-    printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.startswith("evoprune: ")
-    assert "Traceback" not in printed.err
-    return printed.err
 
 
 def test_run_writes_all_that_a_run_promises(ran):
@@ -99,8 +56,8 @@ def test_a_table_names_test_accuracy_that_a_fresh_process_finds(ran):
     assert f"| {row.test_accuracy:.2f} % |" in (ran / "table.md").read_text()
 
 
-def test_progress_is_plain_lines_where_the_output_is_no_terminal(tmp_path, ran, capsys):
-    file = write_experiment(tmp_path, base={"cache": str(ran.parent / "cache")})
+def test_progress_is_plain_lines_where_the_output_is_no_terminal(tmp_path, cache, capsys):
+    file = write_experiment(tmp_path, base={"cache": str(cache)})
     assert main(["search", file, "--out", str(tmp_path / "out"), *set_all("name=tiny")]) == 0
     printed = capsys.readouterr().out
     assert "search: 8/8 in " in printed
@@ -108,19 +65,11 @@ def test_progress_is_plain_lines_where_the_output_is_no_terminal(tmp_path, ran, 
     assert (tmp_path / "out" / "output.csv").is_file() and not (tmp_path / "out" / "models").exists()
 
 
-def test_a_run_lies_in_results_under_its_name(tmp_path, ran, monkeypatch):
-    file = write_experiment(tmp_path, base={"cache": str(ran.parent / "cache")}, search={"generations": 0})
+def test_a_run_lies_in_results_under_its_name(tmp_path, cache, monkeypatch):
+    file = write_experiment(tmp_path, base={"cache": str(cache)}, search={"generations": 0})
     monkeypatch.chdir(tmp_path)
     assert main(["search", file, "--set", "name=other"]) == 0
     assert (tmp_path / "results" / "other" / "reports.csv").is_file()
-
-
-def test_report_draws_again_and_prints_the_table(copied, capsys):
-    for name in ("front.png", "hypervolume.png", "table.md"):
-        (copied / name).unlink()
-    assert main(["report", str(copied)]) == 0
-    assert (copied / "table.md").read_text() in capsys.readouterr().out
-    assert (copied / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("command", ["report", "retrain"])
@@ -134,12 +83,6 @@ def test_report_of_a_run_without_a_row_is_no_crash(copied, capsys):
     header = (copied / "reports.csv").read_text().splitlines(keepends=True)[0]
     (copied / "reports.csv").write_text(header)
     assert "reports.csv" in refusal(capsys, "report", str(copied))
-
-
-def test_report_does_not_need_the_row_of_the_full_network(copied):
-    lines = (copied / "reports.csv").read_text().splitlines(keepends=True)
-    (copied / "reports.csv").write_text("".join([lines[0], *lines[2:]]))
-    assert main(["report", str(copied)]) == 0
 
 
 def test_validate_prints_what_the_run_will_be(capsys):
@@ -225,47 +168,63 @@ def test_a_users_mistake_shows_no_traceback_in_a_shell(tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_the_same_settings_train_nothing_again_and_others_do(copied):
-    def times() -> dict[str, int]:
-        return {str(file): file.stat().st_mtime_ns for file in (copied / "models").rglob("model.safetensors")}
-
-    first = times()
-    assert retrain(copied).shape[0] == 2 and times() == first
-    retrain(copied, "retrain.lr=0.01")
-    changed = times()
-    assert set(changed) == set(first) and all(changed[name] > first[name] for name in first)
-
-
-def test_seeds_give_mean_and_spread(copied):
-    output = retrain(copied, "retrain.seeds=2")
-    assert set(output.num_seeds) == {2}
-    for _, row in output.iterrows():
-        folder = copied / "models" / row.key
-        tests = [json.loads((f / "model.json").read_text())["test_accuracy"] for f in (folder, folder / "seed_1")]
-        assert row.test_accuracy == pytest.approx(statistics.fmean(tests), abs=1e-3)
-        assert row.test_accuracy_std == pytest.approx(abs(tests[0] - tests[1]) / 2**0.5, abs=1e-3)
-
-
-@pytest.mark.parametrize("override", ["retrain.from=scratch", "retrain.distillation={weight: 0.5, temperature: 2.0}"])
-def test_other_trainings_give_other_weights(ran, copied, override):
-    output = retrain(copied, override)
-    assert len(output) == 2 and output.test_accuracy.between(0, 100).all()
-    for key in output.key:
-        name = Path("models") / key / "model.safetensors"
-        assert (copied / name).read_bytes() != (ran / name).read_bytes()
-
-
-def test_select_decides_which_networks_are_trained(copied):
-    front = pd.read_csv(copied / "output.csv")
-    ends = {front.key.iloc[0], front.key.iloc[-1]}
-    assert set(retrain(copied, SHORT, "retrain.select={count: 2}").key) == ends
-    shutil.rmtree(copied / "models")
-    assert set(retrain(copied, SHORT, f"retrain.select=[{front.key[1]}]").key) == {front.key[1]}
-    shutil.rmtree(copied / "models")
-    assert 1 <= len(retrain(copied, SHORT, "retrain.select=knees")) <= 3
-    assert set(retrain(copied, SHORT, "retrain.select=all").key) == set(front.key)
-
-
 def test_a_key_that_is_not_on_the_front_is_refused(copied, capsys):
     message = refusal(capsys, "retrain", str(copied), *set_all("retrain.select=[k0000]"))
     assert "retrain.select" in message and "k0000" in message
+
+
+# --- exit statuses
+
+
+def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Every report ends so."""
+
+    def stop(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("evoprune.stages.pipeline.report", stop)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
+        (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
+        (KeyboardInterrupt(), 130, "evoprune: interrupted; the same command goes on from here"),
+    ],
+)
+def test_the_status_says_how_a_command_ended(monkeypatch, capsys, error, status, said):
+    stop_with(monkeypatch, error)
+    assert main(["report", "somewhere"]) == status
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_a_mistake_of_the_programs_keeps_its_traceback(monkeypatch):
+    stop_with(monkeypatch, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["report", "somewhere"])
+
+
+def test_help_has_a_line_for_every_command_and_each_has_its_own(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    whole = " ".join(capsys.readouterr().out.split())
+    for command in COMMANDS:
+        assert f"{command.name} {command.help}" in whole
+        with pytest.raises(SystemExit, match="0"):
+            main([command.name, "--help"])
+        own = capsys.readouterr().out
+        assert f"evoprune {command.name}" in own and "--set KEY=VALUE" in own
+
+
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == evoprune.__version__
+
+
+def test_an_unknown_command_or_option_is_refused(capsys):
+    for words in (["serach", "quickstart"], ["run", "quickstart", "--ouut", "x"], []):
+        with pytest.raises(SystemExit, match="2"):
+            main(words)
+        assert "usage: evoprune" in capsys.readouterr().err

@@ -195,7 +195,7 @@ def test_real_option_a_weights_compute_the_same(pretrained, name, num_blocks):
 
 
 def test_real_resnet20_keeps_its_test_accuracy(pretrained, cifar10_npz):
-    """91.73 % of the 10,000 real test images, before and after loading."""
+    """91.73 % of the 10,000 real test images, as published; and the published network's own logits on 1,000 of them."""
     path = pretrained / "resnet20_cifar10_option_a.pt"
     state = torch.load(path, weights_only=True)
     network = load_weights(build_network(load_search_space("resnet20")), path).eval()
@@ -203,13 +203,15 @@ def test_real_resnet20_keeps_its_test_accuracy(pretrained, cifar10_npz):
     with np.load(cifar10_npz) as archive:
         images, labels = archive["test_images"], archive["test_labels"]
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    hits = np.zeros(2, dtype=int)
+    hits = 0
     for start in range(0, 10_000, 100):
         batch = ((torch.from_numpy(images[start : start + 100]) / 255 - mean) / std).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            for index, logits in enumerate((option_a_logits(state, 3, batch), network(batch))):
-                hits[index] += (logits.argmax(1).numpy() == labels[start : start + 100]).sum()
-    assert hits.tolist() == [9173, 9173]
+            logits = network(batch)
+            if start < 1_000:
+                torch.testing.assert_close(logits, option_a_logits(state, 3, batch), rtol=1e-3, atol=1e-3)
+        hits += int((logits.argmax(1).numpy() == labels[start : start + 100]).sum())
+    assert hits == 9173
 
 
 def change(state: dict[str, torch.Tensor], name: str, value: torch.Tensor | None) -> dict[str, torch.Tensor]:

@@ -59,7 +59,7 @@ def test_scop_needs_layers_with_batch_norm_only_where_it_is_computed(tiny, tmp_p
     space = {"name": str(tmp_path / "nine.yaml"), "width": 2}
     check(tiny(search_space=space))
     for search, importances in (({"prior": "scop"}, None), ({}, ("scop",))):
-        with pytest.raises(UserError, match="scop.*batch norm"):
+        with pytest.raises(UserError, match=r"scop.*batch norm"):
             check(tiny(search_space=space, search=search), importances)
     check(tiny(search_space=space, search={"prior": "scop"}), ("magnitude",))
 

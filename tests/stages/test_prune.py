@@ -1,4 +1,4 @@
-"""Pruning without a search: what is cut, what stays cut, what the table says, and going on after an interruption."""
+"""Pruning without a search: what goes, what stays gone, what the table says, and going on after an interruption."""
 
 import json
 from pathlib import Path
@@ -8,17 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
-from conftest import TINY, merge
-from test_cli import refusal
+from commands import refusal, write_experiment
+from helpers import TINY, merge
 
-from evoprune import compute_costs, load_model, load_search_space
+from evoprune import compute_costs, load_model
 from evoprune.cli import main
 from evoprune.config import DataConfig
-from evoprune.space.ranking import CUTS
-from evoprune.data.tensors import load_data, to_split
 from evoprune.data.sources import load_raw_data
-from evoprune.pruning.targets import Target, cut_step
+from evoprune.data.tensors import load_data, to_split
+from evoprune.space.ranking import RANKINGS
 from evoprune.space.space import SearchSpace
 
 FILES = ["summary.csv", "summary.md"]
@@ -29,9 +27,8 @@ def command(tmp_path: Path, cache: Path):
     """Runs `evoprune prune` on the tiny experiment; returns the folder of its results."""
 
     def prune(*words: str, out: str = "out", **changes: Any) -> Path:
-        file = tmp_path / "tiny.yaml"
-        file.write_text(yaml.safe_dump(merge(merge(TINY, {"base": {"cache": str(cache)}}), changes), sort_keys=False))
-        assert main(["prune", str(file), "--out", str(tmp_path / out), *words]) == 0
+        file = write_experiment(tmp_path, **merge({"base": {"cache": str(cache)}}, changes))
+        assert main(["prune", file, "--out", str(tmp_path / out), *words]) == 0
         return max((tmp_path / out / "pruned").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
 
     return prune
@@ -53,17 +50,17 @@ def score(folder: str, split: str) -> float:
     return 100 * float((logits.argmax(1) == images.labels).double().mean())
 
 
-def test_a_rate_cuts_that_share_of_every_segment_and_the_least_important(command, small_space):
+def test_a_rate_prunes_that_share_of_every_segment_and_the_least_important(command, small_space):
     folder = command("--rate", "0.45")
     assert folder.name == "magnitude-rate-0.45"
-    parent, row = (line for _, line in pd.read_csv(folder / "summary.csv").iterrows())
+    base, row = (line for _, line in pd.read_csv(folder / "summary.csv").iterrows())
     scores = pd.read_csv(folder.parents[1] / "importance" / "magnitude.csv")
     code = small_space.parse_code(row["code"])
     for segment in small_space.segments:
-        assert parent[f"kept.{segment.name}"] == segment.width
-        cut = int(0.45 * segment.width)
-        assert row[f"kept.{segment.name}"] == segment.width - cut
-        least = scores[scores.segment == segment.name].nsmallest(cut, "score").channel
+        assert base[f"kept.{segment.name}"] == segment.width
+        gone = int(0.45 * segment.width)
+        assert row[f"kept.{segment.name}"] == segment.width - gone
+        least = scores[scores.segment == segment.name].nsmallest(gone, "score").channel
         assert set(np.flatnonzero(code[segment.slice] == 0)) == set(least)
 
 
@@ -86,7 +83,7 @@ def test_flops_are_kept_to_and_one_channel_more_would_exceed_them(command, small
     table = pd.read_csv(command("--flops", "50%") / "summary.csv")
     scores = pd.read_csv(Path(table.model[0]).parent / "importance" / "magnitude.csv").score.to_numpy()
     assert table["flops"][1] <= 0.5 * full
-    codes = [CUTS["uniform"](small_space, scores, rate) for rate in np.linspace(0, 1, 1001)]
+    codes = [RANKINGS["uniform"](small_space, scores, rate) for rate in np.linspace(0, 1, 1001)]
     reached = next(
         index for index, code in enumerate(codes) if compute_costs(small_space, code)["flops"][0] <= full / 2
     )
@@ -126,7 +123,7 @@ def test_a_later_step_scores_the_network_of_the_step_before(command, small_space
 
 
 def test_an_interrupted_pruning_goes_on_to_the_same_result(command, monkeypatch):
-    import evoprune.prune as module
+    import evoprune.stages.prune as module
 
     words = ("--rate", "0.5", "--steps", "2")
     straight = command(*words, retrain={"epochs": 3})
@@ -155,7 +152,7 @@ def test_a_finished_pruning_prints_its_table_again_and_trains_nothing(command, c
     folder = command("--rate", "0.25")
     before = {name: (folder / name).read_bytes() for name in FILES}
     capsys.readouterr()
-    monkeypatch.setattr("evoprune.prune.train", None)
+    monkeypatch.setattr("evoprune.stages.prune.train", None)
     command("--rate", "0.25")
     assert (folder / "summary.md").read_text() in capsys.readouterr().out
     assert {name: (folder / name).read_bytes() for name in FILES} == before
@@ -166,26 +163,6 @@ def test_another_recipe_is_trained_anew(command):
     first = (folder / "step_1" / "model.safetensors").read_bytes()
     assert command("--rate", "0.25", "--set", "retrain.lr=0.01") == folder
     assert (folder / "step_1" / "model.safetensors").read_bytes() != first
-
-
-def test_global_cuts_never_part_tied_segments(small_space):
-    """Even where the rate ends between a channel of the stem and the same one of the trunk."""
-    scores = np.arange(small_space.length, dtype=float)
-    slices = {segment.name: segment.slice for segment in small_space.segments}
-    scores[slices["layer1.final"]] = scores[slices["stem"]] = [-4.0, -3.0, -2.0, -1.0]
-    for number in range(1, 9):
-        rate = number / small_space.length
-        code = cut_step(Target("rate", rate, "rate"), small_space, CUTS["global"], None)(scores, 1.0)
-        assert (code[slices["stem"]] == code[slices["layer1.final"]]).all()
-
-
-def test_a_slim_network_has_a_search_space_of_its_own(small_space):
-    code = CUTS["uniform"](small_space, np.arange(small_space.length, dtype=float), 0.5)
-    own = small_space.slim(code)
-    assert own.length == code.sum() and own.widths(own.full_code()) == small_space.widths(code)
-    assert {k: v[0] for k, v in compute_costs(own, own.full_code()).items()} == {
-        k: v[0] for k, v in compute_costs(small_space, code).items()
-    }
 
 
 @pytest.mark.parametrize(
@@ -208,16 +185,13 @@ def test_a_slim_network_has_a_search_space_of_its_own(small_space):
     ],
 )
 def test_a_mistake_is_named_with_what_came_and_what_to_do(tmp_path, capsys, words, parts):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(TINY, sort_keys=False))
-    message = refusal(capsys, "prune", str(file), "--out", str(tmp_path / "out"), *words)
+    message = refusal(capsys, "prune", write_experiment(tmp_path), "--out", str(tmp_path / "out"), *words)
     assert [part for part in parts if part not in message] == []
     assert not (tmp_path / "out").exists()
 
 
-def test_the_smallest_network_that_an_error_names_can_be_asked_for(small_space):
-    from evoprune.pruning.targets import parse_target
-
-    least = compute_costs(small_space, small_space.repair(np.zeros(small_space.length, dtype=np.uint8)))["flops"][0]
-    target = parse_target({"flops": str(least)}, load_search_space("resnet20", 4, 10, 1, 8))
-    assert target.value == least and target.name == f"flops-{least}"
+def test_a_training_that_fails_is_named_with_its_step_and_rate_of_learning(tmp_path, cache, capsys):
+    file = write_experiment(tmp_path, base={"cache": str(cache)}, retrain={"lr": 1e30})
+    assert main(["prune", file, "--out", str(tmp_path / "out"), "--rate", "0.5"]) == 2
+    message = capsys.readouterr().err
+    assert "prune, step 1: the training loss is not finite" in message and "(retrain.lr is 1e+30)" in message

@@ -1,0 +1,419 @@
+"""What the base network says of its channels: importance once, sensitivity in a table that goes on."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from commands import refusal, write_experiment
+from helpers import TINY, merge, prepared, repeated, run_search
+
+from evoprune import UserError, compute_costs, load_model, load_search_space, slim_network
+from evoprune.cli import main
+from evoprune.config import DataConfig, Experiment
+from evoprune.data.tensors import load_data
+from evoprune.evaluation.accuracy import accuracy
+from evoprune.networks.device import Compute
+from evoprune.pruning.importance.aggregate import segment_scores
+from evoprune.pruning.importance.magnitude import weight_scores
+from evoprune.runs.ownership import open_run_folder
+from evoprune.runs.table import Table
+from evoprune.space.space import SearchSpace
+from evoprune.stages import analyse
+from evoprune.stages.analyse import (
+    COLUMNS,
+    PRIOR_IMAGES,
+    PRIOR_RATES,
+    compute_importance,
+    num_prior_measurements,
+    read_curves,
+)
+from evoprune.stages.context import Context
+from evoprune.training.batch_norm import recalibrate
+
+SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
+RECALIBRATION = 32
+CPU = Compute(torch.device("cpu"), bf16=False)
+Make = Callable[..., Experiment]
+
+
+# --- importance: every bit has a score, computed once, and the run says how
+
+
+def prepare_in(path: Path, experiment: Experiment) -> Context:
+    with open_run_folder(path, experiment) as folder:
+        return prepared(experiment, folder)
+
+
+@pytest.fixture(scope="module")
+def scored(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Context]:
+    """A run's folder with the base network and its scores."""
+    path = tmp_path_factory.mktemp("scores") / "run"
+    return path, prepare_in(path, tiny())
+
+
+@pytest.mark.parametrize("criterion", ["l1", "geometric_median"])
+def test_every_bit_has_a_score_in_the_runs_folder(tiny, tmp_path, criterion):
+    context = prepare_in(tmp_path / "run", tiny(importance={"criterion": criterion}))
+    table = pd.read_csv(tmp_path / "run" / "importance" / "magnitude.csv")
+    assert table.columns.tolist() == ["segment", "channel", "score"]
+    places = [(segment.name, channel) for segment in SPACE.segments for channel in range(segment.width)]
+    assert list(zip(table.segment, table.channel, strict=True)) == places
+    wanted = segment_scores(SPACE, weight_scores(SPACE, context.base.network, criterion))
+    assert table.score.to_numpy() == pytest.approx(wanted)
+    assert [file.stem for file in (tmp_path / "run" / "importance").iterdir() if "layers" not in file.stem] == [
+        "magnitude"
+    ]
+    assert context.scores("magnitude") == pytest.approx(wanted)
+
+
+def test_the_layers_table_says_what_the_scores_came_from(scored):
+    """The l1 norm of each filter over its layer's mean, by hand."""
+    path, context = scored
+    table = pd.read_csv(path / "importance" / "magnitude_layers.csv")
+    weight = context.base.network.get_submodule("layer2.0.conv1").weight.detach().double()
+    norms = weight.abs().sum((1, 2, 3)).numpy()
+    layer = table[table.layer == "layer2.0.conv1"]
+    assert layer.channel.tolist() == list(range(8))
+    assert layer.score.to_numpy() / layer.score.mean() == pytest.approx(norms / norms.mean(), rel=1e-5)
+
+
+def test_the_run_says_how_they_came_about(scored):
+    facts = pd.read_json(scored[0] / "run.json", typ="series")
+    assert facts["importance"] == {"magnitude": {"criterion": "l1"}}
+    assert facts["seconds"]["importance.magnitude"] >= 0
+
+
+def test_they_are_computed_once(tiny, scored, tmp_path):
+    path = Path(shutil.copytree(scored[0], tmp_path / "again"))
+    file = path / "importance" / "magnitude.csv"
+    table = pd.read_csv(file)
+    table["score"] = np.arange(len(table)) / 7
+    file.write_text(table.to_csv(index=False))
+    assert prepare_in(path, tiny()).scores("magnitude") == pytest.approx(np.arange(SPACE.length) / 7)
+
+
+def test_scores_that_are_lost_are_the_same_again(tiny, scored, tmp_path):
+    path = Path(shutil.copytree(scored[0], tmp_path / "again"))
+    shutil.rmtree(path / "importance")
+    assert (prepare_in(path, tiny()).scores("magnitude") == scored[1].scores("magnitude")).all()
+    assert (path / "importance" / "magnitude.csv").read_bytes() == (
+        scored[0] / "importance" / "magnitude.csv"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("criterion", ["l2", "taylor"])
+def test_the_base_network_stays_on_the_cpu_as_it_was(tiny, tmp_path, criterion):
+    experiment = tiny(importance={"criterion": criterion, "images": 100})
+    with open_run_folder(tmp_path / "run", experiment) as folder:
+        context = prepared(experiment, folder)
+        network = context.base.network
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        folder.importance("magnitude").unlink()
+        compute_importance(context, ("magnitude",))
+    scores = context.scores("magnitude")
+    assert scores.shape == (SPACE.length,) and (scores > 0).all()
+    assert not network.training
+    for name, value in network.state_dict().items():
+        assert value.device.type == "cpu" and torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_another_criterion_is_another_run(tiny, scored, tmp_path):
+    path = Path(shutil.copytree(scored[0], tmp_path / "other"))
+    with pytest.raises(UserError, match=r"importance\.criterion: 'l1' there, 'l2' here"):
+        prepare_in(path, tiny(importance={"criterion": "l2"}))
+
+
+# --- sensitivity: each group pruned alone
+
+
+def write_quick(folder: Path, cache: Path, **changes: object) -> str:
+    quick = {"base": {"cache": str(cache)}, "evaluation": {"recalibration_images": RECALIBRATION}}
+    return write_experiment(folder, **merge(quick, changes))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The folder of a run whose sensitivity is measured on 50 images."""
+    folder = tmp_path_factory.mktemp("sensitivity")
+    out = folder / "out"
+    assert main(["sensitivity", write_quick(folder, cache), "--out", str(out), "--images", "50"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def table(measured: Path) -> pd.DataFrame:
+    return pd.read_csv(measured / "sensitivity" / "magnitude.csv")
+
+
+def test_every_group_is_pruned_alone_by_tenths_and_down_to_one_channel(table, small_space):
+    assert list(table.segment.unique()) == [group.name for group in small_space.groups]
+    assert table.id.tolist() == list(range(len(table)))
+    for (name, rows), group in zip(table.groupby("segment", sort=False), small_space.groups, strict=True):
+        width = group.width
+        wanted = sorted({width - int(tenth * width / 10) for tenth in range(10)} | {1}, reverse=True)
+        assert rows.kept.tolist() == wanted, name
+        assert rows.rate.to_numpy() == pytest.approx(1 - rows.kept.to_numpy() / width)
+        for _, row in rows.iterrows():
+            code = small_space.parse_code(row.code)
+            widths = {segment.name: segment.width for segment in small_space.segments}
+            widths |= dict.fromkeys(group.segments, row.kept)
+            assert small_space.widths(code) == widths and not small_space.adapters(code)
+            assert row.flops == compute_costs(small_space, code)["flops"][0]
+
+
+def test_accuracies_are_those_of_recalibrated_networks(table, measured, small_space):
+    """At rate 0 the base network's own, elsewhere that of the slim network of the code."""
+    data = load_data(DataConfig(**TINY["data"]), CPU.device)
+    base = load_model(measured / "base")
+    for row in (table.iloc[0], table.iloc[len(table) // 2]):
+        network = slim_network(small_space, base, small_space.parse_code(row.code))
+        recalibrate(network, data, RECALIBRATION, CPU, seed=0)
+        assert row.accuracy == accuracy(network, data, data.validation.evenly(50), CPU)
+    uncut = table[table.rate == 0]
+    assert len(uncut) == len(small_space.groups) and uncut.accuracy.nunique() == 1 and uncut.seconds.nunique() == 1
+
+
+def test_the_picture_lies_beside_the_table(measured):
+    assert (measured / "sensitivity" / "magnitude.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_columns_of_the_table_are_those_that_are_documented(table):
+    assert list(table.columns) == list(COLUMNS)
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[dict]:
+    """Interrupt the process when a table is to get its row `number`, counted from 0; returns the rows so far."""
+    real, rows = Table.append, []
+
+    def dying(self: Table, row: dict) -> None:
+        if len(rows) == number:
+            raise KeyboardInterrupt
+        rows.append(row)
+        real(self, row)
+
+    monkeypatch.setattr(Table, "append", dying)
+    return rows
+
+
+def refuse_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evoprune.stages.measure_candidates.job_factory", None)
+
+
+def test_an_interrupted_measurement_goes_on_and_a_finished_one_is_kept(tmp_path, cache, monkeypatch, capsys):
+    file, out = write_quick(tmp_path, cache), tmp_path / "out"
+    command = ["sensitivity", file, "--out", str(out), "--images", "20"]
+    real = Table.append
+    rows = die_at(monkeypatch, 17)
+    assert main(command) == 130
+    path = out / "sensitivity" / "magnitude.csv"
+    assert len(pd.read_csv(path)) == 17
+    assert "run `evoprune sensitivity` to its end" in refusal(
+        capsys, "validate", file, "--set", f"search.sensitivity={path}"
+    )
+    monkeypatch.setattr(Table, "append", lambda self, row: (rows.append(row), real(self, row)))
+    assert main(command) == 0
+    finished = pd.read_csv(path)
+    assert finished.id.tolist() == list(range(len(finished))) and len(rows) == len(finished)
+    refuse_workers(monkeypatch)
+    before = path.read_bytes()
+    capsys.readouterr()
+    assert main(command) == 0 and path.read_bytes() == before
+    assert "kept at 2 points" in capsys.readouterr().out
+
+
+def test_another_number_of_images_is_measured_anew(tmp_path, cache, capsys):
+    file, path = write_quick(tmp_path, cache), tmp_path / "out" / "sensitivity" / "magnitude.csv"
+    for images in ("5", "7"):
+        assert main(["sensitivity", file, "--out", str(tmp_path / "out"), "--images", images]) == 0
+        assert set(pd.read_csv(path).images) == {int(images)}
+    assert "another number of images" in capsys.readouterr().out
+
+
+def test_a_loss_prunes_every_segment_as_far_as_its_curve_allows(measured, small_space):
+    file = str(measured / "config.yaml")
+    before = (measured / "sensitivity" / "magnitude.csv").read_bytes()
+    assert main(["prune", file, "--out", str(measured), "--max-loss", "5", "--set", "retrain.epochs=0.1"]) == 0
+    assert (measured / "sensitivity" / "magnitude.csv").read_bytes() == before
+    row = pd.read_csv(measured / "pruned" / "magnitude-max-loss-5" / "summary.csv").iloc[1]
+    counts = read_curves(measured / "sensitivity" / "magnitude.csv", small_space).counts_at(5)
+    for group, count in zip(small_space.groups, counts, strict=True):
+        assert [row[f"kept.{name}"] for name in group.segments] == [count] * len(group.segments)
+    assert 0 < row["rate"] < 1
+
+
+def test_prune_measures_curves_that_are_not_there(tmp_path, cache):
+    file, out = write_quick(tmp_path, cache), tmp_path / "out"
+    words = ["--max-loss", "3", "--steps", "2", "--set", "retrain.epochs=0.1"]
+    assert main(["prune", file, "--out", str(out), *words]) == 0
+    assert (out / "sensitivity" / "magnitude.csv").is_file()
+    assert (out / "pruned" / "magnitude-max-loss-3-steps-2" / "step_2" / "model.safetensors").is_file()
+
+
+def write_curves(path: Path, space: SearchSpace, first: float | None) -> Path:
+    """Flat curves, in which the stem has the accuracy `first` at rate 0."""
+    lines = ["segment,rate,kept,accuracy"]
+    for group in space.groups:
+        for kept in (group.width, 1):
+            value = first if (group.segments[0], kept) == ("stem", group.width) else 90.0
+            lines.append(f"{group.name},{1 - kept / group.width},{kept},{'' if value is None else value}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_curves_that_do_not_fit_are_refused(tmp_path, small_space, cache, capsys):
+    file = write_quick(tmp_path, cache)
+    other = tmp_path / "other.csv"
+    other.write_text("segment,rate,accuracy\nconv1,0.0,90\n")
+    notes = tmp_path / "notes.csv"
+    notes.write_text("a,b\n1,2\n")
+    failed = write_curves(tmp_path / "failed.csv", small_space, None)
+    for path, part in (
+        (other, "conv1"),
+        (notes, "not a sensitivity table"),
+        (failed, "rate 0"),
+        (tmp_path / "nothing.csv", "no such file"),
+    ):
+        message = refusal(capsys, "validate", file, "--set", f"search.sensitivity={path}")
+        assert "search.sensitivity" in message and str(path) in message and part in message
+    assert read_curves(write_curves(tmp_path / "whole.csv", small_space, 91.0), small_space).worst == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--images", "0"], ["--images", "at least 1", "got 0"]),
+        (["--method", "skop"], ["--method", "'skop'", "did you mean 'scop'"]),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, cache, capsys, words, parts):
+    out = tmp_path / "out"
+    message = refusal(capsys, "sensitivity", write_quick(tmp_path, cache), "--out", str(out), *words)
+    assert [part for part in parts if part not in message] == [] and not out.exists()
+
+
+# --- the sensitivity that a search measures for itself before it begins
+
+
+@pytest.fixture
+def measuring(tiny: Make) -> Make:
+    """Like `tiny`, with the default of `search.sensitivity`."""
+
+    def make(**changes: Any) -> Experiment:
+        return tiny(**merge({"search": {"sensitivity": "measured"}}, changes))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def searched(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search that has measured its curves."""
+    return run_search(tiny(search={"sensitivity": "measured"}), tmp_path_factory.mktemp("prior") / "run")
+
+
+def test_it_is_the_default(make_experiment):
+    document = {name: value for name, value in TINY["search"].items() if name != "sensitivity"}
+    assert make_experiment().search.model_validate(document).measures_sensitivity
+
+
+def test_each_group_is_pruned_by_half_by_three_quarters_and_down_to_one(searched, small_space):
+    table = pd.read_csv(searched / "sensitivity" / "prior.csv")
+    kept = table.groupby("segment", sort=False)["kept"].apply(list)
+    for group in small_space.groups:
+        full = group.width
+        assert kept[group.name] == sorted({full, full // 2, full // 4, 1}, reverse=True)
+    assert PRIOR_RATES == (0.5, 0.75)
+    assert table.code.nunique() == num_prior_measurements(small_space)
+
+
+def test_its_accuracies_are_those_of_recalibrated_networks(searched, small_space):
+    data = load_data(DataConfig(**TINY["data"]), CPU.device)
+    row = pd.read_csv(searched / "sensitivity" / "prior.csv").iloc[-2]
+    network = slim_network(small_space, load_model(searched / "base"), small_space.parse_code(row.code))
+    recalibrate(network, data, TINY["evaluation"]["recalibration_images"], CPU, seed=0)
+    assert row.accuracy == accuracy(network, data, data.validation.evenly(PRIOR_IMAGES), CPU)
+
+
+def test_first_codes_keep_more_of_what_is_sensitive(tiny, small_space, tmp_path):
+    """Over the first codes, mean keep rates of the groups follow the measured offsets; without curves they do not."""
+    many = {"random_samples": 40, "generations": 0}
+    with_curves = run_search(tiny(search={**many, "sensitivity": "measured"}), tmp_path / "with")
+    without = run_search(tiny(search=many), tmp_path / "without")
+    offsets = read_curves(with_curves / "sensitivity" / "prior.csv", small_space).offsets()
+
+    def agreement(path: Path) -> float:
+        codes = [small_space.parse_code(code) for code in pd.read_csv(path / "reports.csv")["code"][1:]]
+        rates = [np.mean([group.of(code).mean() for code in codes]) for group in small_space.groups]
+        return float(np.corrcoef(rates, offsets)[0, 1])
+
+    assert agreement(with_curves) > 0.7 > agreement(without)
+
+
+def test_first_codes_are_still_spread_over_all_sizes(small_space, tiny, tmp_path):
+    run = run_search(tiny(search={"random_samples": 41, "generations": 0, "sensitivity": "measured"}), tmp_path / "run")
+    codes = np.stack([small_space.parse_code(code) for code in pd.read_csv(run / "reports.csv")["code"]])
+    flops = compute_costs(small_space, codes)["flops"] / compute_costs(small_space, small_space.full_code())["flops"][0]
+    assert np.histogram(flops, bins=4, range=(0.04, 1))[0].min() >= 8
+
+
+def test_a_table_of_the_users_decides_the_first_codes_as_one_that_was_measured(searched, tiny, tmp_path):
+    shutil.copy(searched / "sensitivity" / "prior.csv", tmp_path / "mine.csv")
+    path = run_search(tiny(search={"sensitivity": str(tmp_path / "mine.csv")}), tmp_path / "run")
+    assert repeated(path) == repeated(searched)
+    assert not (path / "sensitivity").exists(), "nothing is measured"
+
+
+@pytest.mark.parametrize("dies_at", [5, 36])
+def test_a_search_goes_on_that_was_interrupted_in_its_curves_or_later(
+    searched, measuring, tmp_path, monkeypatch, dies_at
+):
+    path, real = tmp_path / "run", Table.append
+    die_at(monkeypatch, dies_at)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(measuring(), path)
+    monkeypatch.setattr(Table, "append", real)
+    run_search(measuring(), path)
+    assert repeated(path) == repeated(searched)
+    assert repeated(path, "sensitivity/prior.csv") == repeated(searched, "sensitivity/prior.csv")
+    finished = (path / "sensitivity" / "prior.csv").read_bytes()
+    refuse_workers(monkeypatch)
+    run_search(measuring(), path)
+    assert (path / "sensitivity" / "prior.csv").read_bytes() == finished
+
+
+@pytest.mark.parametrize("search", [{"prior": None}, {"proposal": "random"}, {"sensitivity": None}], ids=str)
+def test_nothing_is_measured_that_no_proposal_asks_for(measuring, tmp_path, search):
+    path = run_search(measuring(search=search), tmp_path / "run")
+    assert not (path / "sensitivity").exists()
+
+
+def test_where_the_base_network_fails_the_first_codes_know_nothing(measuring, tiny, tmp_path, capsys):
+    """The search then ends as it would have ended anyway, and its codes are those of a search without curves."""
+    failing = {"evaluation": {"time_limit_s": 1e-9}}
+    for make, name in ((measuring, "with"), (tiny, "without")):
+        with pytest.raises(UserError, match="no candidate succeeded"):
+            run_search(make(**failing), tmp_path / name)
+    assert "the base network could not be measured" in capsys.readouterr().out
+    first, second = (pd.read_csv(tmp_path / name / "reports.csv")["key"].tolist() for name in ("with", "without"))
+    assert first == second
+
+
+def test_the_code_of_the_base_network_is_measured_once_for_all_curves(monkeypatch, tiny, tmp_path):
+    """As many measurements as different codes, whatever a worker takes at once."""
+    sizes: list[int] = []
+    batch = analyse.Batch
+
+    def counting(codes: tuple[str, ...], fidelity: Any) -> Any:
+        sizes.append(len(codes))
+        return batch(codes, fidelity)
+
+    monkeypatch.setattr(analyse, "Batch", counting)
+    run_search(tiny(search={"sensitivity": "measured"}, workers={"candidates_per_batch": 4}), tmp_path / "run")
+    prior = pd.read_csv(tmp_path / "run" / "sensitivity" / "prior.csv")
+    assert sum(sizes) == prior.code.nunique() < len(prior)
+    assert set(sizes[:-1]) == {4}
