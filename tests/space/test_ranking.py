@@ -121,9 +121,10 @@ def test_a_count_below_one_keeps_the_best():
 
 
 @few
-@given(rankings, scores_of, rates)
-def test_channels_that_go_together_are_kept_together(ranking, scores, rate):
-    code = ranking(SPACE, scores, rate)
+@given(scores_of, rates)
+def test_channels_that_go_together_are_kept_together(scores, rate):
+    """A global ranking may end between two of them: `pruning.targets` then takes both, a search may take either."""
+    code = prune_uniform(SPACE, scores, rate)
     for group in SPACE.groups:
         assert all((code[place] == group.of(code)).all() for place in group.slices)
     assert SPACE.adapters(code) == []
