@@ -8,7 +8,7 @@ quickstart: $(VENV)/.installed  ## install, then a whole run on handwritten digi
 	$(BIN)/evoprune run quickstart
 
 test: $(VENV)/.installed  ## install, then the tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed  ## formatting, lint, types
 	$(BIN)/ruff format --check .
