@@ -17,7 +17,8 @@ from benchmark_tools import random_scores
 
 from evoprune.common.objectives import OK, Row
 from evoprune.config import Experiment, parse_experiment
-from evoprune.runs.table import Table, read_rows, report_columns
+from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.table import Table, read_rows
 from evoprune.search.candidate import Candidate
 from evoprune.search.front import front_rows, hypervolumes
 from evoprune.search.nsga3 import NSGA3Searcher

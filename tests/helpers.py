@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from evoprune.config import DataConfig, Experiment, SearchConfig, parse_experime
 from evoprune.data.tensors import Data, TensorSplit, load_data
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
+from evoprune.runs.table import Table
 from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.proposals.catalog import Knowledge, make_proposals
 from evoprune.search.proposals.proposal import Proposal
@@ -141,3 +143,21 @@ def without_norm(space: SearchSpace, name: str) -> SearchSpace:
     """The space with one layer that no batch norm follows."""
     layers = (replace(layer, norm=None) if layer.name == name else layer for layer in space.layers)
     return replace(space, layers=tuple(layers))
+
+
+def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[dict]:
+    """Interrupt the process when a table is to get its row `number`, counted from 0; returns the rows so far."""
+    real, rows = Table.append, []
+
+    def dying(self: Table, row: dict) -> None:
+        if len(rows) == number:
+            raise KeyboardInterrupt
+        rows.append(row)
+        real(self, row)
+
+    monkeypatch.setattr(Table, "append", dying)
+    return rows
+
+
+def refuse_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evoprune.stages.measure_candidates.job_factory", None)

@@ -131,6 +131,11 @@ def test_files_and_functions_are_small(file):
         assert length < 40, f"{function.name} has {length} lines"
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("*.py")), ids=lambda file: file.name)
+def test_files_of_tests_are_small_too(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 300
+
+
 def docstring_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = function.body[0]
     is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)

@@ -12,7 +12,8 @@ from evoprune.config import Experiment
 from evoprune.report.tables import ACCURACIES, summary_table
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.models import Pruning, finished_steps, step_folder, trained_models
-from evoprune.runs.table import read_rows, report_columns, write_table
+from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.table import read_rows, write_table
 from evoprune.search.front import front_rows
 from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.space import Code, SearchSpace

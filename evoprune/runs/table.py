@@ -1,4 +1,4 @@
-"""Tables of typed rows that survive a crash, and the columns of `reports.csv`."""
+"""Tables of typed rows that survive a crash."""
 
 import csv
 import io
@@ -18,17 +18,6 @@ NO_ERROR = "none"
 _TEXT = {"proposal", "status", "code", "key", "worker", "error", "model", "segment"}
 _COUNTS = {"id", "generation", "rung", "num_seeds", "images", "kept", "step"}
 _WHOLE = {*_COUNTS, "flops", "params", "bandwidth", "file_bytes"}
-
-
-def report_columns(segments: Iterable[str], with_latency: bool) -> list[str]:
-    """Columns of `reports.csv`, in order; `segments` are the names of the search space's."""
-    return [
-        *("id", "generation", "rung", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"),
-        *(("latency",) if with_latency else ()),
-        *("epochs", "seconds", "worker", "error"),
-        *(f"kept.{name}" for name in segments),
-        "code",
-    ]
 
 
 class Table:

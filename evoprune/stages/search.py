@@ -13,7 +13,8 @@ from evoprune.evaluation.evaluator import Evaluator
 from evoprune.evaluation.worker import codes_per_batch
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.output import write_front
-from evoprune.runs.table import Table, report_columns
+from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.table import Table
 from evoprune.search.candidate import Planned
 from evoprune.search.front import front_rows, losses_and_violations
 from evoprune.search.nsga3 import NSGA3Searcher

@@ -12,6 +12,7 @@ import re
 from typing import Any, get_args
 
 import pytest
+from config_values import KEYS, TOGETHER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -67,127 +68,6 @@ def find_sections() -> dict[str, type[Section]]:
 SECTIONS = find_sections()
 every_section = pytest.mark.parametrize("name", sorted(set(SECTIONS) - {"Section"}))
 every_place = pytest.mark.parametrize("place", PLACES)
-
-# --- values that are right
-
-NON_NEGATIVE = st.floats(0, 1e300)
-POSITIVE = st.floats(0, 1e300, exclude_min=True)
-SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
-BELOW_ONE = st.floats(0, 1, exclude_max=True)
-COUNT = st.integers(1, 10**9)
-TEXT = st.text(max_size=20)
-BOUND = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | COUNT.map("{}%".format)
-TRAINING = {
-    "epochs": NON_NEGATIVE,
-    "batch_size": st.integers(2, 10**9),
-    "lr": POSITIVE,
-    "momentum": BELOW_ONE,
-    "weight_decay": NON_NEGATIVE,
-    "warmup_epochs": NON_NEGATIVE,
-    "label_smoothing": BELOW_ONE,
-}
-
-
-@st.composite
-def ladders(draw: st.DrawFn) -> dict[str, Any]:
-    """Rungs that lead upwards, and the epochs above them."""
-    *epochs, last = sorted(draw(st.lists(NON_NEGATIVE, min_size=1, max_size=4, unique=True)))
-    rungs = [{"epochs": each, "promote": draw(SHARE), "validation_images": draw(st.none() | COUNT)} for each in epochs]
-    return {"epochs": last, "ladder": rungs}
-
-
-@st.composite
-def proposals(draw: st.DrawFn) -> str | dict[str, float]:
-    """A name, or several with shares that add up to 1."""
-    names = draw(st.lists(st.sampled_from(["evolution", "magnitude", "scop", "random"]), min_size=1, unique=True))
-    weights = [draw(st.integers(1, 99)) for _ in names]
-    shares = {name: weight / sum(weights) for name, weight in zip(names, weights, strict=True)}
-    return names[0] if draw(st.booleans()) else shares
-
-
-KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
-    "DataConfig": {
-        "dataset": st.sampled_from(["cifar10", "cifar100", "image_folder", "npz", "digits"]),
-        "root": TEXT,
-        "validation": SHARE | st.text(min_size=1, max_size=20),
-        "split_seed": st.integers(0, 2**63),
-        "image_size": st.none() | COUNT,
-        "mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
-        "std": st.none() | st.lists(POSITIVE, max_size=3),
-        "crop": st.integers(0, 9),
-        "flip": st.booleans(),
-    },
-    "SearchSpaceConfig": {"name": TEXT, "width": st.none() | COUNT},
-    "TrainingConfig": TRAINING,
-    "BaseConfig": {**TRAINING, "weights": st.none() | TEXT, "cache": TEXT},
-    "DistillationConfig": {"weight": SHARE, "temperature": POSITIVE},
-    "RungConfig": {"epochs": NON_NEGATIVE, "promote": SHARE, "validation_images": st.none() | COUNT},
-    "EvaluationConfig": {
-        **TRAINING,
-        "recalibration_images": COUNT,
-        "time_limit_s": st.none() | POSITIVE,
-        "latency_batch_size": COUNT,
-    },
-    "ScopConfig": {
-        "epochs": POSITIVE,
-        "batch_size": st.integers(2, 10**9),
-        "lr": POSITIVE,
-        "knockoff": st.just("derangement"),
-        "loss_on_knockoff": st.booleans(),
-    },
-    "ImportanceConfig": {
-        "criterion": st.sampled_from(["l1", "l2", "bn_scale", "geometric_median", "taylor"]),
-        "images": COUNT,
-        "ranking": st.sampled_from(["uniform", "global"]),
-        "scop": st.fixed_dictionaries({"knockoff": st.sampled_from(["derangement", "gaussian"])}),
-    },
-    "LimitConfig": {"min": BOUND, "max": BOUND},
-    "SearchConfig": {
-        "mode": st.sampled_from(["generational", "steady_state"]),
-        "objectives": st.lists(
-            st.sampled_from(["accuracy", "macs", "params", "bandwidth", "latency"]), min_size=2, unique=True
-        ),
-        "limits": st.dictionaries(
-            st.sampled_from(["accuracy", "macs", "latency"]), st.fixed_dictionaries({"max": BOUND}), max_size=3
-        ),
-        "random_samples": COUNT,
-        "num_individual": st.integers(2, 10**9),
-        "generations": st.integers(0, 10**9),
-        "proposal": proposals(),
-        "prior": st.sampled_from(["magnitude", "scop", None]),
-        "prior_fade": POSITIVE,
-        "sensitivity": st.none() | st.just("measured") | TEXT,
-        "crossover_rate": st.floats(0, 1),
-        "min_keep": SHARE,
-    },
-    "CountSelection": {"count": COUNT},
-    "RetrainConfig": {
-        **TRAINING,
-        "select": st.sampled_from(["all", "knees", {"count": 4}]) | st.lists(TEXT, min_size=1, max_size=3),
-        "from": st.sampled_from(["inherited", "scratch"]),
-        "seeds": COUNT,
-        "distillation": st.none() | st.fixed_dictionaries({"weight": SHARE, "temperature": POSITIVE}),
-    },
-    "WorkersConfig": {
-        "backend": st.sampled_from(["ray", "local"]),
-        "num_workers": st.just("auto") | COUNT,
-        "cpus_per_worker": COUNT,
-        "gpus_per_worker": st.none() | st.floats(0, 1) | st.integers(0, 64).map(float),
-        "candidates_per_batch": st.just("auto") | COUNT,
-        "retries": st.integers(0, 9),
-        "address": st.none() | TEXT,
-        "device": st.sampled_from(["auto", "cpu", "cuda"]),
-    },
-    "ReportConfig": {"every": COUNT},
-    "Experiment": {
-        "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
-        "seed": st.integers(0, 2**63),
-        "precision": st.sampled_from(["auto", "fp32", "bf16"]),
-    },
-}
-"""Key -> what it may be."""
-TOGETHER = {"EvaluationConfig": ladders()}
-"""Keys that hang together."""
 
 
 def keys_of(section: type[Section]) -> dict[str, Any]:

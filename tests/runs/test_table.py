@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from evoprune import UserError
-from evoprune.runs.table import Table, read_rows, report_columns, write_table
+from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.table import Table, read_rows, write_table
 from evoprune.space.space import SearchSpace
 
 NASTY = 'a, "quoted"\nsecond line\r\nthird; \u2028 fourth, \x0c fifth'
@@ -66,14 +67,6 @@ def test_what_is_read_is_what_was_written(three, small_space, columns):
         assert rows == wanted
         types = [{name: type(value) for name, value in row.items()} for row in rows]
         assert types == [{name: type(value) for name, value in row.items()} for row in wanted]
-
-
-def test_the_columns_are_the_documented_ones(small_space, columns):
-    assert columns[:6] == ["id", "generation", "rung", "proposal", "status", "key"]
-    assert columns[6:10] == ["accuracy", "flops", "params", "bandwidth"]
-    assert set(make_row(small_space, 0)) == set(columns)
-    assert set(columns) - set(report_columns(names(small_space), with_latency=False)) == {"latency"}
-    assert next(name for name in columns if name.startswith("kept.")) == "kept.layer1.0.middle"
 
 
 def test_a_row_is_on_the_disk_when_append_returns(small_space, columns, tmp_path):

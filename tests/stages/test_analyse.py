@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from commands import refusal, write_experiment
-from helpers import TINY, merge, prepared, repeated, run_search
+from helpers import TINY, die_at, merge, prepared, refuse_workers
 
 from evoprune import UserError, compute_costs, load_model, load_search_space, slim_network
 from evoprune.cli import main
@@ -23,13 +22,9 @@ from evoprune.pruning.importance.magnitude import weight_scores
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import Table
 from evoprune.space.space import SearchSpace
-from evoprune.stages import analyse
 from evoprune.stages.analyse import (
     COLUMNS,
-    PRIOR_IMAGES,
-    PRIOR_RATES,
     compute_importance,
-    num_prior_measurements,
     read_curves,
 )
 from evoprune.stages.context import Context
@@ -187,24 +182,6 @@ def test_columns_of_the_table_are_those_that_are_documented(table):
     assert list(table.columns) == list(COLUMNS)
 
 
-def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[dict]:
-    """Interrupt the process when a table is to get its row `number`, counted from 0; returns the rows so far."""
-    real, rows = Table.append, []
-
-    def dying(self: Table, row: dict) -> None:
-        if len(rows) == number:
-            raise KeyboardInterrupt
-        rows.append(row)
-        real(self, row)
-
-    monkeypatch.setattr(Table, "append", dying)
-    return rows
-
-
-def refuse_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evoprune.stages.measure_candidates.job_factory", None)
-
-
 def test_an_interrupted_measurement_goes_on_and_a_finished_one_is_kept(tmp_path, cache, monkeypatch, capsys):
     file, out = write_quick(tmp_path, cache), tmp_path / "out"
     command = ["sensitivity", file, "--out", str(out), "--images", "20"]
@@ -295,125 +272,3 @@ def test_a_mistake_is_named(tmp_path, cache, capsys, words, parts):
     out = tmp_path / "out"
     message = refusal(capsys, "sensitivity", write_quick(tmp_path, cache), "--out", str(out), *words)
     assert [part for part in parts if part not in message] == [] and not out.exists()
-
-
-# --- the sensitivity that a search measures for itself before it begins
-
-
-@pytest.fixture
-def measuring(tiny: Make) -> Make:
-    """Like `tiny`, with the default of `search.sensitivity`."""
-
-    def make(**changes: Any) -> Experiment:
-        return tiny(**merge({"search": {"sensitivity": "measured"}}, changes))
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def searched(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a search that has measured its curves."""
-    return run_search(tiny(search={"sensitivity": "measured"}), tmp_path_factory.mktemp("prior") / "run")
-
-
-def test_it_is_the_default(make_experiment):
-    document = {name: value for name, value in TINY["search"].items() if name != "sensitivity"}
-    assert make_experiment().search.model_validate(document).measures_sensitivity
-
-
-def test_each_group_is_pruned_by_half_by_three_quarters_and_down_to_one(searched, small_space):
-    table = pd.read_csv(searched / "sensitivity" / "prior.csv")
-    kept = table.groupby("segment", sort=False)["kept"].apply(list)
-    for group in small_space.groups:
-        full = group.width
-        assert kept[group.name] == sorted({full, full // 2, full // 4, 1}, reverse=True)
-    assert PRIOR_RATES == (0.5, 0.75)
-    assert table.code.nunique() == num_prior_measurements(small_space)
-
-
-def test_its_accuracies_are_those_of_recalibrated_networks(searched, small_space):
-    data = load_data(DataConfig(**TINY["data"]), CPU.device)
-    row = pd.read_csv(searched / "sensitivity" / "prior.csv").iloc[-2]
-    network = slim_network(small_space, load_model(searched / "base"), small_space.parse_code(row.code))
-    recalibrate(network, data, TINY["evaluation"]["recalibration_images"], CPU, seed=0)
-    assert row.accuracy == accuracy(network, data, data.validation.evenly(PRIOR_IMAGES), CPU)
-
-
-def test_first_codes_keep_more_of_what_is_sensitive(tiny, small_space, tmp_path):
-    """Over the first codes, mean keep rates of the groups follow the measured offsets; without curves they do not."""
-    many = {"random_samples": 40, "generations": 0}
-    with_curves = run_search(tiny(search={**many, "sensitivity": "measured"}), tmp_path / "with")
-    without = run_search(tiny(search=many), tmp_path / "without")
-    offsets = read_curves(with_curves / "sensitivity" / "prior.csv", small_space).offsets()
-
-    def agreement(path: Path) -> float:
-        codes = [small_space.parse_code(code) for code in pd.read_csv(path / "reports.csv")["code"][1:]]
-        rates = [np.mean([group.of(code).mean() for code in codes]) for group in small_space.groups]
-        return float(np.corrcoef(rates, offsets)[0, 1])
-
-    assert agreement(with_curves) > 0.7 > agreement(without)
-
-
-def test_first_codes_are_still_spread_over_all_sizes(small_space, tiny, tmp_path):
-    run = run_search(tiny(search={"random_samples": 41, "generations": 0, "sensitivity": "measured"}), tmp_path / "run")
-    codes = np.stack([small_space.parse_code(code) for code in pd.read_csv(run / "reports.csv")["code"]])
-    flops = compute_costs(small_space, codes)["flops"] / compute_costs(small_space, small_space.full_code())["flops"][0]
-    assert np.histogram(flops, bins=4, range=(0.04, 1))[0].min() >= 8
-
-
-def test_a_table_of_the_users_decides_the_first_codes_as_one_that_was_measured(searched, tiny, tmp_path):
-    shutil.copy(searched / "sensitivity" / "prior.csv", tmp_path / "mine.csv")
-    path = run_search(tiny(search={"sensitivity": str(tmp_path / "mine.csv")}), tmp_path / "run")
-    assert repeated(path) == repeated(searched)
-    assert not (path / "sensitivity").exists(), "nothing is measured"
-
-
-@pytest.mark.parametrize("dies_at", [5, 36])
-def test_a_search_goes_on_that_was_interrupted_in_its_curves_or_later(
-    searched, measuring, tmp_path, monkeypatch, dies_at
-):
-    path, real = tmp_path / "run", Table.append
-    die_at(monkeypatch, dies_at)
-    with pytest.raises(KeyboardInterrupt):
-        run_search(measuring(), path)
-    monkeypatch.setattr(Table, "append", real)
-    run_search(measuring(), path)
-    assert repeated(path) == repeated(searched)
-    assert repeated(path, "sensitivity/prior.csv") == repeated(searched, "sensitivity/prior.csv")
-    finished = (path / "sensitivity" / "prior.csv").read_bytes()
-    refuse_workers(monkeypatch)
-    run_search(measuring(), path)
-    assert (path / "sensitivity" / "prior.csv").read_bytes() == finished
-
-
-@pytest.mark.parametrize("search", [{"prior": None}, {"proposal": "random"}, {"sensitivity": None}], ids=str)
-def test_nothing_is_measured_that_no_proposal_asks_for(measuring, tmp_path, search):
-    path = run_search(measuring(search=search), tmp_path / "run")
-    assert not (path / "sensitivity").exists()
-
-
-def test_where_the_base_network_fails_the_first_codes_know_nothing(measuring, tiny, tmp_path, capsys):
-    """The search then ends as it would have ended anyway, and its codes are those of a search without curves."""
-    failing = {"evaluation": {"time_limit_s": 1e-9}}
-    for make, name in ((measuring, "with"), (tiny, "without")):
-        with pytest.raises(UserError, match="no candidate succeeded"):
-            run_search(make(**failing), tmp_path / name)
-    assert "the base network could not be measured" in capsys.readouterr().out
-    first, second = (pd.read_csv(tmp_path / name / "reports.csv")["key"].tolist() for name in ("with", "without"))
-    assert first == second
-
-
-def test_the_code_of_the_base_network_is_measured_once_for_all_curves(monkeypatch, tiny, tmp_path):
-    """As many measurements as different codes, whatever a worker takes at once."""
-    sizes: list[int] = []
-    batch = analyse.Batch
-
-    def counting(codes: tuple[str, ...], fidelity: Any) -> Any:
-        sizes.append(len(codes))
-        return batch(codes, fidelity)
-
-    monkeypatch.setattr(analyse, "Batch", counting)
-    run_search(tiny(search={"sensitivity": "measured"}, workers={"candidates_per_batch": 4}), tmp_path / "run")
-    prior = pd.read_csv(tmp_path / "run" / "sensitivity" / "prior.csv")
-    assert sum(sizes) == prior.code.nunique() < len(prior)
-    assert set(sizes[:-1]) == {4}

@@ -16,7 +16,8 @@ from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import CPU
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.table import Table, read_rows, report_columns
+from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.table import Table, read_rows
 from evoprune.search.candidate import Candidate, Planned
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import Limits, make_limits

@@ -12,12 +12,13 @@ import torch
 from helpers import few_digits, prepared
 from scipy.stats import spearmanr
 from torch import Tensor, nn
+from toy_network import toy
 
 from evoprune import build_network, load_search_space, load_weights
 from evoprune.common.errors import TrainingError, UserError
 from evoprune.config import DataConfig, ImportanceConfig, ScopConfig, TrainingConfig
 from evoprune.data.sources import load_raw_data
-from evoprune.data.tensors import Data, TensorSplit, make_data, to_split
+from evoprune.data.tensors import Data, make_data, to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute, make_compute
 from evoprune.pruning.channels import slim_network
@@ -27,7 +28,6 @@ from evoprune.pruning.importance.knockoffs import Knockoff
 from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.pruning.importance.scop import controlled_layers, scop_scores
 from evoprune.runs.ownership import open_run_folder
-from evoprune.space.groups import Layer, Segment
 from evoprune.space.ranking import prune_uniform
 from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
@@ -269,40 +269,3 @@ def test_channels_it_finds_unimportant_are_so_on_real_images(cifar10_npz: Path, 
     lowest, highest = (measure(prune_uniform(space, sign * scores, 0.25)) for sign in (1, -1))
     random = np.mean([measure(prune_uniform(space, rng.random(space.length), 0.25)) for _ in range(5)])
     assert lowest > random > highest
-
-
-class Toy(nn.Module):
-    """A convolution that hands on eight channels, and a classifier that listens to all of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(8, 8, 1, bias=False)
-        self.bn = nn.BatchNorm2d(8)
-        self.linear = nn.Linear(8, 4)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.linear(self.bn(self.conv(images)).mean((2, 3)))
-
-
-def toy() -> tuple[SearchSpace, nn.Module, Data]:
-    """Eight channels for four classes: channel c < 4 is bright in images of class c, the other four are noise."""
-    layers = (
-        Layer("conv", "conv", "image", "all", stride_in=1, stride_out=1, norm="bn"),
-        Layer("linear", "linear", "all", "classes"),
-    )
-    parameters = {"width": 8, "num_classes": 4, "in_channels": 8, "image_size": 4}
-    space = SearchSpace("toy", {}, (Segment("all", 8, 0),), layers, parameters)
-    rng = torch.Generator().manual_seed(0)
-    network = Toy()
-    with torch.no_grad():
-        network.conv.weight.copy_(torch.eye(8)[:, :, None, None])
-        network.linear.weight[:, :4] = 2 * torch.eye(4)
-        network.linear.weight[:, 4:] = torch.randn(4, 4, generator=rng)
-        network.linear.bias.zero_()
-    labels = torch.arange(1024) % 4
-    bright = torch.rand(1024, 8, generator=rng)
-    bright[:, :4] = 0.2 * bright[:, :4] + 0.8 * torch.eye(4)[labels]
-    images = (255 * bright).to(torch.uint8)[:, :, None, None].expand(-1, -1, 4, 4)
-    split = TensorSplit(images.contiguous(memory_format=torch.channels_last), labels)
-    data = Data(split, split, torch.full((8, 1, 1), 0.4), torch.full((8, 1, 1), 0.3), crop=0, flip=False, num_classes=4)
-    return space, network, data
