@@ -25,7 +25,7 @@ from evoprune.data.tensors import Data, make_data
 from evoprune.evaluation.accuracy import stacked_accuracies
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.networks.device import Compute, make_compute
-from evoprune.pruning.channels import slim_network
+from evoprune.pruning.channels import inherited_changes, slim_network
 from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.loop import train
@@ -143,7 +143,7 @@ def largest_difference(setup: StackedSetup, num_steps: int) -> float:
     images = data.normalise(data.validation.images[:64])
     worst = 0.0
     for _ in range(2):  # the second training replays what the first has captured
-        stacked.load([*codes, codes[0]])
+        stacked.load([*codes, codes[0]], [inherited_changes(space, base, code) for code in [*codes, codes[0]]])
         stacked.network.get_submodule("network.linear").weight.data[-10:] = float("inf")
         alone = [slim_network(space, base, code) for code in codes]
         for network in (stacked.network, *alone):
@@ -191,7 +191,7 @@ def together(setup: StackedSetup, size: int, graph: bool) -> Way:
     stacked = StackedTraining(setup, size, graph)
 
     def run(codes: Sequence[Code], epochs: float) -> object:
-        stacked.load(codes)
+        stacked.load(codes, [inherited_changes(setup.space, setup.base, code) for code in codes])
         recalibrate(stacked.network, setup.data, RECIPE.recalibration_images, setup.compute)
         stacked.train(epochs, seed=0)
         return stacked_accuracies(stacked.network, setup.data, setup.data.validation, setup.compute)

@@ -70,7 +70,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "loss_on_knockoff": st.booleans(),
     },
     "ImportanceConfig": {
-        "criterion": st.sampled_from(["l1", "l2", "bn_scale", "geometric_median", "taylor"]),
+        "criterion": st.sampled_from(["least_squares", "activation", "group_l2", "l1", "taylor"]),
         "images": COUNT,
         "ranking": st.sampled_from(["uniform", "global"]),
         "scop": st.fixed_dictionaries({"knockoff": st.sampled_from(["derangement", "gaussian"])}),
@@ -117,6 +117,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
         "seed": st.integers(0, 2**63),
         "precision": st.sampled_from(["auto", "fp32", "bf16"]),
+        "inherit": st.sampled_from(["compensated", "plain"]),
     },
 }
 """Key -> what it may be."""

@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from evoprune.config import ScopConfig
 from evoprune.data.tensors import Data, TensorSplit
-from evoprune.networks.device import Compute
 from evoprune.space.groups import Layer, Segment
 from evoprune.space.space import SearchSpace
-
-FP32, BF16 = (Compute(torch.device("cpu"), bf16) for bf16 in (False, True))
-SHORT = ScopConfig(epochs=1, batch_size=32, lr=0.02)
 
 
 class Toy(nn.Module):

@@ -30,6 +30,9 @@ class Experiment(Section):
     """The same seed gives the same `reports.csv` on the same hardware, apart from times, workers, and latency."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of convolutions and linear layers: `fp32`, `bf16`, or `auto`: bf16 where the hardware has it."""
+    inherit: Literal["compensated", "plain"] = "compensated"
+    """What slim networks inherit from the base network: `plain`, the weights of what they keep; or `compensated`, those
+    with which each layer's output is nearest to the base network's (least squares)."""
     data: DataConfig
     search_space: SearchSpaceConfig
     base: BaseConfig = BaseConfig()

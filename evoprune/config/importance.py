@@ -40,9 +40,13 @@ class ScopConfig(Section):
 class ImportanceConfig(Section):
     """How important every channel of the base network is. It is computed once per run and kept in `importance/`."""
 
-    criterion: Literal["l1", "l2", "bn_scale", "geometric_median", "taylor"] = "l1"
-    """What the importance `magnitude` is: `l1`, `l2`, `bn_scale` or `geometric_median` of the weights, or `taylor` from
-    their gradients."""
+    criterion: Literal[
+        "least_squares", "activation", "consumer_l2", "group_l2", "l1", "l2", "bn_scale", "geometric_median", "taylor"
+    ] = "least_squares"
+    """What the importance `magnitude` is. Of what the next layers read: `least_squares`, what they lose although the
+    other channels make up for it; `activation`, its standard deviation times the norm of their weights; `consumer_l2`,
+    that norm alone. Of the layers that write a channel: `l1`, `l2`, `bn_scale` or `geometric_median` of their weights,
+    or `taylor` from the gradients. Of both: `group_l2`."""
     images: Positive = 2048
     """Training images that `taylor` looks at."""
     ranking: Literal["uniform", "global"] = "uniform"

@@ -68,3 +68,11 @@ def batches(size: int, batch_size: int, rng: torch.Generator | None = None) -> I
     order = torch.randperm(size, generator=rng)
     for start in range(0, size - batch_size + 1, batch_size):
         yield order[start : start + batch_size]
+
+
+def training_sample(data: Data, num_images: int, seed: int, batch_size: int = EVALUATION_BATCH) -> Iterator[Tensor]:
+    """Batches of nearly equal size of augmented training images, as uint8, drawn without replacement."""
+    rng = torch.Generator().manual_seed(derive_seed(seed, "sample"))
+    chosen = torch.randperm(len(data.train), generator=rng)[:num_images]
+    for indices in chosen.chunk(math.ceil(len(chosen) / batch_size)):
+        yield data.augment(data.train.batch(indices)[0], rng)

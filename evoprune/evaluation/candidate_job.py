@@ -11,6 +11,7 @@ from evoprune.data.dataset import Arrays
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.evaluation.worker import codes_per_batch, worker_compute
+from evoprune.pruning.moments import Moments
 from evoprune.space.space import SearchSpace
 from evoprune.workers.jobs import Job
 
@@ -28,7 +29,9 @@ def missing_codes(batch: Batch, num_values: int) -> list[Batch]:
     return [Batch((code,), batch.fidelity) for code in batch.codes[num_values:]]
 
 
-def candidate_job(experiment: Experiment, space: SearchSpace, base: nn.Module, arrays: Arrays) -> Job:
+def candidate_job(
+    experiment: Experiment, space: SearchSpace, base: nn.Module, arrays: Arrays, moments: Moments | None = None
+) -> Job:
     """Build, in a worker, what measures one `Batch` after the other: one measurement for each code, in order."""
     compute = worker_compute(experiment)
     data = place_data(arrays, compute.device)
@@ -42,6 +45,7 @@ def candidate_job(experiment: Experiment, space: SearchSpace, base: nn.Module, a
         experiment.seed,
         experiment.measures_latency,
         codes_per_batch(experiment, space),
+        moments,
     )
 
     def job(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,8 @@ from evoprune.data.tensors import Data
 from evoprune.evaluation.accuracy import accuracy, stacked_accuracies
 from evoprune.evaluation.latency import measure_latency
 from evoprune.networks.device import Compute
-from evoprune.pruning.channels import slim_network
+from evoprune.pruning.channels import inherited_changes, slim_network
+from evoprune.pruning.moments import Moments
 from evoprune.space.costs import code_costs
 from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
@@ -43,6 +44,7 @@ class Evaluator:
         with_latency: whether to measure latency.
         candidates_at_once: how many candidates train together, as one network; 1 builds each slim network. Either way
             a candidate measures the same but for rounding.
+        moments: with which layers make up for what they no longer read; None inherits weights as they are.
     """
 
     space: SearchSpace
@@ -53,6 +55,7 @@ class Evaluator:
     seed: int
     with_latency: bool = False
     candidates_at_once: int = 1
+    moments: Moments | None = None
 
     def evaluate(self, codes: Sequence[Code], fidelity: Fidelity) -> list[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
@@ -94,7 +97,7 @@ class Evaluator:
 
     def _measure(self, code: Code, fidelity: Fidelity, started: float) -> dict[str, Any]:
         deadline = self._deadline(started, 1)
-        network = slim_network(self.space, self.base, code).to(memory_format=torch.channels_last)
+        network = self._slim(code).to(memory_format=torch.channels_last)
         if self._must_recalibrate(fidelity):
             recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
             check_deadline(deadline)
@@ -129,7 +132,7 @@ class Evaluator:
     def _measure_together(self, codes: Sequence[Code], fidelity: Fidelity, started: float) -> list[dict[str, Any]]:
         deadline = self._deadline(started, len(codes))
         stacked = self._stacks.of(len(codes))
-        stacked.load(codes)
+        stacked.load(codes, [inherited_changes(self.space, self.base, code, self.moments) for code in codes])
         if self._must_recalibrate(fidelity):
             recalibrate(stacked.network, self.data, self.config.recalibration_images, self.compute, self.seed)
             check_deadline(deadline)
@@ -141,8 +144,11 @@ class Evaluator:
         measured = [_outcome(*pair) for pair in zip(learned, accuracies[: len(codes)], strict=True)]
         for code, row in zip(codes, measured, strict=True):
             if self.with_latency and row["status"] == OK:
-                row["latency"] = self._latency(slim_network(self.space, self.base, code))
+                row["latency"] = self._latency(self._slim(code))
         return measured
+
+    def _slim(self, code: Code) -> nn.Module:
+        return slim_network(self.space, self.base, code, self.moments)
 
     def _latency(self, network: nn.Module) -> float:
         network = network.to(memory_format=torch.channels_last)

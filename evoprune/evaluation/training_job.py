@@ -17,6 +17,7 @@ from evoprune.evaluation.worker import worker_compute
 from evoprune.networks.build import build_network
 from evoprune.networks.device import Compute
 from evoprune.pruning.channels import slim_network
+from evoprune.pruning.moments import Moments
 from evoprune.space.space import SearchSpace
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.distillation import Teacher
@@ -51,7 +52,9 @@ class TrainingFailed:
     reason: str
 
 
-def training_job(experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset) -> Job:
+def training_job(
+    experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None = None
+) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
     config = experiment.retrain
     compute = worker_compute(experiment)
@@ -77,7 +80,7 @@ def training_job(experiment: Experiment, space: SearchSpace, base: nn.Module, da
     def _start(task: Task, seed: int) -> nn.Module:
         code = space.parse_code(task.code)
         if config.start == "inherited":
-            slim = slim_network(space, base, code)
+            slim = slim_network(space, base, code, moments)
             recalibrate(slim, data, experiment.evaluation.recalibration_images, compute, experiment.seed)
             return slim
         with torch.random.fork_rng(devices=[]):

@@ -45,6 +45,11 @@ class RunFolder:
         """The base network of this run."""
         return self.path / "base"
 
+    @property
+    def moments(self) -> Path:
+        """What the layers of the base network read, for compensation."""
+        return self.path / "base" / "moments.safetensors"
+
     def importance(self, name: str) -> Path:
         """Scores of the base network's channels."""
         return self.path / "importance" / f"{name}.csv"

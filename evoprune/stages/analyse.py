@@ -17,7 +17,7 @@ from evoprune.data.tensors import place_data
 from evoprune.evaluation.candidate_job import Batch, missing_codes
 from evoprune.evaluation.worker import codes_per_batch
 from evoprune.pruning.importance.aggregate import Importance, segment_scores
-from evoprune.pruning.importance.criteria import layer_importance
+from evoprune.pruning.importance.criteria import channel_importance
 from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.pruning.importance.scop import check_scop, learn_scales, scop_steps
 from evoprune.pruning.importance.sensitivity import Curves, Point, curves_of, plan_points
@@ -189,20 +189,20 @@ def _compute(context: Context, name: ImportanceName) -> None:
     data, network = place_data(context.dataset.arrays, compute.device), context.base.network
     steps = scop_steps(experiment.importance.scop, data).number if name == "scop" else 0
     with progress(f"{name}, steps", steps) as meter:
-        options = ImportanceOptions(experiment.importance, compute, experiment.seed, meter)
-        found = layer_importance(network.to(compute.device), data, space, name, options)
+        options = ImportanceOptions(experiment.importance, compute, experiment.seed, context.moments, meter)
+        found = channel_importance(network.to(compute.device), data, space, name, options)
     network.cpu()
     for warning in found.warnings:
         say(f"warning: {warning}")
     context.folder.note(importance={name: found.facts})
     path = context.folder.importance(name)
     layers = path.with_name(f"{name}_layers.csv")
-    write_table(layers, list(_layer_rows(found)), ["layer", "channel", *found.parts, "score"])
+    write_table(layers, list(_layer_rows(found)), ["layer", "side", "channel", *found.parts, "score"])
     write_table(path, _score_rows(space, found), ["segment", "channel", "score"])
 
 
 def _score_rows(space: SearchSpace, found: Importance) -> list[Row]:
-    scores = segment_scores(space, found.scores)
+    scores = segment_scores(space, found)
     return [
         {"segment": segment.name, "channel": channel, "score": float(scores[segment.start + channel])}
         for segment in space.segments
@@ -212,7 +212,9 @@ def _score_rows(space: SearchSpace, found: Importance) -> list[Row]:
 
 def _layer_rows(found: Importance) -> Iterator[Row]:
     """A row per channel of every scored layer: what its score was computed from, and the score."""
-    for layer, scores in found.scores.items():
-        for channel, score in enumerate(scores):
-            parts = {part: float(values[layer][channel]) for part, values in found.parts.items()}
-            yield {"layer": layer, "channel": channel, **parts, "score": float(score)}
+    for side, scores in (("outputs", found.outputs), ("inputs", found.inputs)):
+        for layer, values in scores.items():
+            parts = {name: part[layer] for name, part in found.parts.items()}
+            for channel, score in enumerate(values):
+                row = {"layer": layer, "side": side, "channel": channel, "score": float(score)}
+                yield row | {name: float(part[channel]) for name, part in parts.items()}

@@ -19,6 +19,7 @@ from evoprune.space.space import SearchSpace
 if TYPE_CHECKING:  # a report is written without torch
     from evoprune.networks.base import Base
     from evoprune.networks.device import Compute
+    from evoprune.pruning.moments import Moments
 
 
 class Context:
@@ -59,6 +60,13 @@ class Context:
         from evoprune.networks.base import load_base
 
         return load_base(self.space, self.folder.base)
+
+    @cached_property
+    def moments(self) -> "Moments | None":
+        """What the base network's layers read, as the stage before has left it; None where weights are plain."""
+        from evoprune.pruning.moments import load_moments
+
+        return load_moments(self.folder.moments) if self.experiment.inherit == "compensated" else None
 
     @property
     def compute(self) -> "Compute":

@@ -26,7 +26,8 @@ OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Worke
 
 def job_factory(context: Context) -> JobFactory:
     """What builds `candidate_job` in every worker."""
-    return partial(candidate_job, context.experiment, context.space, context.base.network, context.dataset.arrays)
+    base, arrays = context.base.network, context.dataset.arrays
+    return partial(candidate_job, context.experiment, context.space, base, arrays, context.moments)
 
 
 @contextmanager

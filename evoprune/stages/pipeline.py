@@ -130,7 +130,7 @@ def validate(request: Request) -> None:
 
 
 def prepare(context: Context, importances: Sequence[ImportanceName] | None = None) -> None:
-    """Leave in the run's folder what a search begins with: the base network, and scores of its channels.
+    """Leave in the run's folder what a search begins with: the base network, what its layers read, channels' scores.
 
     Args:
         context: of the run.
@@ -138,8 +138,10 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
     """
     from evoprune.stages.analyse import compute_importance
     from evoprune.stages.base import provide_base
+    from evoprune.stages.moments import provide_moments
 
     provide_base(context)
+    provide_moments(context)
     compute_importance(context, context.experiment.search.importances if importances is None else importances)
 
 

@@ -19,8 +19,9 @@ from evoprune.networks.checkpoints import load_model, save_model
 from evoprune.networks.device import Compute
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.importance.aggregate import segment_scores
-from evoprune.pruning.importance.criteria import layer_importance
+from evoprune.pruning.importance.criteria import channel_importance
 from evoprune.pruning.importance.options import ImportanceOptions
+from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.pruning.targets import ChooseCode, Target
 from evoprune.report.output import write_summary
 from evoprune.runs.folder import timed_stage
@@ -81,12 +82,13 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Slim:
-    """A network between two steps: its code, its own search space, its validation accuracy in percent."""
+    """A network between two steps: its code, its own search space, validation accuracy in %, what its layers read."""
 
     code: Code
     space: SearchSpace
     network: nn.Module
     accuracy: float
+    moments: Moments | None
 
 
 def _prepare(context: Context, pruning: Pruning) -> _Work:
@@ -99,7 +101,7 @@ def _prepare(context: Context, pruning: Pruning) -> _Work:
 def _do_step(work: _Work, step: int, choose: ChooseCode) -> None:
     before = _before(work, step)
     code = choose(_scores(work, before), step / work.pruning.steps) & before.code
-    network = slim_network(before.space, before.network, code[before.code == 1])
+    network = slim_network(before.space, before.network, code[before.code == 1], before.moments)
     exact, validation = Compute(work.compute.device, bf16=False), work.data.validation
     experiment = work.context.experiment
     measured = {"accuracy_before": before.accuracy, "accuracy_cut": accuracy(network, work.data, validation, exact)}
@@ -117,11 +119,15 @@ def _before(work: _Work, step: int) -> _Slim:
     """What a step begins with: always as it lies on the disk, so that going on later changes nothing."""
     space, base = work.context.space, work.context.base
     if step == 1:
-        return _Slim(space.full_code(), space, base.network, base.info["validation_accuracy"])
+        return _Slim(space.full_code(), space, base.network, base.info["validation_accuracy"], work.context.moments)
     description = finished_steps(work.context.folder, work.pruning)[step - 2]
     network = load_model(step_folder(work.context.folder, work.pruning, step - 1)).to(work.compute.device)
     code = space.parse_code(description["code"])
-    return _Slim(code, space.slim(code), network, description["accuracy"])
+    own, moments = space.slim(code), None
+    if work.context.experiment.inherit == "compensated":
+        inputs = moment_inputs(work.data, work.context.experiment.seed)
+        moments = measure_moments(own, network, inputs, work.compute)
+    return _Slim(code, own, network, description["accuracy"], moments)
 
 
 def _scores(work: _Work, before: _Slim) -> Scores:
@@ -129,12 +135,12 @@ def _scores(work: _Work, before: _Slim) -> Scores:
     context, method = work.context, work.pruning.method
     if before.space is context.space:
         return context.scores(method)
-    options = ImportanceOptions(context.experiment.importance, work.compute, context.experiment.seed)
-    found = layer_importance(before.network, work.data, before.space, method, options)
+    options = ImportanceOptions(context.experiment.importance, work.compute, context.experiment.seed, before.moments)
+    found = channel_importance(before.network, work.data, before.space, method, options)
     for warning in found.warnings:
         say(f"warning: {warning}")
     scores = np.full(context.space.length, -np.inf)
-    scores[before.code == 1] = segment_scores(before.space, found.scores)
+    scores[before.code == 1] = segment_scores(before.space, found)
     return scores
 
 

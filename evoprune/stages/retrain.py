@@ -127,7 +127,8 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
 
 
 def _job_factory(context: Context) -> JobFactory:
-    return partial(training_job, context.experiment, context.space, context.base.network, context.dataset)
+    base, dataset = context.base.network, context.dataset
+    return partial(training_job, context.experiment, context.space, base, dataset, context.moments)
 
 
 def _save(trained: Trained, task: Task, context: Context) -> None:

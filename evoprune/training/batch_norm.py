@@ -1,13 +1,9 @@
 """Statistics of batch norms, measured again."""
 
-import math
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from evoprune.common.seeds import derive_seed
-from evoprune.data.batches import EVALUATION_BATCH
+from evoprune.data.batches import training_sample
 from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU, Compute
 
@@ -27,7 +23,7 @@ def recalibrate(network: nn.Module, data: Data, num_images: int, compute: Comput
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over all batches
     network.train()
-    for images in _sample(data, num_images, seed):
+    for images in training_sample(data, num_images, seed):
         with compute.autocast():
             network(data.normalise(images))
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -55,7 +51,7 @@ def measure_neutral_norms(network: nn.Module, data: Data, num_images: int, compu
         sums[norm] += torch.stack((count, x.sum((0, 2, 3)), (x * x).sum((0, 2, 3))))  # type: ignore[index]
 
     hooks = [norm.register_forward_pre_hook(add) for norm in neutral]
-    for images in _sample(data, num_images, seed=0):
+    for images in training_sample(data, num_images, seed=0):
         with compute.autocast():
             network(data.normalise(images))
     for norm, hook in zip(neutral, hooks, strict=True):
@@ -80,11 +76,3 @@ def _absorb(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:
     norm.running_var.copy_(var)
     norm.weight.copy_(old_scale * (var + norm.eps).sqrt())
     norm.bias.copy_(old_shift + old_scale * mean)
-
-
-def _sample(data: Data, num_images: int, seed: int) -> Iterator[Tensor]:
-    """Batches of nearly equal size of augmented training images, as uint8, drawn without replacement."""
-    rng = torch.Generator().manual_seed(derive_seed(seed, "sample"))
-    chosen = torch.randperm(len(data.train), generator=rng)[:num_images]
-    for indices in chosen.chunk(math.ceil(len(chosen) / EVALUATION_BATCH)):
-        yield data.augment(data.train.batch(indices)[0], rng)

@@ -44,22 +44,44 @@ class StackedNetwork(nn.Module):
         return logits.unflatten(1, (self.size, -1))
 
     @torch.no_grad()
-    def load(self, base: nn.Module, codes: Sequence[Code]) -> None:
-        """Become the slim networks of `codes`, `size` of them, with the weights and statistics of `base`."""
-        assert len(codes) == self.size, f"{len(codes)} codes for {self.size} candidates"
+    def load(self, base: nn.Module, codes: Sequence[Code], changes: Sequence[Mapping[str, Tensor]]) -> None:
+        """Become the slim networks of `codes`, `size` of them, with the weights and statistics of `base`.
+
+        Args:
+            base: the base network.
+            codes: 0/1, each of shape (space.length,).
+            changes: for each code the entries of the state of `base`, full width, that it has otherwise, and the
+                weights of adapters.
+        """
+        assert len(codes) == len(changes) == self.size, f"{len(codes)} codes for {self.size} candidates"
         device = next(base.parameters()).device
         rows = torch.from_numpy(np.stack([self.space.repair(code) for code in codes])).to(device).bool()
         kept = {segment.name: rows[:, segment.slice] for segment in self.space.segments}
+        state = _stacked_state(base.state_dict(), changes)
         for layer in self.space.layers:
             target = self.network.get_submodule(layer.name)
+            own = _entries_of(layer.name, state)
             if isinstance(target, _StackedAdapter):
-                own = [layer.name in self.space.adapters(code) for code in codes]
-                target.load(kept[layer.outputs], kept[layer.inputs], torch.tensor(own, device=device))
+                present = [layer.name in self.space.adapters(code) for code in codes]
+                masks = kept[layer.outputs], kept[layer.inputs]
+                target.load(own["weight"], masks, torch.tensor(present, device=device))
                 continue
-            source = base.get_submodule(layer.name)
-            _load_layer(target, source, kept.get(layer.outputs), kept.get(layer.inputs), self.size)
+            _load_layer(target, own, (kept.get(layer.outputs), kept.get(layer.inputs)), self.size)
             if layer.norm is not None:
-                _load_norm(self.network.get_submodule(layer.norm), base.get_submodule(layer.norm), kept[layer.outputs])
+                norm = self.network.get_submodule(layer.norm)
+                _load_norm(norm, _entries_of(layer.norm, state), kept[layer.outputs])
+
+
+def _stacked_state(state: Mapping[str, Tensor], changes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Every entry of shape (candidates, ...), without a copy where all candidates have the same."""
+    stacked = {name: value.expand(len(changes), *value.shape) for name, value in state.items()}
+    for name in {name for own in changes for name in own}:
+        stacked[name] = torch.stack([own[name] if name in own else state[name] for own in changes])
+    return stacked
+
+
+def _entries_of(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 class _StackedLinear(nn.Module):
@@ -89,11 +111,12 @@ class _StackedAdapter(nn.Conv2d):
         self.register_buffer("selection", torch.empty_like(self.weight))
         self.register_buffer("trained", torch.empty(size * outputs, 1, 1, 1, dtype=torch.bool))
 
-    def load(self, outputs: Tensor, inputs: Tensor, own: Tensor) -> None:
-        """Start from the selection of kept channels; `own` (size,) says which candidates have the layer."""
-        same = torch.eye(outputs.shape[1], inputs.shape[1], device=outputs.device)[:, :, None, None]
-        for target in (self.weight, self.selection):
-            target.copy_(_select(same, outputs, inputs))
+    def load(self, weight: Tensor, kept: tuple[Tensor, Tensor], own: Tensor) -> None:
+        """Start from `weight`; `kept` are outputs and inputs; `own` (size,) says which candidates have the layer."""
+        outputs, inputs = kept
+        same = torch.eye(outputs.shape[1], inputs.shape[1], device=outputs.device)[None, :, :, None, None]
+        self.weight.copy_(_select(weight, outputs, inputs))
+        self.selection.copy_(_select(same, outputs, inputs))
         self.trained.copy_(own[:, None].expand_as(outputs).reshape(self.trained.shape))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,30 +152,32 @@ def _stacked_norm(module: nn.Module, size: int) -> nn.Module:
     return nn.BatchNorm2d(size * module.num_features, module.eps, module.momentum)
 
 
-def _load_layer(target: nn.Module, source: nn.Module, outputs: Tensor | None, inputs: Tensor | None, size: int) -> None:
-    """Copy the kept part of a layer; None keeps all: the image's channels, the classes."""
-    state = source.state_dict()
+def _load_layer(
+    target: nn.Module, state: Mapping[str, Tensor], kept: tuple[Tensor | None, Tensor | None], size: int
+) -> None:
+    """Copy the kept part of a layer; of outputs and inputs, None keeps all: the image's channels, the classes."""
     weight = state["weight"]
-    outputs = weight.new_ones(size, weight.shape[0], dtype=torch.bool) if outputs is None else outputs
-    inputs = weight.new_ones(size, weight.shape[1], dtype=torch.bool) if inputs is None else inputs
+    outputs, inputs = (
+        weight.new_ones(size, number, dtype=torch.bool) if mask is None else mask
+        for mask, number in zip(kept, weight.shape[1:3], strict=True)
+    )
     stacked = {"weight": _select(weight, outputs, inputs)}
     if "bias" in state:
         stacked["bias"] = torch.where(outputs, state["bias"], 0).flatten()
     target.load_state_dict(stacked)
 
 
-def _load_norm(target: nn.Module, source: nn.Module, kept: Tensor) -> None:
+def _load_norm(target: nn.Module, state: Mapping[str, Tensor], kept: Tensor) -> None:
     """A pruned channel's norm gives 0, whatever comes in."""
     pruned: Mapping[str, float] = {"weight": 0, "bias": 0, "running_mean": 0, "running_var": 1}
-    state = source.state_dict()
     stacked = {name: torch.where(kept, state[name], value).flatten() for name, value in pruned.items()}
-    target.load_state_dict({**state, **stacked})
+    target.load_state_dict({"num_batches_tracked": state["num_batches_tracked"][0], **stacked})
 
 
 def _select(weight: Tensor, outputs: Tensor, inputs: Tensor) -> Tensor:
-    """Weights (outputs, inputs, ...) and masks (size, outputs), (size, inputs) -> (size * outputs, inputs, ...).
+    """Weights (size, outputs, inputs, ...), masks (size, outputs) and (size, inputs) -> (size * outputs, inputs, ...).
 
     A selection, not a product: a pruned weight may be infinite.
     """
     kept = outputs[:, :, None] & inputs[:, None, :]
-    return torch.where(kept.reshape(*kept.shape, *[1] * (weight.dim() - 2)), weight, 0).flatten(0, 1)
+    return torch.where(kept.reshape(*kept.shape, *[1] * (weight.dim() - 3)), weight, 0).flatten(0, 1)

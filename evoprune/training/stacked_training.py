@@ -1,6 +1,6 @@
 """Trains several candidates at once on one device; on CUDA a step is one graph, captured once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,10 +60,13 @@ class StackedTraining:
         self._step: _Step | None = None
         self._num_codes = 0
 
-    def load(self, codes: Sequence[Code]) -> None:
-        """Become the slim networks of `codes`, at most `size`; copies of the last fill up the rest."""
-        self._num_codes = len(codes)
-        self.network.load(self._setup.base, [*codes, *[codes[-1]] * (self.size - len(codes))])
+    def load(self, codes: Sequence[Code], changes: Sequence[Mapping[str, Tensor]]) -> None:
+        """Become the slim networks of `codes`, at most `size`; copies of the last fill up the rest.
+
+        `changes` are for each code what it has otherwise than the base network, as `StackedNetwork.load` takes them.
+        """
+        self._num_codes, spare = len(codes), self.size - len(codes)
+        self.network.load(self._setup.base, [*codes, *[codes[-1]] * spare], [*changes, *[changes[-1]] * spare])
 
     def train(self, epochs: float, seed: int, deadline: float | None = None) -> list[bool]:
         """Train all candidates as `evoprune.training.loop.train` trains one, and leave them in eval mode.

@@ -16,6 +16,7 @@ from evoprune.config import DataConfig, Experiment
 from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute
+from evoprune.pruning.moments import load_moments
 from evoprune.runs.table import Table
 from evoprune.stages import analyse
 from evoprune.stages.analyse import (
@@ -64,7 +65,8 @@ def test_each_group_is_pruned_by_half_by_three_quarters_and_down_to_one(searched
 def test_its_accuracies_are_those_of_recalibrated_networks(searched, small_space):
     data = load_data(DataConfig(**TINY["data"]), CPU.device)
     row = pd.read_csv(searched / "sensitivity" / "prior.csv").iloc[-2]
-    network = slim_network(small_space, load_model(searched / "base"), small_space.parse_code(row.code))
+    base, moments = load_model(searched / "base"), load_moments(searched / "base" / "moments.safetensors")
+    network = slim_network(small_space, base, small_space.parse_code(row.code), moments)
     recalibrate(network, data, TINY["evaluation"]["recalibration_images"], CPU, seed=0)
     assert row.accuracy == accuracy(network, data, data.validation.evenly(PRIOR_IMAGES), CPU)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import few_digits
-from torch import nn
+from torch import Tensor, nn
 
 from evoprune import build_network, compute_costs
 from evoprune.config import DataConfig, EvaluationConfig, Fidelity
@@ -245,11 +245,11 @@ def test_where_too_many_do_not_fit_half_as_many_are_tried(
 ):
     sizes = []
 
-    def load(stacked: StackedTraining, batch: list[Code]) -> None:
+    def load(stacked: StackedTraining, batch: list[Code], changes: list[dict[str, Tensor]]) -> None:
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        original(stacked, batch)
+        original(stacked, batch, changes)
 
     original = StackedTraining.load
     monkeypatch.setattr(StackedTraining, "load", load)

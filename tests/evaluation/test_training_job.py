@@ -118,7 +118,7 @@ def test_a_code_of_another_space_fails_and_the_next_task_is_trained(
 
 
 @pytest.mark.parametrize(
-    ("start", "reason"), [("inherited", "AttributeError: .*conv1"), ("scratch", r"UserError: .*layer1\.3\.middle")]
+    ("start", "reason"), [("inherited", "KeyError: .*conv1"), ("scratch", r"UserError: .*layer1\.3\.middle")]
 )
 def test_a_network_that_cannot_be_built_is_a_failed_training(
     make_experiment, small_space, dataset, tmp_path, start, reason

@@ -113,14 +113,15 @@ def test_flops_are_kept_to_and_one_channel_more_would_exceed_them(small_space, r
     for gone, most in ((0.5, 0.75 * full), (1.0, 0.5 * full)):
         code = choose(scores, gone)
         assert compute_costs(small_space, code)["flops"][0] <= most
-        kept = code.sum()
         by_rate = [
             choose_codes(Target("rate", rate, "rate"), small_space, ranking, None)(scores, 1.0)
             for rate in np.linspace(0.001, 0.999, 1000)
         ]
-        larger = [other for other in by_rate if other.sum() > kept]
-        assert compute_costs(small_space, min(larger, key=np.sum))["flops"][0] > most
-        assert any((other == code).all() for other in by_rate)
+        costs = compute_costs(small_space, np.stack(by_rate))["flops"]
+        fits = [other for other, cost in zip(by_rate, costs, strict=True) if cost <= most]
+        larger = [other for other, cost in zip(by_rate, costs, strict=True) if cost > most]
+        assert (code >= max(fits, key=np.sum)).all() and (code <= min(larger, key=np.sum)).all()
+        assert code.sum() < min(larger, key=np.sum).sum()
 
 
 def test_a_loss_is_read_from_the_curves_and_gone_evenly_too(small_space):

@@ -83,6 +83,21 @@ def test_a_code_of_given_multiply_adds_fits_and_a_slightly_lower_rate_does_not(r
         assert code.all()
     else:
         assert flops(wider) > most
+        for group in SPACE.groups:
+            for channel in np.flatnonzero(group.of(wider) & ~group.of(code) & 1):
+                more = code.copy()
+                for place in group.slices:
+                    more[place][channel] = 1
+                assert flops(more) > most, "what still fits comes back"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3, 0.15])
+def test_a_target_is_met_within_half_a_per_cent_of_the_network(share):
+    """A rate alone takes a channel of each segment at once: it misses by up to three."""
+    space = load_search_space("resnet20")
+    full = code_costs(space, space.full_code())["flops"]
+    code = prune_to_flops(space, random_scores(space), prune_uniform, share * full)
+    assert share - 0.005 < code_costs(space, code)["flops"] / full <= share
 
 
 def codes_by_falling_rate(ranking, scores: np.ndarray) -> Iterator[np.ndarray]:

@@ -17,8 +17,9 @@ from evoprune.config import DataConfig, Experiment
 from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute
-from evoprune.pruning.importance.aggregate import segment_scores
+from evoprune.pruning.importance.aggregate import Importance, relative, segment_scores
 from evoprune.pruning.importance.magnitude import weight_scores
+from evoprune.pruning.moments import load_moments
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import Table
 from evoprune.space.space import SearchSpace
@@ -32,6 +33,7 @@ from evoprune.training.batch_norm import recalibrate
 
 SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
 RECALIBRATION = 32
+L1 = {"criterion": "l1"}
 CPU = Compute(torch.device("cpu"), bf16=False)
 Make = Callable[..., Experiment]
 
@@ -48,7 +50,7 @@ def prepare_in(path: Path, experiment: Experiment) -> Context:
 def scored(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Context]:
     """A run's folder with the base network and its scores."""
     path = tmp_path_factory.mktemp("scores") / "run"
-    return path, prepare_in(path, tiny())
+    return path, prepare_in(path, tiny(importance=L1))
 
 
 @pytest.mark.parametrize("criterion", ["l1", "geometric_median"])
@@ -58,7 +60,7 @@ def test_every_bit_has_a_score_in_the_runs_folder(tiny, tmp_path, criterion):
     assert table.columns.tolist() == ["segment", "channel", "score"]
     places = [(segment.name, channel) for segment in SPACE.segments for channel in range(segment.width)]
     assert list(zip(table.segment, table.channel, strict=True)) == places
-    wanted = segment_scores(SPACE, weight_scores(SPACE, context.base.network, criterion))
+    wanted = segment_scores(SPACE, Importance(relative(weight_scores(SPACE, context.base.network, criterion)), {}))
     assert table.score.to_numpy() == pytest.approx(wanted)
     assert [file.stem for file in (tmp_path / "run" / "importance").iterdir() if "layers" not in file.stem] == [
         "magnitude"
@@ -89,13 +91,13 @@ def test_they_are_computed_once(tiny, scored, tmp_path):
     table = pd.read_csv(file)
     table["score"] = np.arange(len(table)) / 7
     file.write_text(table.to_csv(index=False))
-    assert prepare_in(path, tiny()).scores("magnitude") == pytest.approx(np.arange(SPACE.length) / 7)
+    assert prepare_in(path, tiny(importance=L1)).scores("magnitude") == pytest.approx(np.arange(SPACE.length) / 7)
 
 
 def test_scores_that_are_lost_are_the_same_again(tiny, scored, tmp_path):
     path = Path(shutil.copytree(scored[0], tmp_path / "again"))
     shutil.rmtree(path / "importance")
-    assert (prepare_in(path, tiny()).scores("magnitude") == scored[1].scores("magnitude")).all()
+    assert (prepare_in(path, tiny(importance=L1)).scores("magnitude") == scored[1].scores("magnitude")).all()
     assert (path / "importance" / "magnitude.csv").read_bytes() == (
         scored[0] / "importance" / "magnitude.csv"
     ).read_bytes()
@@ -165,9 +167,9 @@ def test_every_group_is_pruned_alone_by_tenths_and_down_to_one_channel(table, sm
 def test_accuracies_are_those_of_recalibrated_networks(table, measured, small_space):
     """At rate 0 the base network's own, elsewhere that of the slim network of the code."""
     data = load_data(DataConfig(**TINY["data"]), CPU.device)
-    base = load_model(measured / "base")
+    base, moments = load_model(measured / "base"), load_moments(measured / "base" / "moments.safetensors")
     for row in (table.iloc[0], table.iloc[len(table) // 2]):
-        network = slim_network(small_space, base, small_space.parse_code(row.code))
+        network = slim_network(small_space, base, small_space.parse_code(row.code), moments)
         recalibrate(network, data, RECALIBRATION, CPU, seed=0)
         assert row.accuracy == accuracy(network, data, data.validation.evenly(50), CPU)
     uncut = table[table.rate == 0]

@@ -15,6 +15,7 @@ from evoprune.config import DataConfig, LimitConfig
 from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import CPU
+from evoprune.pruning.moments import load_moments
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.reports_csv import report_columns
 from evoprune.runs.table import Table, read_rows
@@ -74,7 +75,7 @@ def test_a_row_says_what_was_measured_of_what(context, table):
     measure(context, table, no_limits(context), [[planned[0]], [planned[1]]])
     base, row = table.rows
     space, code = context.space, planned[1].candidate.code
-    network = slim_network(space, load_model(context.folder.base), code)
+    network = slim_network(space, load_model(context.folder.base), code, load_moments(context.folder.moments))
     data = load_data(DataConfig(**context.experiment.data.model_dump()), CPU.device)
     recalibrate(network, data, 64, CPU, seed=0)
     assert row["accuracy"] == accuracy(network, data, data.validation, CPU)

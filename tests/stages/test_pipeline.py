@@ -40,7 +40,7 @@ def request_(tmp_path: Path, cache: Path):
 def test_a_run_is_its_stages_one_after_the_other(ran):
     assert names(ran) == {*REPORTED, "models"}
     facts = json.loads((ran / "run.json").read_text())
-    assert list(facts["seconds"]) == ["base", "importance.magnitude", "search", "retrain"]
+    assert list(facts["seconds"]) == ["base", "moments", "importance.magnitude", "search", "retrain"]
 
 
 def test_each_command_leaves_what_its_stages_leave(request_, tmp_path):

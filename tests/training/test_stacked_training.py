@@ -12,7 +12,7 @@ from evoprune.config import EvaluationConfig
 from evoprune.data.tensors import Data
 from evoprune.evaluation.accuracy import accuracy, stacked_accuracies
 from evoprune.networks.device import CPU
-from evoprune.pruning.channels import slim_network
+from evoprune.pruning.channels import inherited_changes, slim_network
 from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.loop import TrainingOptions, train
@@ -33,9 +33,13 @@ def make_stacked(space, base, data, size: int) -> StackedTraining:
     return StackedTraining(StackedSetup(space, base, data, RECIPE, CPU), size)
 
 
+def changes_of(space, base, codes) -> list[dict[str, Tensor]]:
+    return [inherited_changes(space, base, code) for code in codes]
+
+
 def trained(space, base, data, codes, epochs: float = RECIPE.epochs) -> StackedTraining:
     stacked = make_stacked(space, base, data, len(codes))
-    stacked.load(codes)
+    stacked.load(codes, changes_of(space, base, codes))
     recalibrate(stacked.network, data, 120, CPU, SEED)
     assert stacked.train(epochs, SEED) == [True] * len(codes)
     return stacked
@@ -84,7 +88,7 @@ def assert_same_network(stacked: StackedTraining, index: int, slim: nn.Module, s
 
 def test_recalibration_gives_each_candidate_its_own_statistics(small_space, base, exact_data, mixed_codes):
     stacked = make_stacked(small_space, base, exact_data, len(mixed_codes))
-    stacked.load(mixed_codes)
+    stacked.load(mixed_codes, changes_of(small_space, base, mixed_codes))
     recalibrate(stacked.network, exact_data, 120, CPU, SEED)
     scores = scores_of(stacked, exact_data)
     for index, code in enumerate(mixed_codes):
@@ -99,7 +103,7 @@ def test_recalibration_gives_each_candidate_its_own_statistics(small_space, base
 def test_each_candidate_learns_what_its_slim_network_learns(small_space, base, exact_data, mixed_codes, size):
     stacked = trained(small_space, base, exact_data, mixed_codes[:size])
     before = make_stacked(small_space, base, exact_data, size)
-    before.load(mixed_codes[:size])
+    before.load(mixed_codes[:size], changes_of(small_space, base, mixed_codes[:size]))
     scores = scores_of(stacked, exact_data)
     for index, code in enumerate(mixed_codes[:size]):
         slim = trained_alone(small_space, base, exact_data, code)
@@ -112,7 +116,7 @@ def test_each_candidate_learns_what_its_slim_network_learns(small_space, base, e
 def test_a_candidate_that_fails_leaves_its_neighbours_bit_by_bit(small_space, base, exact_data, mixed_codes):
     healthy = trained(small_space, base, exact_data, mixed_codes[:3])
     stacked = make_stacked(small_space, base, exact_data, 3)
-    stacked.load(mixed_codes[:3])
+    stacked.load(mixed_codes[:3], changes_of(small_space, base, mixed_codes[:3]))
     recalibrate(stacked.network, exact_data, 120, CPU, SEED)
     with torch.no_grad():
         unstack(stacked, small_space, 1)["layer1.1.conv1.weight"].fill_(float("inf"))
@@ -130,7 +134,7 @@ def test_the_next_candidates_find_nothing_of_the_last(small_space, base, exact_d
     with torch.no_grad():
         for value in stacked.network.state_dict().values():
             value.fill_(float("nan") if value.is_floating_point() else 1)
-    stacked.load(mixed_codes[3:])
+    stacked.load(mixed_codes[3:], changes_of(small_space, base, mixed_codes[3:]))
     recalibrate(stacked.network, exact_data, 120, CPU, SEED)
     stacked.train(RECIPE.epochs, SEED)
     fresh = trained(small_space, base, exact_data, mixed_codes[3:]).network.state_dict()
@@ -150,7 +154,7 @@ def test_a_pruned_channel_of_the_base_network_may_hold_anything(small_space, bas
 
 def test_fewer_codes_than_places_are_filled_up(small_space, base, exact_data, mixed_codes):
     stacked = make_stacked(small_space, base, exact_data, 3)
-    stacked.load(mixed_codes[:2])
+    stacked.load(mixed_codes[:2], changes_of(small_space, base, mixed_codes[:2]))
     with torch.no_grad():
         logits = stacked.network.eval()(exact_data.normalise(exact_data.validation.images))
     assert torch.equal(logits[:, 1], logits[:, 2]) and not torch.equal(logits[:, 0], logits[:, 1])
@@ -164,7 +168,7 @@ def test_fewer_codes_than_places_are_filled_up(small_space, base, exact_data, mi
 
 def test_a_deadline_ends_the_training_of_all(small_space, base, exact_data, mixed_codes):
     stacked = make_stacked(small_space, base, exact_data, 2)
-    stacked.load(mixed_codes[:2])
+    stacked.load(mixed_codes[:2], changes_of(small_space, base, mixed_codes[:2]))
     with pytest.raises(TrainingError, match="time limit"):
         stacked.train(1.0, SEED, deadline=time.monotonic() - 1)
 
@@ -179,7 +183,7 @@ def test_the_base_network_stays_as_it_is(small_space, base, exact_data, mixed_co
 def test_a_step_asks_the_device_for_no_value(small_space, base, exact_data, mixed_codes):
     """A CUDA graph cannot hold a step that does. On tensors without values, asking for one is an error."""
     stacked = make_stacked(small_space, base, exact_data, 2)
-    stacked.load(mixed_codes[:2])
+    stacked.load(mixed_codes[:2], changes_of(small_space, base, mixed_codes[:2]))
     stacked.train(0.2, SEED)
     step = stacked._step
     assert step is not None

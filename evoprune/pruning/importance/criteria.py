@@ -8,22 +8,24 @@ from torch import nn
 from evoprune.common.seeds import derive_seed
 from evoprune.config import ImportanceName
 from evoprune.data.tensors import Data
-from evoprune.pruning.importance.aggregate import Importance
-from evoprune.pruning.importance.magnitude import weight_scores
+from evoprune.pruning.importance.aggregate import Importance, relative
+from evoprune.pruning.importance.least_squares import activation_scores, least_squares_scores
+from evoprune.pruning.importance.magnitude import consumer_scores, weight_scores
 from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.pruning.importance.scop import scop_scores
 from evoprune.pruning.importance.taylor import taylor_scores
+from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.space.space import SearchSpace
 
 
-def layer_importance(
+def channel_importance(
     network: nn.Module,
     data: Data,
     space: SearchSpace,
     name: ImportanceName = "magnitude",
     options: ImportanceOptions = ImportanceOptions(),
 ) -> Importance:
-    """How important the output channels of every layer of `network` are.
+    """How important the channels are that the layers of `network` write and read.
 
     Args:
         network: on the device of `options.compute`; left as it is.
@@ -40,12 +42,29 @@ def layer_importance(
 
 
 def _magnitude(network: nn.Module, data: Data, space: SearchSpace, options: ImportanceOptions) -> Importance:
-    config = options.config
-    if config.criterion == "taylor":
-        scores = taylor_scores(space, network, data, config.images, options.compute)
-    else:
-        scores = weight_scores(space, network, config.criterion)
-    return Importance(scores, {"criterion": config.criterion})
+    config, facts = options.config, {"criterion": options.config.criterion}
+    match config.criterion:
+        case "taylor":
+            return Importance(relative(taylor_scores(space, network, data, config.images, options.compute)), facts)
+        case "consumer_l2":
+            return Importance({}, facts, relative(consumer_scores(space, network)))
+        case "group_l2":
+            return Importance(
+                relative(weight_scores(space, network, "l2")), facts, relative(consumer_scores(space, network))
+            )
+        case "activation":
+            moments = _moments(network, data, space, options)
+            return Importance({}, facts, relative(activation_scores(space, network, moments)))
+        case "least_squares":
+            return Importance({}, facts, least_squares_scores(space, network, _moments(network, data, space, options)))
+        case criterion:
+            return Importance(relative(weight_scores(space, network, criterion)), facts)
+
+
+def _moments(network: nn.Module, data: Data, space: SearchSpace, options: ImportanceOptions) -> Moments:
+    if options.moments is not None:
+        return options.moments
+    return measure_moments(space, network, moment_inputs(data, options.seed), options.compute)
 
 
 def _scop(network: nn.Module, data: Data, space: SearchSpace, options: ImportanceOptions) -> Importance:

@@ -1,4 +1,4 @@
-"""Classic importance of output channels, from a network's weights or their gradients."""
+"""Classic importance, from the weights of the layers that write a channel and of those that read it."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from evoprune.space.space import SearchSpace
 
 
 def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> LayerScores:
-    """Scores of every layer whose output channels follow a segment, from its weights alone.
+    """Scores of the output channels of every layer that writes to a segment, from its weights alone.
 
     Args:
         space: the search space of `network`.
@@ -23,7 +23,7 @@ def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> Lay
     """
     score = WEIGHT_CRITERIA[criterion]
     scored: dict[str, Scores] = {}
-    for layer in scored_layers(space):
+    for layer in writers(space, network):
         norm = network.get_submodule(layer.norm) if layer.norm is not None else None
         values = score(_weight(network.get_submodule(layer.name)), norm)
         if values is not None:
@@ -31,9 +31,35 @@ def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> Lay
     return scored
 
 
-def scored_layers(space: SearchSpace) -> list[Layer]:
-    """The layers that write to a segment with weights of their own."""
-    return [layer for layer in space.layers if layer.kind != "adapter" and layer.outputs != "classes"]
+def consumer_scores(space: SearchSpace, network: nn.Module) -> LayerScores:
+    """L2 norm of what each layer's weights take from each of its input channels."""
+    weights = {layer.name: _weight(network.get_submodule(layer.name)) for layer in readers(space, network)}
+    return {name: _numpy(weight.transpose(0, 1).flatten(1).norm(dim=1)) for name, weight in weights.items()}
+
+
+def writers(space: SearchSpace, network: nn.Module) -> list[Layer]:
+    """The layers that write to a segment with weights of their own.
+
+    One that only hands channels on, as an imported shortcut without parameters does, says nothing of them. It counts
+    where no other layer writes to the segment.
+    """
+    layers = [layer for layer in space.layers if layer.kind != "adapter" and layer.outputs != "classes"]
+    own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
+    return [layer for layer in layers if layer in own or not any(one.outputs == layer.outputs for one in own)]
+
+
+def readers(space: SearchSpace, network: nn.Module) -> list[Layer]:
+    """The layers that read a segment with weights of their own; the same holds for them."""
+    layers = [layer for layer in space.layers if layer.kind != "adapter" and layer.inputs != "image"]
+    own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
+    return [layer for layer in layers if layer in own or not any(one.inputs == layer.inputs for one in own)]
+
+
+def _hands_on(module: nn.Module) -> bool:
+    """Whether each output is one of the inputs, or nothing."""
+    weight = _weight(module).flatten(1)
+    is_selection = bool(((weight == 0) | (weight == 1)).all()) and int(weight.sum(dim=1).max()) <= 1
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and is_selection
 
 
 def _l1(weight: Tensor, norm: nn.Module | None) -> Tensor:

@@ -16,7 +16,7 @@ from evoprune.common.seeds import derive_seed
 from evoprune.config import ScopConfig
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
-from evoprune.pruning.importance.aggregate import Importance, LayerScores
+from evoprune.pruning.importance.aggregate import Importance, LayerScores, relative
 from evoprune.pruning.importance.knockoffs import KNOCKOFFS, MOST_VALUES, Knockoff
 from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.space.groups import Layer
@@ -39,7 +39,8 @@ def scop_scores(space: SearchSpace, network: nn.Module, data: Data, options: Imp
             of images, their augmentation and their knockoffs.
 
     Returns:
-        The scores, with k and gamma (the weights of the batch norm that follows) of every channel.
+        The scores as shares of their layer's mean, with k and gamma (the weights of the batch norm that follows) of
+        every channel.
 
     Raises:
         UserError: what `check_scop` finds.
@@ -57,7 +58,8 @@ def scop_scores(space: SearchSpace, network: nn.Module, data: Data, options: Imp
         "seconds": round(time.monotonic() - started, 1),
         **_facts(scales, scores, gammas),
     }
-    return Importance(scores, facts, {"k": scales, "gamma": gammas}, _warnings(config, num_steps))
+    parts = {"k": scales, "gamma": gammas}
+    return Importance(relative(scores), facts, parts=parts, warnings=_warnings(config, num_steps))
 
 
 def _warnings(config: ScopConfig, num_steps: int) -> tuple[str, ...]:

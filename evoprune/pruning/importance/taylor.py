@@ -11,7 +11,7 @@ from evoprune.data.batches import batches
 from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
 from evoprune.pruning.importance.aggregate import LayerScores
-from evoprune.pruning.importance.magnitude import scored_layers
+from evoprune.pruning.importance.magnitude import writers
 from evoprune.space.space import SearchSpace
 
 _TAYLOR_BATCH = 128
@@ -32,7 +32,7 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
         compute: device and precision.
     """
     network = copy.deepcopy(network).eval().requires_grad_(True)
-    modules = {layer.name: network.get_submodule(layer.norm or layer.name) for layer in scored_layers(space)}
+    modules = {layer.name: network.get_submodule(layer.norm or layer.name) for layer in writers(space, network)}
     parameters = {name: list(module.parameters()) for name, module in modules.items()}
     flat = [parameter for group in parameters.values() for parameter in group]
     totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import without_norm
 
-from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, scored_layers, weight_scores
+from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, consumer_scores, readers, weight_scores, writers
 
 
 def filters(network: torch.nn.Module, name: str) -> np.ndarray:
@@ -30,7 +30,7 @@ HAND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("criterion", list(HAND))
 def test_scores_of_filters_by_hand(small_space, small_base, criterion):
     scores = weight_scores(small_space, small_base, criterion)
-    assert list(scores) == [layer.name for layer in scored_layers(small_space)]
+    assert list(scores) == [layer.name for layer in writers(small_space, small_base)]
     for name, values in scores.items():
         assert values.dtype == np.float64
         assert values == pytest.approx(HAND[criterion](filters(small_base, name)))
@@ -46,11 +46,11 @@ def test_scale_of_the_norm_that_follows(small_space, small_base):
 
 def test_a_layer_without_a_norm_has_no_scale(small_space, small_base):
     scores = weight_scores(without_norm(small_space, "layer1.1.conv2"), small_base, "bn_scale")
-    assert {layer.name for layer in scored_layers(small_space)} - set(scores) == {"layer1.1.conv2"}
+    assert {layer.name for layer in writers(small_space, small_base)} - set(scores) == {"layer1.1.conv2"}
 
 
-def test_adapters_and_the_classifier_have_no_scores(small_space):
-    names = {layer.name for layer in scored_layers(small_space)}
+def test_adapters_and_the_classifier_have_no_scores(small_space, small_base):
+    names = {layer.name for layer in writers(small_space, small_base)}
     assert {layer.name for layer in small_space.layers} - names == {"layer1.0.shortcut", "linear"}
 
 
@@ -59,3 +59,36 @@ def test_scores_from_weights_leave_the_network_alone(small_space, small_base, cr
     before = deepcopy(small_base.state_dict())
     weight_scores(small_space, small_base, criterion)
     assert all(torch.equal(value, before[name]) for name, value in small_base.state_dict().items())
+
+
+def test_what_the_consumers_take_of_a_channel_by_hand(small_space, small_base):
+    scores = consumer_scores(small_space, small_base)
+    assert set(scores) == {layer.name for layer in small_space.layers} - {"conv1", "layer1.0.shortcut"}
+    for name, values in scores.items():
+        weight = filters(small_base, name)
+        wanted = [np.sqrt((weight[:, channel] ** 2).sum()) for channel in range(weight.shape[1])]
+        assert values.dtype == np.float64 and values == pytest.approx(wanted)
+
+
+def test_a_shortcut_that_only_hands_channels_on_says_nothing_of_them(small_space, small_base):
+    """An imported shortcut without parameters, as a convolution that selects; one with other weights counts."""
+    shortcut = small_base.get_submodule("layer2.0.shortcut.0")
+    with torch.no_grad():
+        shortcut.weight.zero_()
+        shortcut.weight[2:6, :, 0, 0] = torch.eye(4)
+    for layers in (writers(small_space, small_base), readers(small_space, small_base)):
+        names = {layer.name for layer in layers}
+        assert "layer2.0.shortcut.0" not in names and "layer3.0.shortcut.0" in names
+    shortcut.weight.data[2, 0] = 0.5
+    assert "layer2.0.shortcut.0" in {layer.name for layer in writers(small_space, small_base)}
+
+
+def test_where_nothing_else_writes_to_a_segment_a_selection_counts(small_space, small_base):
+    with torch.no_grad():
+        for index in range(3):
+            small_base.get_submodule(f"layer1.{index}.conv1").kernel_size = (1, 1)
+            small_base.get_submodule(f"layer1.{index}.conv1").weight = torch.nn.Parameter(
+                torch.eye(4)[:, :, None, None]
+            )
+    names = {layer.name for layer in writers(small_space, small_base)}
+    assert {f"layer1.{index}.conv1" for index in range(3)} <= names

@@ -10,7 +10,7 @@ from helpers import without_norm
 
 from evoprune.data.tensors import Data, load_data
 from evoprune.networks.device import CPU
-from evoprune.pruning.importance.magnitude import scored_layers
+from evoprune.pruning.importance.magnitude import writers
 from evoprune.pruning.importance.taylor import taylor_scores
 
 
@@ -45,7 +45,9 @@ def test_taylor_is_the_squared_slope_of_the_loss_by_each_channel(small_space, sm
     scores = taylor_scores(space, small_base, digits, 200, CPU)
     split, double = digits.train.evenly(200), deepcopy(small_base).double()
     inputs = digits.normalise(split.images)
-    for layer in (one for one in scored_layers(space) if one.name in ("conv1", "layer1.1.conv2", "layer3.2.conv1")):
+    for layer in (
+        one for one in writers(space, small_base) if one.name in ("conv1", "layer1.1.conv2", "layer3.2.conv1")
+    ):
         for channel in range(3):
             slopes = [
                 slope(double, layer.norm or layer.name, channel, inputs[part], split.labels[part])

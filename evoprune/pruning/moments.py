@@ -1,0 +1,148 @@
+"""What the layers of a network read: means and covariances of their inputs over training images."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.numpy import save
+from torch import Tensor, nn
+
+from evoprune.common.files import write_atomically
+from evoprune.data.batches import training_sample
+from evoprune.data.tensors import Data
+from evoprune.networks.device import CPU, Compute
+from evoprune.space.groups import Layer
+from evoprune.space.space import SearchSpace
+
+MOMENT_IMAGES = 1024
+_BATCH = 64  # the patches of a layer take up to nine times the memory of its map
+MOST_INPUTS = 2304
+"""Widest input that is measured, 256 channels of a 3x3 convolution: its covariance takes 21 MB."""
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """First and second moments of what one layer reads.
+
+    A convolution reads a patch of channels x height x width values for each pixel that it writes, a linear layer its
+    whole input. The values are in the order of `weight.flatten(1)`.
+
+    Attributes:
+        mean: shape (values,).
+        covariance: shape (values, values).
+    """
+
+    mean: npt.NDArray[np.float32]
+    covariance: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of every layer that reads a segment.
+
+    Attributes:
+        layers: by the layer's name.
+        left_out: names of the layers that were not measured, and why.
+    """
+
+    layers: Mapping[str, InputMoments]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def measure_moments(
+    space: SearchSpace, network: nn.Module, inputs: Iterable[Tensor], compute: Compute = CPU
+) -> Moments:
+    """Measure what the layers of `network` read that follow a segment.
+
+    Args:
+        space: the search space of `network`.
+        network: on `compute.device`; runs in eval mode, and is left in that of before.
+        inputs: batches of what it takes, normalised images of shape (batch, channels, height, width). 512 images do.
+        compute: device and precision.
+    """
+    readers = [layer for layer in space.layers if layer.inputs != "image"]
+    left_out = {layer.name: reason for layer in readers if (reason := _cannot_measure(space, network, layer))}
+    sums = {layer.name: _Sums(network.get_submodule(layer.name)) for layer in readers if layer.name not in left_out}
+    hooks = [network.get_submodule(name).register_forward_pre_hook(total.add) for name, total in sums.items()]
+    mode = network.training
+    network.eval()
+    try:
+        for batch in inputs:
+            with compute.autocast():
+                network(batch)
+    finally:
+        network.train(mode)
+        for hook in hooks:
+            hook.remove()
+    return Moments({name: total.moments() for name, total in sums.items()}, left_out)
+
+
+def moment_inputs(data: Data, seed: int) -> Iterator[Tensor]:
+    """Batches of normalised, augmented training images, `MOMENT_IMAGES` together, for `measure_moments`."""
+    for images in training_sample(data, MOMENT_IMAGES, seed, _BATCH):
+        yield data.normalise(images)
+
+
+def save_moments(moments: Moments, path: Path) -> None:
+    """Write moments as a file that `load_moments` reads."""
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for name, layer in moments.layers.items():
+        tensors |= {f"{name}.mean": layer.mean, f"{name}.covariance": layer.covariance}
+    write_atomically(path, save(tensors, metadata=dict(moments.left_out)))
+
+
+def load_moments(path: Path) -> Moments:
+    """Read what `save_moments` wrote."""
+    with safe_open(path, "numpy") as file:
+        names = {key.rpartition(".")[0] for key in file.keys()}  # noqa: SIM118  not a mapping
+        layers = {
+            name: InputMoments(file.get_tensor(f"{name}.mean"), file.get_tensor(f"{name}.covariance")) for name in names
+        }
+        return Moments(layers, file.metadata() or {})
+
+
+def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:
+    module = network.get_submodule(layer.name)
+    if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
+        return "a grouped convolution, or one that pads other than with zeros"
+    positions = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1
+    values = space.segment(layer.inputs).width * positions
+    return f"reads {values} values, more than {MOST_INPUTS}" if values > MOST_INPUTS else None
+
+
+class _Sums:
+    """Count, sum and products of what a module reads, in float64; of a batch in float32."""
+
+    def __init__(self, module: nn.Module):
+        self._module, self._count = module, 0
+        self._sum = self._products = torch.zeros((), dtype=torch.float64)
+
+    def add(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """A forward pre-hook."""
+        values = _patches(module, inputs[0].float())
+        with torch.autocast(values.device.type, enabled=False):
+            products = values.T @ values
+        self._count += len(values)
+        self._sum = self._sum + values.sum(0).double().cpu()
+        self._products = self._products + products.double().cpu()
+
+    def moments(self) -> InputMoments:
+        mean = self._sum / self._count
+        covariance = self._products / self._count - torch.outer(mean, mean)
+        return InputMoments(mean.float().numpy(), covariance.float().numpy())
+
+
+def _patches(module: nn.Module, x: Tensor) -> Tensor:
+    """One row for each output of `module`: the values it is computed from."""
+    if isinstance(module, nn.Conv2d):
+        assert isinstance(module.padding, tuple)
+        columns = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
+        return columns.transpose(1, 2).flatten(0, 1)
+    return x.flatten(2).transpose(1, 2).flatten(0, 1) if x.dim() > 2 else x
