@@ -71,11 +71,18 @@ def prune_to_flops(space: SearchSpace, scores: Scores, ranking: Ranking, most: f
     full = space.full_code()
     if _flops(space, full) <= most:
         return full
-    return _fill(space, scores, (ranking(space, scores, high), ranking(space, scores, low)), most)
+    return fill(space, scores, (ranking(space, scores, high), ranking(space, scores, low)), most)
 
 
-def _fill(space: SearchSpace, scores: Scores, codes: tuple[Code, Code], most: float) -> Code:
-    """The smaller one of two codes, with channels of the larger one as long as it has at most `most` multiply-adds."""
+def fill(space: SearchSpace, scores: Scores, codes: tuple[Code, Code], most: float) -> Code:
+    """The smaller one of two codes, with channels of the larger one as far as they fit into `most` multiply-adds.
+
+    Args:
+        space: the search space.
+        scores: shape (length,); what is more important comes back first.
+        codes: the smaller one, and one that keeps all that it keeps, and more.
+        most: multiply-adds.
+    """
     code, larger = codes[0].copy(), codes[1]
     back = [
         (group.of(scores)[channel], group, channel)

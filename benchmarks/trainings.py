@@ -1,0 +1,93 @@
+"""Trainings of given codes by the experiment's `retrain` recipe, kept in a table as they end: run again, it goes on."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from evoprune.config import Experiment, Fidelity
+from evoprune.data.dataset import Dataset
+from evoprune.data.tensors import place_data
+from evoprune.evaluation.evaluator import Evaluator
+from evoprune.evaluation.training_job import Task, Trained, training_job
+from evoprune.evaluation.worker import worker_compute
+from evoprune.pruning.moments import Moments
+from evoprune.space.costs import code_costs
+from evoprune.space.space import SearchSpace
+from evoprune.stages.context import Context
+from evoprune.workers.dispatch import dispatch
+from evoprune.workers.jobs import Job
+from evoprune.workers.pool import open_workers
+
+IDENTITY = ["method", "share", "inherit", "seed", "code"]
+"""What tells the trainings of a table apart. `inherit` is as in an experiment, `code` is text."""
+
+
+def train_networks(context: Context, networks: Sequence[dict[str, Any]], path: Path) -> pd.DataFrame:
+    """Train what is not in the table yet, in the order given; returns the table.
+
+    Args:
+        context: its base network, moments, data, and `retrain`.
+        networks: each with the keys of `IDENTITY`.
+        path: the table. A row has these, `flops`, and in percent `recalibrated` (validation accuracy without training,
+            of seed 0), `validation` and `test` at the last epoch.
+    """
+    known = set()
+    if path.exists():
+        known = set(pd.read_csv(path, dtype=str)[IDENTITY].itertuples(index=False, name=None))
+    missing = [row for row in networks if tuple(str(row[name]) for name in IDENTITY) not in known]
+    base, dataset = context.base.network, context.dataset
+    factory = partial(_job, context.experiment, context.space, base, dataset, context.moments)
+    with TemporaryDirectory() as work, open_workers(context.experiment.workers, factory) as workers:
+        items = [
+            (row["inherit"], Task(f"n{index}", row["code"], row["seed"], f"{work}/{index}.ckpt"))
+            for index, row in enumerate(missing)
+        ]
+        found: dict[int, dict[str, Any]] = {}
+        for event in dispatch(workers, items):
+            if isinstance(event.value, dict):
+                found[event.index] = event.value
+            elif isinstance(event.value, Trained):
+                code = context.space.parse_code(missing[event.index]["code"])
+                costs = {"flops": code_costs(context.space, code)["flops"], **found.pop(event.index)}
+                scores = {"validation": event.value.validation_accuracy, "test": event.value.test_accuracy}
+                row = pd.DataFrame([{**missing[event.index], **costs, **scores}])
+                row.to_csv(path, mode="a", header=not path.exists(), index=False)
+                print(row.drop(columns="code").to_dict("records")[0], flush=True)
+    return pd.read_csv(path)
+
+
+def _job(experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None) -> Job:
+    """Trains a code, however it inherits; reports what it is worth before that first."""
+    known = {"plain": None, "compensated": moments}
+    jobs = {inherit: training_job(experiment, space, base, dataset, given) for inherit, given in known.items()}
+    compute = worker_compute(experiment)
+    data = place_data(dataset.arrays, compute.device)
+    evaluators = {
+        inherit: Evaluator(space, base, data, experiment.evaluation, compute, experiment.seed, moments=given)
+        for inherit, given in known.items()
+    }
+
+    def job(item: tuple[str, Task]) -> Iterator[Any]:
+        inherit, task = item
+        (measured,) = evaluators[inherit].evaluate([space.parse_code(task.code)], Fidelity(0.0))
+        yield {"recalibrated": measured["accuracy"]}
+        yield from jobs[inherit](task)
+
+    return job
+
+
+def means(trained: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and spread over the seeds, best first in each group of the first column."""
+    table = trained.groupby(list(by), as_index=False).agg(
+        seeds=("seed", "count"),
+        flops=("flops", "mean"),
+        recalibrated=("recalibrated", "mean"),
+        test=("test", "mean"),
+        std=("test", "std"),
+    )
+    return table.sort_values([by[0], "test"], ascending=False)
