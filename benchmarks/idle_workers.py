@@ -126,6 +126,7 @@ def make_experiment(
         {
             "name": "idle-workers",
             "seed": seed,
+            "inherit": "plain",  # nothing is trained or measured
             "data": {"dataset": "digits", "validation": 0.2},  # not looked at
             "search_space": {"name": "resnet20"},
             "evaluation": {"epochs": 0.1, "ladder": ladder},
