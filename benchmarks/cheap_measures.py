@@ -17,6 +17,7 @@ from evoprune.evaluation.evaluator import Evaluator
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.pruning.moments import Moments
+from evoprune.space.ranking import Scores
 from evoprune.space.space import Code, SearchSpace
 from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
@@ -56,6 +57,7 @@ def _measures(context: Context) -> Iterator[tuple[str, Measure]]:
         yield f"divergence, {inherit}", partial(_divergence, context, data, moments)
     curves = measure_sensitivity(context, "magnitude", SENSITIVITY_IMAGES)
     yield "additive sensitivity", partial(_additive, context.space, curves)
+    yield "additive least squares error", partial(_additive_error, context.space, context.scores("magnitude"))
 
 
 def _accuracy(evaluator: Evaluator, epochs: float, code: Code) -> float:
@@ -83,3 +85,8 @@ def _additive(space: SearchSpace, curves: Curves, code: Code) -> float:
     rates = [1 - group.of(code).mean() for group in space.groups]
     curve = zip(rates, curves.rates, curves.losses, strict=True)
     return -sum(float(np.interp(rate, known, np.minimum(losses, curves.worst))) for rate, known, losses in curve)
+
+
+def _additive_error(space: SearchSpace, errors: Scores, code: Code) -> float:
+    """Minus the sum of the errors that the criterion `least_squares` leaves each group with, each alone."""
+    return -sum(float(np.max(group.of(errors)[group.of(code) == 0], initial=0)) for group in space.groups)
