@@ -31,17 +31,20 @@ from evoprune.runs.folder import RunFolder
 from evoprune.search.candidate import Candidate
 from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.pareto import hypervolume, non_dominated
-from evoprune.search.proposals.catalog import Knowledge, make_proposals
+from evoprune.search.proposals.catalog import make_proposals
 from evoprune.space.limits import make_limits
 from evoprune.stages.analyse import num_prior_measurements, prior_curves
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import job_factory
+from evoprune.stages.search import knowledge
 from evoprune.workers.dispatch import dispatch
 from evoprune.workers.jobs import Workers
 from evoprune.workers.pool import open_workers
 
 OURS = {
     "evolution": ["search.proposal=evolution"],
+    "surrogate": ["search.proposal=surrogate"],
+    "surrogate and evolution": ["search.proposal={surrogate: 0.5, evolution: 0.5}"],
     "evolution, no sensitivity": ["search.proposal=evolution", "search.sensitivity=null"],
     "evolution, no prior": ["search.proposal=evolution", "search.prior=null"],
     "evolution, SCOP prior": ["search.proposal=evolution", "search.prior=scop"],
@@ -61,8 +64,7 @@ class Ours:
         space, experiment = context.space, context.experiment
         limits = make_limits(space, experiment.search.limits)
         scores = {name: context.scores(name) for name in experiment.search.importances}
-        offsets = None if curves is None else curves.offsets()
-        proposals = make_proposals(Knowledge(space, experiment, scores, offsets))
+        proposals = make_proposals(knowledge(context, scores, curves))
         self._searcher = NSGA3Searcher(space, experiment.search, limits, proposals, seed)
         self._asked: list[Candidate] = []
 

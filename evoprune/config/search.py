@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
 
 from evoprune.config.importance import IMPORTANCES, ImportanceName
 from evoprune.config.section import NonNegative, Positive, Section, Share
@@ -11,7 +11,10 @@ from evoprune.config.values import bound, each_once, named_once, objective_name,
 
 GENERATIONS = ("generations", "num_generation")
 ObjectiveName = Annotated[str, BeforeValidator(objective_name)]
-ProposalName = Literal["evolution", "magnitude", "scop", "random"]
+ProposalName = Literal["evolution", "surrogate", "magnitude", "scop", "random"]
+
+
+_USE_CURVES = {"evolution", "surrogate"}
 
 
 class LimitConfig(Section):
@@ -44,7 +47,8 @@ class SearchConfig(Section):
     """Generations after the first one; `num_generation` is the same. A search measures
     random_samples + generations x num_individual candidates."""
     proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(default={"evolution": 1.0})
-    """Where codes come from: `evolution`; `magnitude` or `scop`, the least important channels pruned at random rates;
+    """Where codes come from: `evolution`; `surrogate`, what a model of the accuracy predicts to be on the front, which
+    learns from all that is measured; `magnitude` or `scop`, the least important channels pruned at random rates;
     `random`; or several with shares, such as `{evolution: 0.8, random: 0.2}`."""
     prior: Literal["magnitude", "scop"] | None = "magnitude"
     """The importance that evolution looks at when it prunes channels or takes them back: `magnitude`, `scop`, or `null`
@@ -60,6 +64,13 @@ class SearchConfig(Section):
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """About the smallest share of channels that first, random and ranked codes keep: 0.2 keeps 3 of 16."""
 
+    @field_validator("proposal")
+    @classmethod
+    def _check_surrogate(cls, proposal: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        if "surrogate" in proposal and "latency" in info.data.get("objectives", ()):
+            raise ValueError("others than surrogate where latency is an objective: it cannot be predicted from a code")
+        return proposal
+
     @property
     def importances(self) -> tuple[ImportanceName, ...]:
         """Which importances the proposals need."""
@@ -68,7 +79,7 @@ class SearchConfig(Section):
     @property
     def measures_sensitivity(self) -> bool:
         """Whether the search begins with the curves of `sensitivity: measured`; without a prior there is none."""
-        return self.sensitivity == "measured" and self.prior is not None and "evolution" in self.proposal
+        return self.sensitivity == "measured" and self.prior is not None and bool(_USE_CURVES & set(self.proposal))
 
     @property
     def sensitivity_file(self) -> Path | None:

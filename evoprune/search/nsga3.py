@@ -18,7 +18,7 @@ from evoprune.common.seeds import derive_seed
 from evoprune.config import SearchConfig
 from evoprune.search.candidate import Candidate
 from evoprune.search.parent_selection import choose_parents
-from evoprune.search.proposals.proposal import Proposal
+from evoprune.search.proposals.proposal import Learner, Proposal
 from evoprune.space.limits import Limits
 from evoprune.space.space import Code, SearchSpace
 
@@ -96,6 +96,9 @@ class NSGA3Searcher:
         violations: npt.NDArray[np.float64],
     ) -> None:
         """Let pymoo choose survivors; a NaN row counts as a violation of everything."""
+        for proposal in self._proposals.values():
+            if isinstance(proposal, Learner):
+                proposal.learn([candidate.code for candidate in candidates], losses)
         failed = np.logical_not(np.isfinite(losses).all(axis=1))
         known = np.where(failed[:, None], 0.0, losses)
         constraint = np.where(failed, _FAILED_VIOLATION, violations)[:, None]

@@ -1,7 +1,7 @@
 """The loop: ask, measure, tell, until all candidates are measured. Resuming is running it again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -136,12 +136,21 @@ def _begin(
     experiment, space = context.experiment, context.space
     limits = make_limits(space, experiment.search.limits)
     scores: dict[str, Scores] = {name: context.scores(name) for name in experiment.search.importances}
-    offsets = None if curves is None else curves.offsets()
-    proposals = make_proposals(Knowledge(space, experiment, scores, offsets))
+    proposals = make_proposals(knowledge(context, scores, curves))
     searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)
     measurer = Measurer(context, limits, table, meter, start_workers)
     lost = LostRows(table, space, searcher.num_first, experiment.search.num_individual)
     return _Search(context, table, limits, searcher, measurer, codes_per_batch(experiment, space), lost)
+
+
+def knowledge(context: Context, scores: Mapping[str, Scores], curves: Curves | None) -> Knowledge:
+    """What the proposals may know before the first measurement."""
+    known = Knowledge(context.space, context.experiment, scores)
+    if curves is None:
+        return known
+    pairs = tuple(zip(curves.rates, curves.losses, strict=True))
+    accuracy = context.base.info["validation_accuracy"]
+    return replace(known, offsets=curves.offsets(), curves=pairs, base_accuracy=accuracy)
 
 
 def _by_generation(search: _Search) -> None:

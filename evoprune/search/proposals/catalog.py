@@ -1,22 +1,26 @@
 """Which proposals there are. A new one is one file here, one line in `PROPOSALS` and a name in `config/search.py`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from evoprune.config import Experiment
+from evoprune.search.accuracy_model import AccuracyModel
 from evoprune.search.proposals.evolution import Evolution
 from evoprune.search.proposals.proposal import Proposal
 from evoprune.search.proposals.random import Random
 from evoprune.search.proposals.ranked import Ranked
+from evoprune.search.proposals.surrogate import Surrogate
 from evoprune.space.costs import compute_costs
 from evoprune.space.limits import make_limits
 from evoprune.space.ranking import RANKINGS, Scores, prune_uniform
 from evoprune.space.space import SearchSpace
 
 _RATES = 100  # steps of one per cent
+Values = npt.NDArray[np.float64]
+_ANY_CURVE = np.array([0.0, 0.5, 0.75, 1.0]), np.array([0.0, 2.0, 8.0, 40.0])  # where no group's own is known
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,17 @@ class Knowledge:
         scores: importance of every bit of a code, shape (length,), by name: all that `search.importances` lists.
         offsets: how much more than the others each of `space.groups` is to keep in the first codes, as a share of its
             channels, shape (groups,); None where that is not known.
+        curves: for each of `space.groups`, shares of its channels that were pruned and what that cost alone, in points
+            of accuracy; None where that is not known.
+        base_accuracy: of the base network, in percent.
     """
 
     space: SearchSpace
     experiment: Experiment
     scores: Mapping[str, Scores]
     offsets: npt.NDArray[np.float64] | None = None
+    curves: Sequence[tuple[Values, Values]] | None = None
+    base_accuracy: float = 100.0
 
 
 def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
@@ -72,12 +81,22 @@ def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
     return Ranked(space, scores, ranking, (least, max(least, most)))
 
 
+def _surrogate(knowledge: Knowledge) -> Surrogate:
+    space, experiment = knowledge.space, knowledge.experiment
+    curves = [_ANY_CURVE] * len(space.groups) if knowledge.curves is None else knowledge.curves
+    model = AccuracyModel(curves, knowledge.base_accuracy, 100 / space.parameters["num_classes"])
+    prior, limits = experiment.search.prior, make_limits(space, experiment.search.limits)
+    scores = np.zeros(space.length) if prior is None else knowledge.scores[prior]
+    return Surrogate(space, experiment, scores, model, (_evolution(knowledge), limits))
+
+
 def _random(knowledge: Knowledge) -> Random:
     return Random(knowledge.space, knowledge.experiment.search.min_keep)
 
 
 PROPOSALS: Mapping[str, Callable[[Knowledge], Proposal]] = {
     "evolution": _evolution,
+    "surrogate": _surrogate,
     "magnitude": _magnitude,
     "scop": _scop,
     "random": _random,

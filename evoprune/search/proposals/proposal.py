@@ -1,6 +1,7 @@
-"""The interface of a proposal."""
+"""The interface of a proposal, and of one that learns."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -28,5 +29,19 @@ class Proposal(Protocol):
 
         Returns:
             Codes, shape (N, length).
+        """
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A proposal that learns from what codes have measured, whoever proposed them."""
+
+    def learn(self, codes: Sequence[npt.NDArray[np.uint8]], losses: npt.NDArray[np.float64]) -> None:
+        """Take measurements.
+
+        Args:
+            codes: each of shape (length,).
+            losses: of the search's objectives, to minimise, shape (codes, objectives); a failed code's row is NaN.
         """
         ...

@@ -1,0 +1,120 @@
+"""Codes that a model of the accuracy predicts to be on the front: what is measured is chosen before it is measured."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from evoprune.common.objectives import OBJECTIVES
+from evoprune.common.seeds import derive_seed
+from evoprune.config import Experiment
+from evoprune.search.accuracy_model import AccuracyModel
+from evoprune.search.candidate import Candidate
+from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.search.pareto import non_dominated
+from evoprune.search.proposals.proposal import Proposal
+from evoprune.space.costs import compute_costs
+from evoprune.space.limits import Limits
+from evoprune.space.ranking import Scores
+from evoprune.space.space import SearchSpace
+
+Codes = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
+_POPULATION, _GENERATIONS = 64, 40  # of the search on predictions; it takes about a second
+_LEARN_EVERY = 4
+
+
+class Surrogate:
+    """Runs NSGA-III on predicted accuracies and exact costs, and proposes codes spread along the front that it finds.
+
+    Which channels of a group stay follows from their importance, so that a code is its widths. The model learns anew
+    with every fourth measurement: what is found depends on the seed and on what was measured, not on what was asked.
+
+    Args:
+        space: the search space.
+        experiment: its seed, and its `search`, of whose objectives latency is none.
+        scores: importance of every bit, shape (space.length,).
+        model: predicts accuracies.
+        searching: what makes the codes of the search on predictions, and the limits that they must keep.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        experiment: Experiment,
+        scores: Scores,
+        model: AccuracyModel,
+        searching: tuple[Proposal, Limits],
+    ):
+        self._space, self._config, self._seed = space, experiment.search, experiment.seed
+        self._model, (self._evolution, self._limits) = model, searching
+        self._places = [np.argsort(np.argsort(-group.of(scores), kind="stable")) for group in space.groups]
+        self._shares: list[Values] = []
+        self._accuracies: list[float] = []
+        self._found: tuple[int, Codes] | None = None
+
+    def first(self, number: int, rng: np.random.Generator) -> Codes:
+        """Codes of shape (number, length), spread along the front that is predicted before anything is measured."""
+        return self._spread(number, rng)
+
+    def propose(self, parents: Codes, progress: float, rng: np.random.Generator) -> Codes:
+        """Codes of shape (N, length) for `parents` of shape (N, 2, length), of which only N matters."""
+        return self._spread(len(parents), rng)
+
+    def learn(self, codes: Sequence[Codes], losses: Values) -> None:
+        """Take what codes have measured, as `Learner` says."""
+        if "accuracy" not in self._config.objectives:
+            return
+        column = self._config.objectives.index("accuracy")
+        for code, loss in zip(codes, losses, strict=True):
+            if np.isfinite(loss).all():
+                self._shares.append(self._shares_of(code[None])[0])
+                self._accuracies.append(-float(loss[column]))
+
+    def _spread(self, number: int, rng: np.random.Generator) -> Codes:
+        """Codes of the predicted front, one in each of `number` equal parts of it."""
+        known = len(self._shares) // _LEARN_EVERY * _LEARN_EVERY
+        if self._found is None or self._found[0] != known:
+            if known:
+                self._model.fit(np.stack(self._shares[:known]), np.array(self._accuracies[:known]))
+            self._found = known, self._predicted_front(derive_seed(self._seed, "surrogate", known))
+        front = self._found[1]
+        places = (np.arange(number) + rng.random(number)) / number * len(front)
+        return front[places.astype(int)]
+
+    def _predicted_front(self, seed: int) -> Codes:
+        """The front that a search on predictions finds, cheapest codes first."""
+        config = self._config.model_copy(
+            update={"random_samples": _POPULATION, "num_individual": _POPULATION, "generations": _GENERATIONS}
+        )
+        searcher = NSGA3Searcher(self._space, config, self._limits, {"evolution": (1.0, self._evolution)}, seed)
+        codes: list[Codes] = []
+        for _ in range(_GENERATIONS + 1):
+            asked = searcher.ask(_POPULATION)
+            if not asked:
+                break
+            codes.append(self._ordered(np.stack([candidate.code for candidate in asked])))
+            told = [Candidate(one.id, code, one.proposal) for one, code in zip(asked, codes[-1], strict=True)]
+            searcher.tell(told, self._predict(codes[-1]), np.zeros(len(told)))
+        whole = np.unique(np.concatenate(codes), axis=0)
+        best = np.flatnonzero(non_dominated(self._predict(whole)))
+        cost = compute_costs(self._space, whole[best])["flops"]
+        return whole[best[np.argsort(cost, kind="stable")]]
+
+    def _predict(self, codes: Codes) -> Values:
+        known = {**compute_costs(self._space, codes), "accuracy": self._model.predict(self._shares_of(codes))}
+        signs = [-1.0 if OBJECTIVES[name].maximise else 1.0 for name in self._config.objectives]
+        columns = zip(self._config.objectives, signs, strict=True)
+        return np.stack([sign * known[name] for name, sign in columns], axis=1).astype(float)
+
+    def _shares_of(self, codes: Codes) -> Values:
+        """Share of its channels that each group keeps, shape (codes, groups)."""
+        return np.stack([group.of(codes).mean(axis=1) for group in self._space.groups], axis=1)
+
+    def _ordered(self, codes: Codes) -> Codes:
+        """Codes of the same widths that keep the most important channels of each group."""
+        ordered = np.empty_like(codes)
+        for group, places in zip(self._space.groups, self._places, strict=True):
+            count = np.maximum(1, group.of(codes).sum(axis=1, dtype=np.int64))
+            group.put(ordered, places[None] < count[:, None])
+        return ordered
