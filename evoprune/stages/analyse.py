@@ -32,7 +32,7 @@ from evoprune.stages.probe import Probe, second_time
 from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Workers
 
-PRIOR_RATES, PRIOR_IMAGES = (0.5, 0.75), 1000
+PRIOR_RATES, PRIOR_IMAGES = (0.25, 0.5, 0.75, 0.875), 1000
 COLUMNS = (
     *("id", "segment", "rate", "kept", "status", "accuracy", "flops", "params", "images", "seconds"),
     *("worker", "error", "key", "code"),
@@ -96,7 +96,7 @@ def measured_images(path: Path) -> int | None:
 def prior_curves(context: Context, start_workers: Callable[[], Workers]) -> Curves | None:
     """What evolution's first codes know of the segments: measured for this search, read from a file, or nothing.
 
-    Three points a curve and `PRIOR_IMAGES` images do, as only the order of the segments and rough widths matter. Once
+    Five points a curve and `PRIOR_IMAGES` images do, as only the order of the segments and rough widths matter. Once
     the search has begun the curves stay as they are, lost points included, as its first codes follow from them.
     """
     config, folder = context.experiment.search, context.folder

@@ -52,13 +52,14 @@ def test_it_is_the_default(make_experiment):
     assert make_experiment().search.model_validate(document).measures_sensitivity
 
 
-def test_each_group_is_pruned_by_half_by_three_quarters_and_down_to_one(searched, small_space):
+def test_each_group_is_pruned_by_quarters_and_by_seven_eighths_and_down_to_one(searched, small_space):
     table = pd.read_csv(searched / "sensitivity" / "prior.csv")
     kept = table.groupby("segment", sort=False)["kept"].apply(list)
     for group in small_space.groups:
         full = group.width
-        assert kept[group.name] == sorted({full, full // 2, full // 4, 1}, reverse=True)
-    assert PRIOR_RATES == (0.5, 0.75)
+        wanted = {full, full - full // 4, full // 2, full // 4, full - int(0.875 * full), 1}
+        assert kept[group.name] == sorted(wanted, reverse=True)
+    assert PRIOR_RATES == (0.25, 0.5, 0.75, 0.875)
     assert table.code.nunique() == num_prior_measurements(small_space)
 
 
@@ -100,7 +101,7 @@ def test_a_table_of_the_users_decides_the_first_codes_as_one_that_was_measured(s
     assert not (path / "sensitivity").exists(), "nothing is measured"
 
 
-@pytest.mark.parametrize("dies_at", [5, 36])
+@pytest.mark.parametrize("dies_at", [5, 63])
 def test_a_search_goes_on_that_was_interrupted_in_its_curves_or_later(
     searched, measuring, tmp_path, monkeypatch, dies_at
 ):

@@ -58,10 +58,10 @@ def test_every_candidate_trained(make_experiment: Any, round_numbers: None) -> N
 
 
 def test_sensitivity_is_measured_before_the_search(make_experiment: Any, round_numbers: None) -> None:
-    """12 groups at a half, three quarters and all but one of 4, 8 or 16 channels; of 4, the last two are the same."""
+    """4 groups of 4 channels keep 3, 2 and 1; 4 groups of 8 keep 6, 4, 2, 1; 4 groups of 16 keep 12, 8, 4, 2, 1."""
     without = predict(make_experiment(workers=ONE_AT_ONCE))
     found = predict(make_experiment(search={"sensitivity": "measured"}, workers=ONE_AT_ONCE))
-    assert found.stages["search"] - without.stages["search"] == pytest.approx((1 + 4 * 2 + 8 * 3) * CURVE_S)
+    assert found.stages["search"] - without.stages["search"] == pytest.approx((1 + 4 * 3 + 4 * 4 + 4 * 5) * CURVE_S)
 
 
 def test_the_ladder_measures_fewer_at_every_rung(make_experiment: Any, round_numbers: None) -> None:
