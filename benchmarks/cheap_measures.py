@@ -23,7 +23,7 @@ from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
 from evoprune.training.batch_norm import recalibrate
 
-FIDELITIES = (0.0, 0.1, 0.25, 0.5, 1.0)
+FIDELITIES = {"compensated": (0.0, 0.1, 0.25, 0.5, 1.0), "plain": (0.0, 0.1)}
 SENSITIVITY_IMAGES, DIVERGENCE_IMAGES = 1000, 2000
 Measure = Callable[[Code], float]
 """Larger is better."""
@@ -50,9 +50,9 @@ def _measures(context: Context) -> Iterator[tuple[str, Measure]]:
     data = place_data(context.dataset.arrays, context.compute.device)
     experiment = context.experiment
     setting = (context.space, base, data, experiment.evaluation, context.compute, experiment.seed)
-    for inherit, moments in (("plain", None), ("compensated", context.moments)):
+    for inherit, moments in (("compensated", context.moments), ("plain", None)):
         evaluator = Evaluator(*setting, moments=moments)
-        for epochs in FIDELITIES:
+        for epochs in FIDELITIES[inherit]:
             yield f"{epochs:g} epochs, {inherit}", partial(_accuracy, evaluator, epochs)
         yield f"divergence, {inherit}", partial(_divergence, context, data, moments)
     curves = measure_sensitivity(context, "magnitude", SENSITIVITY_IMAGES)
