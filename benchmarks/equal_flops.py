@@ -65,7 +65,8 @@ def _code_of(space: SearchSpace, scores: Scores, shape: Callable[[float], Widths
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if code_costs(space, code_at(middle))["flops"] <= most else (low, middle)
-    return fill(space, scores, (code_at(low), code_at(high)), most)
+    filled = fill(space, scores, (code_at(low), code_at(high)), most)
+    return fill(space, scores, (filled, space.full_code()), most)  # a channel of a trunk may cost four per cent
 
 
 def all_codes(context: Context, shares: list[float], count: int) -> list[dict[str, Any]]:

@@ -153,7 +153,7 @@ def run(experiment: Experiment, num_workers: int, folder: Path) -> VirtualWorker
 def prepare(context: Context) -> None:
     """Leave in the run's folder an untrained base network and made-up scores."""
     space, folder = context.space, context.folder
-    save_base(Base(build_network(space), {}), space, folder.base)
+    save_base(Base(build_network(space), {"validation_accuracy": 100.0}), space, folder.base)
     for name in context.experiment.search.importances:
         path, scores = folder.importance(name), random_scores(space, seed=1).tolist()
         path.parent.mkdir(exist_ok=True)

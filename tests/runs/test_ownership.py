@@ -53,7 +53,7 @@ def test_the_folder_of_another_experiment_is_refused(tiny, begun):
     before = snapshot(begun)
     with pytest.raises(UserError, match=r"seed: 0 there, 1 here"):
         begin(begun, tiny(seed=1))
-    with pytest.raises(UserError, match=r"importance\.criterion: 'l1' there, 'l2' here"):
+    with pytest.raises(UserError, match=r"importance\.criterion: 'least_squares' there, 'l2' here"):
         begin(begun, tiny(importance={"criterion": "l2"}))
     assert snapshot(begun) == before
 
