@@ -72,6 +72,14 @@ def _one_cpu() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _short_searches_on_predictions() -> Iterator[None]:
+    """A quarter of the generations: small spaces need no more, and every search with a surrogate makes several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evoprune.search.proposals.surrogate._GENERATIONS", 10)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(_one_cpu: None) -> None:
     """Also where the test before has had more."""
