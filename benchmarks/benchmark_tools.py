@@ -13,7 +13,11 @@ import torch
 
 from evoprune.common.hardware import available_cpus
 from evoprune.config import load_experiment
+from evoprune.data.tensors import place_data
 from evoprune.networks.device import device_name
+from evoprune.pruning.importance.aggregate import segment_scores
+from evoprune.pruning.importance.criteria import channel_importance
+from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.provenance import git_commit
 from evoprune.search.proposals.random import Random
@@ -59,6 +63,15 @@ def random_scores(space: SearchSpace, seed: int) -> Scores:
     for group in space.groups:
         group.put(scores, rng.exponential(size=group.width))
     return scores
+
+
+def criterion_scores(context: Context, criterion: str) -> Scores:
+    """Importance of every bit of a code by `criterion`, on the device of `context`, where the base network stays."""
+    config = context.experiment.importance.model_copy(update={"criterion": criterion})
+    options = ImportanceOptions(config, context.compute, context.experiment.seed, context.moments)
+    data = place_data(context.dataset.arrays, context.compute.device)
+    network = context.base.network.to(context.compute.device)
+    return segment_scores(context.space, channel_importance(network, data, context.space, options=options))
 
 
 def describe(context: Context) -> str:

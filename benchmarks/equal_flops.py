@@ -1,95 +1,67 @@
 """What do cheap measurements say of networks with the same multiply-adds, once these are trained?
 
-Usage: python benchmarks/equal_flops.py EXPERIMENT [--set KEY=VALUE] [--shares 0.5 0.3 0.15] [--codes 16] [--out FOLDER]
+Usage: python benchmarks/equal_flops.py EXPERIMENT [--set KEY=VALUE] [--shares 0.5 0.3 0.15] [--random 10]
+           [--fronts FILE] [--out FOLDER]
 For each share of the multiply-adds: codes of the shapes that people and searches come up with, all within one per cent
 of the share; each trained by the experiment's `retrain` recipe from compensated weights, every third with a second
 seed, which tells how well a training agrees with itself. Then everything that is cheaper measures the same codes. The
 rank correlation with the trained accuracy, per second, says which fidelity a search should use.
 
-Trainings are kept in FOLDER/equal_flops.csv, cheap measurements in FOLDER/equal_flops_cheap.csv, both with the codes,
-at once: an interrupted run goes on. The table is equal_flops.md.
+The codes are kept in FOLDER/equal_flops_codes.csv, trainings in FOLDER/equal_flops.csv, cheap measurements in
+FOLDER/equal_flops_cheap.csv, at once: an interrupted run goes on. The table is equal_flops.md.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import torch
 from benchmark_tools import add_arguments, describe, markdown, open_context
 from cheap_measures import SENSITIVITY_IMAGES, measure_cheaply
+from code_shapes import front_codes, random_shapes, sensitivity_shapes, usual_shapes
 from scipy.stats import spearmanr
 from torch_pruning_codes import peer_codes
 from trainings import train_networks
 
 from evoprune.data.tensors import place_data
-from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.space.costs import code_costs
-from evoprune.space.ranking import Scores, fill, keep_best, prune_global, prune_to_flops, prune_uniform
-from evoprune.space.space import Code, SearchSpace
+from evoprune.space.ranking import keep_best
+from evoprune.space.space import Code
 from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
 
-CodeOf = Callable[[float], Code]
-Widths = npt.NDArray[np.float64]
-"""Share of its channels that each of the search space's groups keeps."""
-SPREADS = (0.15, 0.3)
-"""Of random shapes around the uniform one, in the logarithm of the widths."""
+
+def all_codes(context: Context, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of method, share and code, those of FOLDER/equal_flops_codes.csv where it is there."""
+    path = arguments.out / "equal_flops_codes.csv"
+    if not path.exists():
+        rows = [
+            {"method": method, "share": share, "code": context.space.format_code(code)}
+            for method, share, code in _new_codes(context, arguments)
+        ]
+        rows.sort(key=lambda row: arguments.shares.index(row["share"]))
+        pd.DataFrame(rows).to_csv(path, index=False)
+    table = pd.read_csv(path)
+    return table[table["share"].isin(arguments.shares)].to_dict("records")
 
 
-def shapes(context: Context, curves: Curves, count: int) -> Iterator[tuple[str, CodeOf]]:
-    """Names, and what gives each shape's code of at most so many multiply-adds, and nearly as many."""
-    space, scores = context.space, context.scores("magnitude")
-    yield "uniform", partial(prune_to_flops, space, scores, prune_uniform)
-    yield "by least squares error", partial(prune_to_flops, space, scores, prune_global)
-    for strength in (0.5, 1.0):
-        offsets = strength * curves.offsets()
-        yield f"by sensitivity x {strength:g}", partial(_code_of, space, scores, partial(np.add, offsets))
-    rng = np.random.default_rng(0)
-    for number in range(count - 6):
-        spread = SPREADS[number % len(SPREADS)]
-        factors = np.exp(rng.normal(0, spread, len(space.groups)))
-        yield f"random {spread:g}, {number}", partial(_code_of, space, scores, partial(np.multiply, factors))
-
-
-def _code_of(space: SearchSpace, scores: Scores, shape: Callable[[float], Widths], most: float) -> Code:
-    """The code of the highest level of a shape that has no more than `most` multiply-adds, filled up."""
-
-    def code_at(level: float) -> Code:
-        widths = np.array([group.width for group in space.groups])
-        return keep_best(space, scores, np.clip(np.round(shape(level) * widths), 1, widths).astype(int).tolist())
-
-    low, high = -1.0, 10.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if code_costs(space, code_at(middle))["flops"] <= most else (low, middle)
-    filled = fill(space, scores, (code_at(low), code_at(high)), most)
-    return fill(space, scores, (filled, space.full_code()), most)  # a channel of a trunk may cost four per cent
-
-
-def all_codes(context: Context, shares: list[float], count: int) -> list[dict[str, Any]]:
-    """Rows of method, share and code."""
-    space, data = context.space, place_data(context.dataset.arrays, context.compute.device)
+def _new_codes(context: Context, arguments: argparse.Namespace) -> Iterator[tuple[str, float, Code]]:
+    space, scores, shares = context.space, context.scores("magnitude"), arguments.shares
     full = code_costs(space, space.full_code())["flops"]
     curves = measure_sensitivity(context, "magnitude", SENSITIVITY_IMAGES)
-    rows: list[dict[str, Any]] = [
-        {"method": name, "share": share, "code": shape(share * full)}
-        for share in shares
-        for name, shape in shapes(context, curves, count)
-    ]
-    peers = peer_codes(space, context.base.network, data, shares)
-    scores = context.scores("magnitude")
-    for name, share, code in peers:
-        if "Taylor" in name:
-            continue  # has the shape of L2 local
-        counts = [int(group.of(code).sum()) for group in space.groups]
-        rows.append({"method": f"{name}'s shape", "share": share, "code": keep_best(space, scores, counts)})
-    return [
-        {**row, "code": space.format_code(row["code"])}
-        for row in sorted(rows, key=lambda row: shares.index(row["share"]))
-    ]
+    shapes = [*usual_shapes(context), *sensitivity_shapes(context, curves), *random_shapes(context, arguments.random)]
+    for name, shape in shapes:
+        yield from ((name, share, shape(share * full)) for share in shares)
+    if arguments.fronts is not None:
+        yield from front_codes(context, pd.read_csv(arguments.fronts), shares)
+    data = place_data(context.dataset.arrays, torch.device("cpu"))
+    for name, share, code in peer_codes(space, context.base.network, data, shares):
+        if "Taylor" not in name:  # has the shape of L2 local
+            counts = [int(group.of(code).sum()) for group in space.groups]
+            yield f"{name}'s shape", share, keep_best(space, scores, counts)
 
 
 def correlations(trained: pd.DataFrame, cheap: pd.DataFrame) -> pd.DataFrame:
@@ -113,10 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
-    parser.add_argument("--codes", type=int, default=16)
+    parser.add_argument("--random", type=int, default=10, help="random shapes")
+    parser.add_argument("--fronts", type=Path, help="fronts of search_quality.py, whose members and mutants join")
     arguments = parser.parse_args()
     with open_context(arguments) as context:
-        rows = all_codes(context, arguments.shares, arguments.codes)
+        rows = all_codes(context, arguments)
         again = [{**row, "seed": 1} for row in rows[::3]]
         networks = [{"inherit": "compensated", **row} for row in (*({**row, "seed": 0} for row in rows), *again)]
         trained = train_networks(context, networks, arguments.out / "equal_flops.csv")

@@ -2,27 +2,27 @@
 
 Usage: python benchmarks/one_shot.py EXPERIMENT [--set KEY=VALUE] [--shares 0.5 0.3 0.15] [--seeds 3] [--out FOLDER]
 Torch-Pruning prunes by its settings, evoprune by `evoprune prune --flops`, with the default, with its criterion of old
-(l1) and with SCOP. Each is trained by the experiment's `retrain` recipe twice: from weights as they are, and
-compensated. Trainings are kept in FOLDER/one_shot.csv at once, so that an interrupted run goes on; the table is
-one_shot.md.
+(l1), with SCOP, and at widths by sensitivity. Each is trained by the experiment's `retrain` recipe twice: from weights
+as they are, and compensated. Trainings are kept in FOLDER/one_shot.csv at once, so that an interrupted run goes on; the
+table is one_shot.md.
 """
 
 import argparse
 from collections.abc import Iterator
 from itertools import product
 
-from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_context
+import torch
+from benchmark_tools import ALL_SCORES, add_arguments, criterion_scores, describe, markdown, open_context
+from cheap_measures import SENSITIVITY_IMAGES
+from code_shapes import sensitivity_shapes
 from torch_pruning_codes import peer_codes
 from trainings import means, train_networks
 
-from evoprune.config import ImportanceConfig
 from evoprune.data.tensors import place_data
-from evoprune.pruning.importance.aggregate import segment_scores
-from evoprune.pruning.importance.criteria import channel_importance
-from evoprune.pruning.importance.options import ImportanceOptions
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import RANKINGS, Scores, prune_to_flops
 from evoprune.space.space import Code
+from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
 
 DEFAULT = "evoprune prune"
@@ -35,20 +35,16 @@ def one_shot_codes(context: Context, shares: list[float]) -> Iterator[tuple[str,
     full = code_costs(space, space.full_code())["flops"]
     scores: dict[str, Scores] = {
         DEFAULT: context.scores("magnitude"),
-        f"{DEFAULT}, l1": _l1_scores(context),
+        f"{DEFAULT}, l1": criterion_scores(context, "l1"),
         f"{DEFAULT} --method scop": context.scores("scop"),
     }
     for (name, values), share in product(scores.items(), shares):
         yield name, share, prune_to_flops(space, values, ranking, share * full)
-    data = place_data(context.dataset.arrays, context.compute.device)
+    curves = measure_sensitivity(context, "magnitude", SENSITIVITY_IMAGES)
+    for (name, shape), share in product(sensitivity_shapes(context, curves), shares):
+        yield f"{DEFAULT}, {name}", share, shape(share * full)
+    data = place_data(context.dataset.arrays, torch.device("cpu"))
     yield from peer_codes(space, context.base.network, data, shares)
-
-
-def _l1_scores(context: Context) -> Scores:
-    data = place_data(context.dataset.arrays, context.compute.device)
-    options = ImportanceOptions(ImportanceConfig(criterion="l1"), context.compute)
-    found = channel_importance(context.base.network, data, context.space, "magnitude", options)
-    return segment_scores(context.space, found)
 
 
 def main() -> None:
@@ -56,13 +52,16 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--inherit", nargs="+", choices=INHERIT, default=INHERIT)
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="as in the table; all by default")
     arguments = parser.parse_args()
     with open_context(arguments, ALL_SCORES) as context:
         codes = list(one_shot_codes(context, arguments.shares))
         networks = []
-        for seed, inherit, (method, share, code) in product(range(arguments.seeds), INHERIT, codes):
+        for inherit, seed, (method, share, code) in product(arguments.inherit, range(arguments.seeds), codes):
             row = {"method": method, "share": share, "inherit": inherit, "seed": seed}
-            networks.append({**row, "code": context.space.format_code(code)})
+            if method in (arguments.methods or [method]):
+                networks.append({**row, "code": context.space.format_code(code)})
         table = means(train_networks(context, networks, arguments.out / "one_shot.csv"), ["share", "method", "inherit"])
         recipe = context.experiment.retrain
         text = (

@@ -3,8 +3,9 @@
 Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evaluations 1056] [--seeds 3]
            [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
 Every arm measures the full network first, then as many codes as the others, with the same evaluator; what a search
-measures of sensitivity before its first code counts as evaluations. Measurements are kept in FOLDER/search_quality.csv
-at once, and none is made twice, so that an interrupted run goes on; the table is search_quality.md, the picture
+measures of sensitivity before its first code counts as evaluations. The arm "first codes" learns nothing from what it
+measures: all its codes are the default's first generation. Measurements are kept in FOLDER/search_quality.csv at once,
+and none is made twice, so that an interrupted run goes on; the table is search_quality.md, the picture
 search_quality.png, the fronts search_quality_fronts.csv.
 """
 
@@ -43,6 +44,7 @@ from evoprune.workers.pool import open_workers
 
 OURS = {
     "evolution": ["search.proposal=evolution"],
+    "first codes": ["search.proposal=evolution"],
     "surrogate": ["search.proposal=surrogate"],
     "surrogate and evolution": ["search.proposal={surrogate: 0.5, evolution: 0.5}"],
     "evolution, no sensitivity": ["search.proposal=evolution", "search.sensitivity=null"],
@@ -51,21 +53,22 @@ OURS = {
     "evolution, magnitude, SCOP": [ALL_SCORES],
     "random": ["search.proposal=random", "search.prior=null"],
 }
-ANCESTOR, PYMOO, DEFAULT = "ancestor's operators", "pymoo's default", "evolution"
+ANCESTOR, PYMOO, DEFAULT, FIRST_CODES = "ancestor's operators", "pymoo's default", "evolution", "first codes"
 ARMS = (ANCESTOR, PYMOO, *OURS)
 NEED_SCOP = {"evolution, SCOP prior", "evolution, magnitude, SCOP"}
 Codes = npt.NDArray[np.uint8]
 
 
 class Ours:
-    """evoprune's searcher as a searcher of bare codes."""
+    """evoprune's searcher as a searcher of bare codes. Its first generation has `first` codes, if that is given."""
 
-    def __init__(self, context: Context, curves: Curves | None, seed: int):
+    def __init__(self, context: Context, curves: Curves | None, seed: int, first: int | None = None):
         space, experiment = context.space, context.experiment
         limits = make_limits(space, experiment.search.limits)
         scores = {name: context.scores(name) for name in experiment.search.importances}
         proposals = make_proposals(knowledge(context, scores, curves))
-        self._searcher = NSGA3Searcher(space, experiment.search, limits, proposals, seed)
+        config = experiment.search.model_copy(update={"random_samples": first} if first else {})
+        self._searcher = NSGA3Searcher(space, config, limits, proposals, seed)
         self._asked: list[Candidate] = []
 
     def ask(self, number: int) -> Codes:
@@ -149,7 +152,8 @@ def _searcher(
         return PymooDefault(context.space, seed, context.experiment.search.num_individual), 0
     own = _own_context(arm, context, arguments)
     curves = prior_curves(own, lambda: workers)
-    return Ours(own, curves, seed), num_prior_measurements(own.space) if curves else 0
+    spent = num_prior_measurements(own.space) if curves else 0
+    return Ours(own, curves, seed, arguments.evaluations - spent if arm == FIRST_CODES else None), spent
 
 
 def _own_context(arm: str, context: Context, arguments: argparse.Namespace) -> Context:
@@ -159,7 +163,9 @@ def _own_context(arm: str, context: Context, arguments: argparse.Namespace) -> C
     for name in experiment.search.importances:
         folder.importance(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(context.folder.importance(name), folder.importance(name))
-    return Context(experiment, folder, context.source.shape)
+    own = Context(experiment, folder, context.source.shape)
+    own.base = context.base
+    return own
 
 
 def summarise(curves: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -215,9 +221,10 @@ def run_arms(
             for arm in arguments.arms:
                 searcher, spent = _searcher(arm, context, arguments, seed, workers)
                 config = context.experiment.search
-                first = config.num_individual if arm == PYMOO else config.random_samples
+                left = arguments.evaluations - spent
+                first = {PYMOO: config.num_individual, FIRST_CODES: left}.get(arm, config.random_samples)
                 measured = partial(store.of, workers=workers)
-                found = run_arm(searcher, arguments.evaluations - spent, first, context, measured)
+                found = run_arm(searcher, left, first, context, measured)
                 volumes = found["hypervolume"].tolist()
                 curves[arm].append(volumes[:1] * spent + volumes)
                 fronts.append(found[found["front"]].assign(proposal=arm, seed=seed))

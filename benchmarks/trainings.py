@@ -1,7 +1,8 @@
 """Trainings of given codes by the experiment's `retrain` recipe, kept in a table as they end: run again, it goes on."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from evoprune.config import Experiment, Fidelity
+from evoprune.config import Experiment, Fidelity, RetrainConfig
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
@@ -27,7 +28,12 @@ IDENTITY = ["method", "share", "inherit", "seed", "code"]
 """What tells the trainings of a table apart. `inherit` is as in an experiment, `code` is text."""
 
 
-def train_networks(context: Context, networks: Sequence[dict[str, Any]], path: Path) -> pd.DataFrame:
+Recipes = Mapping[str, RetrainConfig]
+
+
+def train_networks(
+    context: Context, networks: Sequence[dict[str, Any]], path: Path, recipes: Recipes | None = None
+) -> pd.DataFrame:
     """Train what is not in the table yet, in the order given; returns the table.
 
     Args:
@@ -35,16 +41,21 @@ def train_networks(context: Context, networks: Sequence[dict[str, Any]], path: P
         networks: each with the keys of `IDENTITY`.
         path: the table. A row has these, `flops`, and in percent `recalibrated` (validation accuracy without training,
             of seed 0), `validation` and `test` at the last epoch.
+        recipes: by method, where a method has another recipe than the experiment's.
     """
     known = set()
     if path.exists():
         known = set(pd.read_csv(path, dtype=str)[IDENTITY].itertuples(index=False, name=None))
     missing = [row for row in networks if tuple(str(row[name]) for name in IDENTITY) not in known]
     base, dataset = context.base.network, context.dataset
-    factory = partial(_job, context.experiment, context.space, base, dataset, context.moments)
+    factory = partial(_job, _Jobs(context.experiment, recipes or {}, context.space, base, dataset, context.moments))
     with TemporaryDirectory() as work, open_workers(context.experiment.workers, factory) as workers:
         items = [
-            (row["inherit"], Task(f"n{index}", row["code"], row["seed"], f"{work}/{index}.ckpt"))
+            (
+                row["inherit"],
+                row["method"],
+                Task("all", row["code"], row["seed"], f"{work}/{index}.ckpt"),
+            )  # a seed, the same images
             for index, row in enumerate(missing)
         ]
         found: dict[int, dict[str, Any]] = {}
@@ -61,33 +72,54 @@ def train_networks(context: Context, networks: Sequence[dict[str, Any]], path: P
     return pd.read_csv(path)
 
 
-def _job(experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None) -> Job:
-    """Trains a code, however it inherits; reports what it is worth before that first."""
-    known = {"plain": None, "compensated": moments}
-    jobs = {inherit: training_job(experiment, space, base, dataset, given) for inherit, given in known.items()}
-    compute = worker_compute(experiment)
-    data = place_data(dataset.arrays, compute.device)
-    evaluators = {
-        inherit: Evaluator(space, base, data, experiment.evaluation, compute, experiment.seed, moments=given)
-        for inherit, given in known.items()
-    }
+@dataclass(frozen=True)
+class _Jobs:
+    """What trains codes, however they inherit and by whatever recipe."""
 
-    def job(item: tuple[str, Task]) -> Iterator[Any]:
-        inherit, task = item
-        (measured,) = evaluators[inherit].evaluate([space.parse_code(task.code)], Fidelity(0.0))
+    experiment: Experiment
+    recipes: Recipes
+    space: SearchSpace
+    base: nn.Module
+    dataset: Dataset
+    moments: Moments | None
+
+    def training(self, inherit: str, method: str) -> Job:
+        recipe = self.recipes.get(method, self.experiment.retrain)
+        experiment = self.experiment.model_copy(update={"retrain": recipe})
+        return training_job(experiment, self.space, self.base, self.dataset, self._moments(inherit))
+
+    def evaluator(self, inherit: str) -> Evaluator:
+        compute = worker_compute(self.experiment)
+        data = place_data(self.dataset.arrays, compute.device)
+        config, seed = self.experiment.evaluation, self.experiment.seed
+        return Evaluator(self.space, self.base, data, config, compute, seed, moments=self._moments(inherit))
+
+    def _moments(self, inherit: str) -> Moments | None:
+        return self.moments if inherit == "compensated" else None
+
+
+def _job(jobs: _Jobs) -> Job:
+    """Trains a code; reports what it is worth before that first."""
+    training, evaluator = cache(jobs.training), cache(jobs.evaluator)
+
+    def job(item: tuple[str, str, Task]) -> Iterator[Any]:
+        inherit, method, task = item
+        own = method if method in jobs.recipes else ""
+        (measured,) = evaluator(inherit).evaluate([jobs.space.parse_code(task.code)], Fidelity(0.0))
         yield {"recalibrated": measured["accuracy"]}
-        yield from jobs[inherit](task)
+        yield from training(inherit, own)(task)
 
     return job
 
 
-def means(trained: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def means(trained: pd.DataFrame, by: Sequence[str], best: str = "test") -> pd.DataFrame:
     """Mean and spread over the seeds, best first in each group of the first column."""
     table = trained.groupby(list(by), as_index=False).agg(
         seeds=("seed", "count"),
         flops=("flops", "mean"),
         recalibrated=("recalibrated", "mean"),
+        validation=("validation", "mean"),
         test=("test", "mean"),
         std=("test", "std"),
     )
-    return table.sort_values([by[0], "test"], ascending=False)
+    return table.sort_values([by[0], best], ascending=False)

@@ -17,6 +17,7 @@ from torch import Tensor
 from evoprune import build_network, load_search_space
 from evoprune.cli import main
 from evoprune.config import DataConfig, Experiment, parse_experiment
+from evoprune.data.augment import Plan
 from evoprune.data.tensors import Data, load_data
 from evoprune.space.space import Code, SearchSpace
 
@@ -125,8 +126,8 @@ class ExactData(Data):
     def normalise(self, images: Tensor) -> Tensor:
         return super().normalise(images).double()
 
-    def training_batch(self, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        inputs, labels = super().training_batch(indices, rng)
+    def training_batch(self, plan: Plan) -> tuple[Tensor, Tensor]:
+        inputs, labels = super().training_batch(plan)
         return inputs.double(), labels
 
 

@@ -3,8 +3,18 @@
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+from helpers import random_scores
+from searching import MINIMAL, flops_shares
+
+from evoprune import load_search_space
+from evoprune.config import parse_experiment
+from evoprune.space.costs import code_costs
+from evoprune.space.ranking import prune_uniform
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 FILES = sorted(BENCHMARKS.glob("*.py"))
@@ -43,6 +53,22 @@ def test_a_virtual_worker_alone_is_always_busy_and_more_are_not(load, tmp_path):
     assert four.makespan * 4 > alone.makespan > four.makespan
 
 
+def test_criteria_at_equal_widths_are_trained_both_ways_and_once(load, tiny, tmp_path, monkeypatch):
+    benchmark = load(BENCHMARKS / "importance_criteria.py")
+    (tmp_path / "tiny.yaml").write_text(tiny().to_yaml())
+    options = ["--criteria", "l1", "least_squares", "--shares", "0.5", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["importance_criteria.py", str(tmp_path / "tiny.yaml"), *options])
+    benchmark["main"]()
+    benchmark["main"]()
+    rows = pd.read_csv(tmp_path / "importance_criteria_resnet20.csv")
+    assert sorted(zip(rows["method"], rows["inherit"], strict=True)) == [
+        ("l1", "compensated"), ("l1", "plain"), ("least_squares", "compensated"), ("least_squares", "plain")
+    ]  # fmt: skip
+    assert rows["code"].nunique() == 2
+    assert rows["test"].between(10, 100).all()
+    assert "| 0.5 | compensated | l1 |" in (tmp_path / "importance_criteria_resnet20.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def population_benchmark():
     return runpy.run_path(str(BENCHMARKS / "gpu_population.py"))["main"]
@@ -61,3 +87,38 @@ def test_networks_that_differ_have_no_speeds(population_benchmark, capsys, monke
     monkeypatch.setattr("evoprune.training.stacked_training._Step.reset", lambda step: step._momenta[-2].add_(1))
     assert population_benchmark(SMALL) == 1
     assert "no speeds" in capsys.readouterr().out
+
+
+def front_network(code: str, accuracy: float, flops: int, proposal: str) -> dict[str, object]:
+    return {"code": code, "accuracy": accuracy, "flops": flops, "proposal": proposal, "seed": 3}
+
+
+def test_networks_of_fronts_are_trained_at_the_same_multiply_adds(load):
+    space = load_search_space("resnet20")
+    full = code_costs(space, space.full_code())["flops"]
+    scores = random_scores(space)
+    codes = [prune_uniform(space, scores, rate) for rate in (0.0, 0.4, 0.6)]
+    costs = [code_costs(space, code)["flops"] for code in codes]
+    front = [
+        front_network(space.format_code(code), accuracy, flops, "evolution")
+        for code, accuracy, flops in zip(codes, (90.0, 80.0, 70.0), costs, strict=True)
+    ]
+    large = front_network(space.format_code(codes[0]), 90.0, costs[0], "has no small network")
+    chosen = load(BENCHMARKS / "trained_fronts.py")["chosen"]
+    context = SimpleNamespace(space=space, scores=lambda name: scores)
+    uniform, best = chosen(context, pd.DataFrame([*front, large]), [0.5])
+    assert [row["method"] for row in (uniform, best)] == ["uniform", "evolution"]
+    for row in (uniform, best):
+        assert (row["share"], row["seed"]) == (0.5, 3)
+        assert 0.99 < code_costs(space, space.parse_code(row["code"]))["flops"] / (0.5 * full) <= 1
+    assert (space.parse_code(best["code"]) >= codes[1]).all(), "of two that fit the more accurate one is filled up"
+
+
+def test_the_arm_of_first_codes_spreads_all_its_codes_evenly(load, small_space):
+    benchmark = load(BENCHMARKS / "search_quality.py")
+    experiment = parse_experiment({**MINIMAL, "search": {"sensitivity": None}}, "test")
+    context = SimpleNamespace(space=small_space, experiment=experiment, scores=lambda name: random_scores(small_space))
+    searcher = benchmark["Ours"](context, None, seed=0, first=200)
+    codes = searcher.ask(1000)
+    assert len(codes) == 200 > experiment.search.random_samples
+    assert np.histogram(flops_shares(small_space, codes), bins=4)[0].min() > 35

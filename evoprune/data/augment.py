@@ -18,6 +18,25 @@ class Drawn(NamedTuple):
     mirrored: Tensor
 
 
+class Plan(NamedTuple):
+    """What a step of training will see: which images, and what chance has chosen for them.
+
+    Attributes:
+        indices: of training images, int64 (batch,).
+        offsets: as in `Drawn`.
+        mirrored: as in `Drawn`.
+    """
+
+    indices: Tensor
+    offsets: Tensor
+    mirrored: Tensor
+
+    @property
+    def drawn(self) -> Drawn:
+        """What chance has chosen."""
+        return Drawn(self.offsets, self.mirrored)
+
+
 def draw(count: int, padding: int, flip: bool, rng: torch.Generator) -> Drawn:
     """Draw crops and mirrorings of `count` images, image by image."""
     offsets, mirrored = torch.zeros(2, count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
@@ -32,8 +51,9 @@ def crop_and_flip(images: Tensor, padding: int, drawn: Drawn) -> Tensor:
     """Crop a uint8 batch (batch, channels, height, width) out of its zero padding, and mirror some of it."""
     if padding:
         images = _crop(images, padding, drawn.offsets)
-    if drawn.mirrored.any():
-        images = torch.where(drawn.mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+    if drawn.mirrored.device.type != "cpu" or drawn.mirrored.any():
+        mirrored = drawn.mirrored.to(images.device)
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     return images
 
 
@@ -52,7 +72,8 @@ def crop_flip_normalise(images: Tensor, padding: int, drawn: Drawn, mean: Tensor
 def _crop(images: Tensor, padding: int, offsets: Tensor) -> Tensor:
     count, _, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    rows = (offsets[0, :, None] + torch.arange(height)).to(images.device)
-    columns = (offsets[1, :, None] + torch.arange(width)).to(images.device)
-    which = torch.arange(count, device=images.device)[:, None, None]
+    device = images.device
+    first = offsets.to(device)[:, :, None]
+    rows, columns = first[0] + torch.arange(height, device=device), first[1] + torch.arange(width, device=device)
+    which = torch.arange(count, device=device)[:, None, None]
     return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,13 +1,14 @@
 """Which images each step of a training sees."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from evoprune.common.seeds import derive_seed
+from evoprune.data.augment import Plan
 from evoprune.data.tensors import Data
 
 EVALUATION_BATCH = 500
@@ -52,12 +53,21 @@ class Steps:
         """The first step of `epoch`; both counted from 0."""
         return min(epoch * self.per_epoch, self.number)
 
-    def batches(self, data: Data, seed: int, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Number of the step, augmented and normalised images, and labels, for each step of `epoch`."""
+    def plans(self, data: Data, seed: int, epoch: int) -> Iterator[tuple[int, Plan]]:
+        """Number and plan of each step of `epoch`; for images on a GPU the plans are sent there at once."""
         rng = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
         order = batches(len(data.train), self.batch_size, rng)
-        for step, indices in zip(range(self.first_of(epoch), self.first_of(epoch + 1)), order, strict=False):
-            yield step, *data.training_batch(indices, rng)
+        numbers = range(self.first_of(epoch), self.first_of(epoch + 1))
+        plans: Iterable[Plan] = (data.plan(indices, rng) for _, indices in zip(numbers, order, strict=False))
+        device = data.mean.device
+        if device.type != "cpu":
+            plans = map(Plan, *(torch.stack(field).to(device) for field in zip(*plans, strict=True)))
+        yield from zip(numbers, plans, strict=True)
+
+    def batches(self, data: Data, seed: int, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Number of the step, augmented and normalised images, and labels, for each step of `epoch`."""
+        for step, plan in self.plans(data, seed, epoch):
+            yield step, *data.training_batch(plan)
 
 
 def batches(size: int, batch_size: int, rng: torch.Generator | None = None) -> Iterator[Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from evoprune.config import DataConfig
-from evoprune.data.augment import crop_and_flip, crop_flip_normalise, draw
+from evoprune.data.augment import Plan, crop_and_flip, crop_flip_normalise, draw
 from evoprune.data.dataset import Arrays, Part, RawData, Split
 from evoprune.data.sources import load_raw_data
 from evoprune.data.split import contiguous, split_data
@@ -73,13 +73,19 @@ class Data:
         """Random crop after zero padding and random mirroring of a uint8 batch, drawn image by image from `rng`."""
         return crop_and_flip(images, self.crop, draw(len(images), self.crop, self.flip, rng))
 
-    def training_batch(self, indices: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs of a training step, normalise(augment(images)), and labels of the training images at `indices`."""
-        images, labels = self.train.batch(indices)
+    def plan(self, indices: Tensor, rng: torch.Generator) -> Plan:
+        """A training step on the images at `indices`, with what their augmentation draws from `rng`."""
+        return Plan(indices, *draw(len(indices), self.crop, self.flip, rng))
+
+    def training_batch(self, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Inputs of a training step, normalise(augment(images)), and labels.
+
+        A plan that lies on the GPU with the images is carried out without waiting, as a CUDA graph needs it.
+        """
+        images, labels = self.train.batch(plan.indices)
         if images.device.type != "cpu":
-            return self.normalise(self.augment(images, rng)), labels
-        drawn = draw(len(images), self.crop, self.flip, rng)
-        return crop_flip_normalise(images, self.crop, drawn, self.mean, self.std), labels
+            return self.normalise(crop_and_flip(images, self.crop, plan.drawn)), labels
+        return crop_flip_normalise(images, self.crop, plan.drawn, self.mean, self.std), labels
 
     @property
     def preprocessing(self) -> dict[str, list[float]]:

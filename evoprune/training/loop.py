@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError
 from evoprune.common.schedules import warmup_cosine
 from evoprune.config import TrainingConfig
+from evoprune.data.augment import Plan
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU, Compute
+from evoprune.training.cuda_graph import GraphedStep
 from evoprune.training.distillation import Teacher
 
 BATCHES_PER_CHECK = 20
@@ -117,20 +120,40 @@ class _Loop:
         self.network.train()
         first, last = self.steps.first_of(index), self.steps.first_of(index + 1)
         total = torch.zeros((), device=self.compute.device)
-        for step, images, labels in self.steps.batches(self.data, self.options.seed, index):
-            total += self._step(step, images, labels)
+        for step, plan in self.steps.plans(self.data, self.options.seed, index):
+            self._set_lr(learning_rate(self.recipe, self.steps, step))
+            total += self._run(*plan)
             if step % BATCHES_PER_CHECK == 0 or step == last - 1:
                 self._check(total)
         return float(total) / max(1, last - first)
 
-    def _step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+    @cached_property
+    def _run(self) -> Callable[..., Tensor]:
+        """A step; on CUDA a graph, which is captured on first use, as a checkpoint that is restored has new tensors."""
+        if self.compute.device.type != "cuda":
+            return self._step
+        for parameter in self.network.parameters():  # as the first step would make them, but before the capture
+            self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+        momenta = [state["momentum_buffer"] for state in self.optimizer.state.values()]
+        return GraphedStep(self._step, [*self.network.state_dict().values(), *momenta])
+
+    def _set_lr(self, lr: float) -> None:
+        """Give the optimiser its learning rate, on CUDA in a tensor: a graph would keep a number."""
+        for group in self.optimizer.param_groups:
+            if self.compute.device.type != "cuda":
+                group["lr"] = lr
+            elif isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = torch.full((), lr, dtype=torch.float32, device=self.compute.device)
+
+    def _step(self, *plan: Tensor) -> Tensor:
+        images, labels = self.data.training_batch(Plan(*plan))
         with self.compute.autocast():
             logits = self.network(images).float()
             loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
             if self.options.teacher is not None:
                 loss = self.options.teacher.loss(logits, images, loss)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.steps, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -1,6 +1,6 @@
 """Trains several candidates at once on one device; on CUDA a step is one graph, captured once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,9 @@ from evoprune.config import TrainingConfig
 from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
 from evoprune.space.space import Code, SearchSpace
+from evoprune.training.cuda_graph import capture
 from evoprune.training.loop import BATCHES_PER_CHECK, check_deadline, learning_rate, steps_of
 from evoprune.training.stacked_network import MEMORY_FORMAT, StackedNetwork
-
-_WARM_UP_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,10 @@ class _Step:
         self._minus_lr = torch.zeros((), device=device)
         self._parameters: list[Tensor] = list(network.parameters())
         self._momenta = [torch.zeros_like(parameter) for parameter in self._parameters]
-        self._replay = _capture(self._compute_step, network) if graph else None
+        self._replay = None
+        if graph:
+            network.train()
+            self._replay = capture(self._compute_step, [*network.state_dict().values()])
 
     def __call__(self, images: Tensor, labels: Tensor, lr: float) -> None:
         self._images.copy_(images)
@@ -174,23 +176,3 @@ class _Step:
         torch._foreach_add_(gradients, self._momenta, alpha=momentum)
         torch._foreach_mul_(gradients, self._minus_lr)
         torch._foreach_add_(self._parameters, gradients)
-
-
-def _capture(run: Callable[[], None], network: nn.Module) -> Callable[[], None]:
-    """Record the kernels of `run` in a CUDA graph, as PyTorch's notes on whole-network capture do; returns its replay.
-
-    The warm-up that a capture needs trains the network, which then gets its state back.
-    """
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    network.train()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UP_STEPS):
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    network.load_state_dict(state)
-    return graph.replay

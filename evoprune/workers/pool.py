@@ -6,6 +6,7 @@ from evoprune.config import WorkersConfig
 from evoprune.workers.jobs import JobFactory, Workers
 from evoprune.workers.local import LocalWorkers
 from evoprune.workers.ray_pool import RayWorkers
+from evoprune.workers.threads import ThreadWorkers
 
 
 def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextManager[Workers]:
@@ -14,4 +15,7 @@ def open_workers(config: WorkersConfig, factory: JobFactory) -> AbstractContextM
     Raises:
         UserError: the cluster lacks the resources or cannot be reached, or a worker cannot load what the job needs.
     """
-    return LocalWorkers(factory) if config.backend == "local" else RayWorkers(config, factory)
+    if config.backend == "ray":
+        return RayWorkers(config, factory)
+    num_threads = 1 if config.num_workers == "auto" else int(config.num_workers)
+    return LocalWorkers(factory) if num_threads == 1 else ThreadWorkers(num_threads, factory)

@@ -39,13 +39,12 @@ def this_machine(config: WorkersConfig) -> Node:
 
 
 def shape_here(config: WorkersConfig) -> Shape:
-    """The workers as they would be on this machine alone; `local` is one, on whatever is here."""
+    """The workers as they would be on this machine alone; `local` are threads, on whatever is here."""
     shape = make_shape(config, [this_machine(config)])
-    return (
-        replace(shape, num_workers=1, gpus_per_worker=min(1.0, available_gpus()))
-        if config.backend == "local"
-        else shape
-    )
+    if config.backend == "ray":
+        return shape
+    num_workers = 1 if config.num_workers == "auto" else shape.num_workers
+    return replace(shape, num_workers=num_workers, gpus_per_worker=min(1.0, available_gpus()) / num_workers)
 
 
 def make_shape(config: WorkersConfig, nodes: Sequence[Node]) -> Shape:

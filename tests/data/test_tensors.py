@@ -85,7 +85,7 @@ def test_a_training_batch_is_the_normalised_augmentation_to_the_bit(channels, cr
     data, _ = make_augmenting(crop, flip, images)
     indices = torch.tensor([7, 0, 7, 3, 12, 19])
     ours, theirs = generator(), generator()
-    batch, labels = data.training_batch(indices, ours)
+    batch, labels = data.training_batch(data.plan(indices, ours))
     expected = data.normalise(data.augment(data.train.images[indices], theirs))
     assert torch.equal(labels, data.train.labels[indices])
     torch.testing.assert_close(batch, expected, rtol=0, atol=0)

@@ -1,0 +1,68 @@
+"""How should a slim network be trained? One change of the recipe at a time, on validation accuracy.
+
+Usage: python benchmarks/recipes.py EXPERIMENT [--set KEY=VALUE] [--shares 0.3] [--seeds 1] [--out FOLDER]
+The network of each share is what the default of `evoprune prune --flops` leaves. Recipes are changes of the
+experiment's `retrain`, all of the same length. Trainings are kept in FOLDER/recipes.csv at once, so that an interrupted
+run goes on; the table is recipes.md.
+"""
+
+import argparse
+from itertools import product
+from typing import Any
+
+from benchmark_tools import add_arguments, describe, markdown, open_context
+from trainings import means, train_networks
+
+from evoprune.config import RetrainConfig
+from evoprune.space.costs import code_costs
+from evoprune.space.ranking import prune_to_flops, prune_uniform
+
+LR, STRONG = 0.1, {"weight": 0.9, "temperature": 4.0}
+PLAIN, COMPENSATED = "plain", "compensated"
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lr 0.02": (COMPENSATED, {"lr": 0.02}),
+    "lr 0.05": (COMPENSATED, {"lr": 0.05}),
+    "lr 0.1": (COMPENSATED, {"lr": LR}),
+    "lr 0.2": (COMPENSATED, {"lr": 0.2}),
+    "lr 0.1, distilled 0.5, T 4": (COMPENSATED, {"lr": LR, "distillation": {"weight": 0.5, "temperature": 4.0}}),
+    "lr 0.1, distilled 0.9, T 4": (COMPENSATED, {"lr": LR, "distillation": STRONG}),
+    "lr 0.1, distilled 0.9, T 2": (COMPENSATED, {"lr": LR, "distillation": {"weight": 0.9, "temperature": 2.0}}),
+    "lr 0.05, distilled 0.9, T 4": (COMPENSATED, {"lr": 0.05, "distillation": STRONG}),
+    "lr 0.1, distilled 0.9, T 4, from plain weights": (PLAIN, {"lr": LR, "distillation": STRONG}),
+    "lr 0.1, distilled 0.9, T 4, from scratch": (PLAIN, {"lr": LR, "distillation": STRONG, "from": "scratch"}),
+    "lr 0.1, from scratch": (PLAIN, {"lr": LR, "from": "scratch"}),
+}
+"""What the weights begin with, and what the recipe has otherwise."""
+
+
+def recipe(base: RetrainConfig, changes: dict[str, Any]) -> RetrainConfig:
+    """The experiment's recipe with some keys changed, and distillation off unless it is among them."""
+    return RetrainConfig.model_validate({**base.model_dump(by_alias=True), "distillation": None, **changes})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.3])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    arguments = parser.parse_args()
+    with open_context(arguments) as context:
+        space, scores = context.space, context.scores("magnitude")
+        full = code_costs(space, space.full_code())["flops"]
+        networks = []
+        for seed, share, name in product(range(arguments.seeds), arguments.shares, arguments.recipes):
+            code = space.format_code(prune_to_flops(space, scores, prune_uniform, share * full))
+            networks.append({"method": name, "share": share, "inherit": RECIPES[name][0], "seed": seed, "code": code})
+        own = {name: recipe(context.experiment.retrain, RECIPES[name][1]) for name in arguments.recipes}
+        trained = train_networks(context, networks, arguments.out / "recipes.csv", own)
+        text = (
+            f"{describe(context)}\n\nAccuracy in % after {context.experiment.retrain.epochs:g} epochs, best validation "
+            f"accuracy first.\n\n{markdown(means(trained, ['share', 'method'], 'validation'))}\n"
+        )
+    (arguments.out / "recipes.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
