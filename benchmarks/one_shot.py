@@ -1,8 +1,8 @@
 """One-shot pruning, ours and the living peer's, at the same multiply-adds and after the same training.
 
 Usage: python benchmarks/one_shot.py EXPERIMENT [--set KEY=VALUE] [--shares 0.5 0.3 0.15] [--seeds 3] [--out FOLDER]
-Torch-Pruning prunes by its settings, evoprune by `evoprune prune --flops`, with the default, with its criterion of old
-(l1), with SCOP, and at widths by sensitivity. Each is trained by the experiment's `retrain` recipe twice: from weights
+Torch-Pruning prunes by its settings, evoprune by `evoprune prune --flops`: with the default, at uniform widths, with
+its criterion of old (l1) and with SCOP. Each is trained by the experiment's `retrain` recipe twice: from weights
 as they are, and compensated. Trainings are kept in FOLDER/one_shot.csv at once, so that an interrupted run goes on; the
 table is one_shot.md.
 """
@@ -13,16 +13,14 @@ from itertools import product
 
 import torch
 from benchmark_tools import ALL_SCORES, add_arguments, criterion_scores, describe, markdown, open_context
-from cheap_measures import SENSITIVITY_IMAGES
-from code_shapes import sensitivity_shapes
 from torch_pruning_codes import peer_codes
 from trainings import means, train_networks
 
 from evoprune.data.tensors import place_data
 from evoprune.space.costs import code_costs
-from evoprune.space.ranking import RANKINGS, Scores, prune_to_flops
+from evoprune.space.ranking import Ranking, Scores, prune_to_flops, prune_uniform
 from evoprune.space.space import Code
-from evoprune.stages.analyse import measure_sensitivity
+from evoprune.stages.analyse import make_ranking
 from evoprune.stages.context import Context
 
 DEFAULT = "evoprune prune"
@@ -31,18 +29,18 @@ INHERIT = ("compensated", "plain")
 
 def one_shot_codes(context: Context, shares: list[float]) -> Iterator[tuple[str, float, Code]]:
     """Method, share of the multiply-adds, code."""
-    space, ranking = context.space, RANKINGS[context.experiment.importance.ranking]
+    space = context.space
     full = code_costs(space, space.full_code())["flops"]
-    scores: dict[str, Scores] = {
-        DEFAULT: context.scores("magnitude"),
-        f"{DEFAULT}, l1": criterion_scores(context, "l1"),
-        f"{DEFAULT} --method scop": context.scores("scop"),
+    magnitude = context.scores("magnitude")
+    ours: dict[str, tuple[Scores, Ranking]] = {
+        DEFAULT: (magnitude, make_ranking(context, "magnitude")),
+        f"{DEFAULT}, uniform": (magnitude, prune_uniform),
+        f"{DEFAULT}, uniform, l1": (criterion_scores(context, "l1"), prune_uniform),
+        f"{DEFAULT} --method scop": (context.scores("scop"), make_ranking(context, "scop")),
+        f"{DEFAULT} --method scop, uniform": (context.scores("scop"), prune_uniform),
     }
-    for (name, values), share in product(scores.items(), shares):
-        yield name, share, prune_to_flops(space, values, ranking, share * full)
-    curves = measure_sensitivity(context, "magnitude", SENSITIVITY_IMAGES)
-    for (name, shape), share in product(sensitivity_shapes(context, curves), shares):
-        yield f"{DEFAULT}, {name}", share, shape(share * full)
+    for (name, (scores, ranking)), share in product(ours.items(), shares):
+        yield name, share, prune_to_flops(space, scores, ranking, share * full)
     data = place_data(context.dataset.arrays, torch.device("cpu"))
     yield from peer_codes(space, context.base.network, data, shares)
 

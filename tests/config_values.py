@@ -72,7 +72,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "ImportanceConfig": {
         "criterion": st.sampled_from(["least_squares", "activation", "group_l2", "l1", "taylor"]),
         "images": COUNT,
-        "ranking": st.sampled_from(["uniform", "global"]),
+        "ranking": st.sampled_from(["sensitivity", "uniform", "global"]),
         "scop": st.fixed_dictionaries({"knockoff": st.sampled_from(["derangement", "gaussian"])}),
     },
     "LimitConfig": {"min": BOUND, "max": BOUND},

@@ -49,8 +49,9 @@ class ImportanceConfig(Section):
     or `taylor` from the gradients. Of both: `group_l2`."""
     images: Positive = 2048
     """Training images that `taylor` looks at."""
-    ranking: Literal["uniform", "global"] = "uniform"
-    """How a rate is pruned: `uniform`, the same share of every segment; or `global`, the least important channels of
+    ranking: Literal["sensitivity", "uniform", "global"] = "sensitivity"
+    """How a rate is pruned: `sensitivity`, less of the segments that cost more accuracy when they alone are pruned,
+    which is measured first; `uniform`, the same share of every segment; or `global`, the least important channels of
     the whole network."""
     scop: ScopConfig = ScopConfig()
     """Keys of the importance `scop`, below."""

@@ -12,7 +12,7 @@ from evoprune.common.errors import UserError, suggest
 from evoprune.config import IMPORTANCES, ImportanceName
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.space.costs import code_costs
-from evoprune.space.ranking import RANKINGS, Ranking, Scores, keep_best, prune_to_flops
+from evoprune.space.ranking import Ranking, Scores, keep_best, prune_to_flops
 from evoprune.space.space import Code, SearchSpace
 
 Kind = Literal["rate", "flops", "max_loss"]
@@ -71,25 +71,26 @@ def parse_target(given: Mapping[Kind, str | None], space: SearchSpace) -> Target
     return Target(kind, value, f"{kind.replace('_', '-')}-{number}")
 
 
-def choose_codes(target: Target, space: SearchSpace, ranking: str, curves: Curves | None) -> ChooseCode:
-    """How the channels of each step are chosen; the way to the target is gone evenly.
+def choose_by_loss(target: Target, curves: Curves) -> ChooseCode:
+    """How the channels of each step are chosen for the target `max_loss`, which is gone evenly."""
+    return lambda scores, gone: keep_best(curves.space, scores, curves.counts_at(target.value * gone))
+
+
+def choose_codes(target: Target, space: SearchSpace, ranking: Ranking) -> ChooseCode:
+    """How the channels of each step are chosen for the other targets; the way there is gone evenly.
 
     Args:
         target: what the last step must reach.
         space: the search space of the original network.
-        ranking: which channels go at a rate: `uniform` or `global`.
-        curves: of every segment, for the target `max_loss`.
+        ranking: which channels go at a rate.
     """
-    prune = partial(_prune_together, RANKINGS[ranking])
+    prune = partial(_prune_together, ranking)
     full = code_costs(space, space.full_code())["flops"]
 
     def step(scores: Scores, gone: float) -> Code:
         if target.kind == "rate":
             return prune(space, scores, target.value * gone)
-        if target.kind == "flops":
-            return prune_to_flops(space, scores, prune, full - (full - target.value) * gone)
-        assert curves is not None, "a loss is judged by curves"
-        return keep_best(space, scores, curves.counts_at(target.value * gone))
+        return prune_to_flops(space, scores, prune, full - (full - target.value) * gone)
 
     return step
 

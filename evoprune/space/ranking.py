@@ -32,6 +32,27 @@ def prune_global(space: SearchSpace, scores: Scores, rate: float) -> Code:
     return code | keep_best(space, scores, [1] * len(space.groups))
 
 
+def prune_by_offsets(offsets: npt.NDArray[np.float64], space: SearchSpace, scores: Scores, rate: float) -> Code:
+    """Prune about the share `rate` of all channels, but of some groups less than of others.
+
+    A group keeps the share level + offset of its channels, at least one of them; the level is the same for all groups.
+
+    Args:
+        offsets: shape (groups,), in the order of `space.groups`; the larger, the more a group keeps.
+        space: the search space.
+        scores: shape (length,); the least important channels of each group go.
+        rate: in [0, 1].
+    """
+    widths = np.array([group.width for group in space.groups])
+    bits = widths * np.array([len(group.slices) for group in space.groups])
+    low, high = -offsets.max(), 1 - offsets.min()  # from nothing of every group to all of it
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        keeps_less = bits @ np.clip(middle + offsets, 0, 1) <= (1 - rate) * space.length
+        low, high = (middle, high) if keeps_less else (low, middle)
+    return keep_best(space, scores, np.round(np.clip(high + offsets, 0, 1) * widths).astype(int).tolist())
+
+
 RANKINGS: Mapping[str, Ranking] = {"uniform": prune_uniform, "global": prune_global}
 
 

@@ -5,6 +5,7 @@ Both are tables in the run's folder. The importance is computed in this process,
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from evoprune.report.figures import draw_sensitivity
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.table import Table, read_rows, write_table
 from evoprune.space.costs import code_costs
+from evoprune.space.ranking import RANKINGS, Ranking, prune_by_offsets
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import candidate_workers
@@ -110,6 +112,18 @@ def prior_curves(context: Context, start_workers: Callable[[], Workers]) -> Curv
             say(f"{path}: the base network could not be measured; the first codes keep like shares of all segments")
             return None
     return None if path is None else read_curves(path, context.space)
+
+
+def make_ranking(context: Context, name: ImportanceName) -> Ranking:
+    """The ranking that the experiment names; for that by sensitivity a short curve of each group is measured first."""
+    ranking = context.experiment.importance.ranking
+    if ranking != "sensitivity":
+        return RANKINGS[ranking]
+    path = context.folder.sensitivity(f"ranking_{name}")
+    plan = CurvePlan(path, plan_points(context.space, context.scores(name), PRIOR_RATES), PRIOR_IMAGES)
+    with candidate_workers(context, f"ranking.{name}") as start_workers:
+        _measure_curves(context, plan, start_workers)
+    return partial(prune_by_offsets, read_curves(path, context.space).offsets())
 
 
 def num_prior_measurements(space: SearchSpace) -> int:

@@ -83,8 +83,8 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
         target: `rate`, `flops` or `max_loss`, as the user wrote it; None for the others.
         steps: how many times it prunes and trains.
     """
-    from evoprune.pruning.targets import choose_codes, parse_method, parse_target
-    from evoprune.stages.analyse import measure_sensitivity, measured_images
+    from evoprune.pruning.targets import choose_by_loss, choose_codes, parse_method, parse_target
+    from evoprune.stages.analyse import make_ranking, measure_sensitivity, measured_images
     from evoprune.stages.prune import make_pruning, prune
 
     importance = parse_method(method)
@@ -93,10 +93,12 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
     pruning = make_pruning(context.experiment, importance, goal, steps)
     with open_run_folder(context.folder.path, context.experiment) as folder:
         prepare(context, (importance,))
-        curves = None
         if goal.kind == "max_loss":
             curves = measure_sensitivity(context, importance, measured_images(folder.sensitivity(importance)))
-        say(prune(context, pruning, choose_codes(goal, context.space, context.experiment.importance.ranking, curves)))
+            choose = choose_by_loss(goal, curves)
+        else:
+            choose = choose_codes(goal, context.space, make_ranking(context, importance))
+        say(prune(context, pruning, choose))
         say(f"results: {folder.pruned(pruning.name)}/  (summary.csv, summary.md, step_{pruning.steps}/)")
 
 

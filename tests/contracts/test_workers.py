@@ -27,8 +27,10 @@ from evoprune.workers.pool import open_workers
 
 CONFIGS = {
     "local": WorkersConfig(backend="local"),
+    "threads": WorkersConfig(backend="local", num_workers=2),
     "ray": WorkersConfig(backend="ray", num_workers=2),
 }
+NAMES = {"local": ["local"], "threads": ["local-0", "local-1"], "ray": ["ray-0", "ray-1"]}
 ITEMS = [("parts", 3), ("parts", 1), ("parts", 0), ("parts", 2), ("parts", 3)]
 
 LOCAL_WITHOUT_RAY = """
@@ -188,7 +190,7 @@ def test_every_item_reports_all_in_order_and_its_result_last(outcome):
 
 
 def test_an_item_stays_with_one_worker(outcome, backend):
-    names = {"local"} if backend == "local" else {"ray-0", "ray-1"}
+    names = set(NAMES[backend])
     assert {event.worker for event in outcome.events} == names
     for index in range(len(ITEMS)):
         assert len({event.worker for event in outcome.events if event.index == index}) == 1
@@ -200,7 +202,7 @@ def test_workers_take_one_list_after_the_other(outcome):
 
 
 def test_an_item_is_taken_when_a_worker_is_idle_and_none_waits(outcome, backend):
-    num_workers = {"local": 1, "ray": 2}[backend]
+    num_workers = len(NAMES[backend])
     assert outcome.late[0] == 0 and outcome.late[1] >= 1
     assert all(heard > index - num_workers for index, heard in enumerate(outcome.late))
 
@@ -210,7 +212,7 @@ def test_none_with_nothing_under_way_is_the_end(outcome):
 
 
 def test_the_factory_is_called_once_per_worker(outcome, backend):
-    assert outcome.num_factory_calls == {"local": 1, "ray": 2}[backend]
+    assert outcome.num_factory_calls == len(NAMES[backend])
 
 
 def test_a_job_may_pass_on_any_iterable(outcome):
@@ -295,6 +297,6 @@ def test_local_workers_never_import_ray():
 def test_answers_come_from_every_worker(backend, tmp_path):
     with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
         answers = workers.ask(os.getpid)
-    names = ["local"] if backend == "local" else ["ray-0", "ray-1"]
-    assert list(answers) == names and len(set(answers.values())) == len(names)
-    assert (os.getpid() in answers.values()) == (backend == "local")
+    assert list(answers) == NAMES[backend]
+    assert len(set(answers.values())) == (2 if backend == "ray" else 1)
+    assert (os.getpid() in answers.values()) == (backend != "ray")

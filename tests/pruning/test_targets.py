@@ -9,7 +9,7 @@ from helpers import random_scores
 
 from evoprune import UserError, compute_costs, load_search_space
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.pruning.targets import Target, choose_codes, parse_method, parse_target
+from evoprune.pruning.targets import Target, choose_by_loss, choose_codes, parse_method, parse_target
 from evoprune.space.ranking import RANKINGS, keep_best
 from evoprune.space.space import SearchSpace
 
@@ -79,7 +79,7 @@ def test_the_smallest_network_that_an_error_names_can_be_asked_for(small_space):
 
 @pytest.mark.parametrize("ranking", list(RANKINGS))
 def test_a_rate_is_gone_evenly_and_no_channel_comes_back(small_space, ranking):
-    choose = choose_codes(target_of(small_space, rate="0.5"), small_space, ranking, None)
+    choose = choose_codes(target_of(small_space, rate="0.5"), small_space, RANKINGS[ranking])
     scores = random_scores(small_space)
     codes = [choose(scores, step / 4) for step in range(5)]
     assert codes[0].all()
@@ -101,7 +101,7 @@ def test_global_pruning_never_parts_tied_segments(small_space):
     scores[slices["layer1.final"]] = scores[slices["stem"]] = [-4.0, -3.0, -2.0, -1.0]
     for number in range(1, 9):
         rate = number / small_space.length
-        code = choose_codes(Target("rate", rate, "rate"), small_space, "global", None)(scores, 1.0)
+        code = choose_codes(Target("rate", rate, "rate"), small_space, RANKINGS["global"])(scores, 1.0)
         assert (code[slices["stem"]] == code[slices["layer1.final"]]).all()
 
 
@@ -109,12 +109,12 @@ def test_global_pruning_never_parts_tied_segments(small_space):
 def test_flops_are_kept_to_and_one_channel_more_would_exceed_them(small_space, ranking):
     full = compute_costs(small_space, small_space.full_code())["flops"][0]
     scores = random_scores(small_space)
-    choose = choose_codes(target_of(small_space, flops="50%"), small_space, ranking, None)
+    choose = choose_codes(target_of(small_space, flops="50%"), small_space, RANKINGS[ranking])
     for gone, most in ((0.5, 0.75 * full), (1.0, 0.5 * full)):
         code = choose(scores, gone)
         assert compute_costs(small_space, code)["flops"][0] <= most
         by_rate = [
-            choose_codes(Target("rate", rate, "rate"), small_space, ranking, None)(scores, 1.0)
+            choose_codes(Target("rate", rate, "rate"), small_space, RANKINGS[ranking])(scores, 1.0)
             for rate in np.linspace(0.001, 0.999, 1000)
         ]
         costs = compute_costs(small_space, np.stack(by_rate))["flops"]
@@ -128,7 +128,7 @@ def test_a_loss_is_read_from_the_curves_and_gone_evenly_too(small_space):
     """Straight curves: of each group the last channel would cost 10 points, so at a loss of 5 half of them stay."""
     number = len(small_space.groups)
     curves = Curves(small_space, (np.array([0.0, 1.0]),) * number, (np.array([0.0, 10.0]),) * number)
-    choose = choose_codes(Target("max_loss", 5.0, "max-loss-5"), small_space, "uniform", curves)
+    choose = choose_by_loss(Target("max_loss", 5.0, "max-loss-5"), curves)
     scores = random_scores(small_space)
     for gone, share in ((1.0, 0.5), (0.5, 0.75)):
         wanted = keep_best(small_space, scores, [int(share * group.width) for group in small_space.groups])

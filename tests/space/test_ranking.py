@@ -1,6 +1,7 @@
 """Pruning by rate and by FLOPs: how many channels go, which, and that more is never less."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from scipy.stats import rankdata
 
 from evoprune import UserError, load_search_space
 from evoprune.space.costs import code_costs
-from evoprune.space.ranking import RANKINGS, keep_best, mid_ranks, prune_global, prune_to_flops, prune_uniform
+from evoprune.space.ranking import (
+    RANKINGS,
+    keep_best,
+    mid_ranks,
+    prune_by_offsets,
+    prune_global,
+    prune_to_flops,
+    prune_uniform,
+)
 
 SPACE = load_search_space("resnet20", width=4, num_classes=10, in_channels=1, image_size=8)
 FULL_FLOPS = code_costs(SPACE, SPACE.full_code())["flops"]
@@ -19,7 +28,11 @@ SMALLEST_FLOPS = code_costs(SPACE, SPACE.smallest_code())["flops"]
 
 rates = st.floats(0, 1)
 scores_of = st.integers(0, 1000).map(lambda seed: random_scores(SPACE, seed))
-rankings = st.sampled_from([prune_uniform, prune_global])
+by_rate = st.sampled_from([prune_uniform, prune_global])
+by_offsets = st.lists(st.floats(-0.5, 0.5), min_size=len(SPACE.groups), max_size=len(SPACE.groups)).map(
+    lambda offsets: partial(prune_by_offsets, np.array(offsets))
+)
+rankings = by_rate | by_offsets
 few = settings(max_examples=40, deadline=None)
 
 
@@ -72,8 +85,30 @@ def test_the_ends_of_the_rate(ranking, scores):
     assert set(SPACE.widths(ranking(SPACE, scores, 1.0)).values()) == {1}
 
 
+@few
+@given(scores_of, rates)
+def test_offsets_say_which_groups_keep_more(scores, rate):
+    """A group of offset 0.25 keeps a quarter of its channels more than one of offset 0, where neither is at its end."""
+    offsets = np.where(np.arange(len(SPACE.groups)) % 2, 0.25, 0.0)
+    code = prune_by_offsets(offsets, SPACE, scores, rate)
+    assert abs((code == 0).mean() - rate) < 0.15, "the rate is that of all channels, but for rounding"
+    shares = [group.of(code).mean() for group in SPACE.groups]
+    more, fewer = ({share for share in shares[start::2] if share < 1} for start in (1, 0))
+    for group, share in zip(SPACE.groups, shares, strict=True):
+        assert set(np.flatnonzero(group.of(code))) == set(np.argsort(-group.of(scores))[: round(share * group.width)])
+    if more and fewer and min(fewer) > 0.25:
+        assert np.mean(list(more)) - np.mean(list(fewer)) == pytest.approx(0.25, abs=0.26)
+
+
+def test_without_offsets_all_groups_keep_the_same_share():
+    scores = random_scores(SPACE)
+    for number in range(5):
+        code = prune_by_offsets(np.zeros(len(SPACE.groups)), SPACE, scores, number / 4)
+        assert (code == prune_uniform(SPACE, scores, number / 4)).all()
+
+
 @settings(max_examples=12, deadline=None)
-@given(rankings, scores_of, st.floats(0, 1))
+@given(by_rate, scores_of, st.floats(0, 1))
 def test_a_code_of_given_multiply_adds_fits_and_a_slightly_lower_rate_does_not(ranking, scores, share):
     most = SMALLEST_FLOPS + share * (FULL_FLOPS - SMALLEST_FLOPS)
     code = prune_to_flops(SPACE, scores, ranking, most)

@@ -16,8 +16,9 @@ from evoprune.cli import main
 from evoprune.config import DataConfig
 from evoprune.data.sources import load_raw_data
 from evoprune.data.tensors import load_data, to_split
-from evoprune.space.ranking import RANKINGS
+from evoprune.space.ranking import RANKINGS, prune_by_offsets
 from evoprune.space.space import SearchSpace
+from evoprune.stages.analyse import read_curves
 
 FILES = ["summary.csv", "summary.md"]
 
@@ -51,7 +52,7 @@ def score(folder: str, split: str) -> float:
 
 
 def test_a_rate_prunes_that_share_of_every_segment_and_the_least_important(command, small_space):
-    folder = command("--rate", "0.45")
+    folder = command("--rate", "0.45", importance={"ranking": "uniform"})
     assert folder.name == "magnitude-rate-0.45"
     base, row = (line for _, line in pd.read_csv(folder / "summary.csv").iterrows())
     scores = pd.read_csv(folder.parents[1] / "importance" / "magnitude.csv")
@@ -80,7 +81,7 @@ def test_the_table_is_what_the_saved_model_is(command, small_space):
 
 def test_flops_are_kept_to_and_one_channel_more_would_exceed_them(command, small_space):
     full = compute_costs(small_space, small_space.full_code())["flops"][0]
-    table = pd.read_csv(command("--flops", "50%") / "summary.csv")
+    table = pd.read_csv(command("--flops", "50%", importance={"ranking": "uniform"}) / "summary.csv")
     scores = pd.read_csv(Path(table.model[0]).parent / "importance" / "magnitude.csv").score.to_numpy()
     assert table["flops"][1] <= 0.5 * full
     codes = [RANKINGS["uniform"](small_space, scores, rate) for rate in np.linspace(0, 1, 1001)]
@@ -92,7 +93,18 @@ def test_flops_are_kept_to_and_one_channel_more_would_exceed_them(command, small
     assert compute_costs(small_space, codes[reached - 1])["flops"][0] > full / 2
 
 
-@pytest.mark.parametrize("ranking", ["uniform", "global"])
+def test_by_default_segments_keep_more_the_more_they_cost_alone(command, small_space):
+    """The widths follow from the curves in `sensitivity/ranking_magnitude.csv`, measured once."""
+    folder = command("--rate", "0.5")
+    run = folder.parents[1]
+    curves = read_curves(run / "sensitivity" / "ranking_magnitude.csv", small_space)
+    scores = pd.read_csv(run / "importance" / "magnitude.csv").score.to_numpy()
+    wanted = prune_by_offsets(curves.offsets(), small_space, scores, 0.5)
+    (_, code) = codes_of(pd.read_csv(folder / "summary.csv"), small_space)
+    assert (code == wanted).all() and len({group.of(code).mean() for group in small_space.groups}) > 1
+
+
+@pytest.mark.parametrize("ranking", ["sensitivity", "uniform", "global"])
 def test_steps_are_cumulative_and_nested(command, small_space, ranking):
     folder = command("--rate", "0.5", "--steps", "2", importance={"ranking": ranking})
     table = pd.read_csv(folder / "summary.csv")
@@ -104,8 +116,10 @@ def test_steps_are_cumulative_and_nested(command, small_space, ranking):
         if ranking == "uniform":
             wanted = {segment.name: segment.width - int(rate * segment.width) for segment in small_space.segments}
             assert small_space.widths(code) == wanted
-        else:
+        elif ranking == "global":
             assert 0 <= (code == 0).sum() - int(rate * small_space.length) <= 1
+        else:
+            assert (code == 0).mean() == pytest.approx(rate, abs=0.05), "every group rounds"
         assert not small_space.adapters(code)
 
 

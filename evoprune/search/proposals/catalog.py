@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from evoprune.search.proposals.ranked import Ranked
 from evoprune.search.proposals.surrogate import Surrogate
 from evoprune.space.costs import compute_costs
 from evoprune.space.limits import make_limits
-from evoprune.space.ranking import RANKINGS, Scores, prune_uniform
+from evoprune.space.ranking import RANKINGS, Ranking, Scores, prune_by_offsets, prune_uniform
 from evoprune.space.space import SearchSpace
 
 _RATES = 100  # steps of one per cent
@@ -73,12 +74,20 @@ def _scop(knowledge: Knowledge) -> Ranked:
 
 def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
     space, experiment = knowledge.space, knowledge.experiment
-    ranking, most = RANKINGS[experiment.importance.ranking], 1 - experiment.search.min_keep
+    ranking, most = _ranking(knowledge), 1 - experiment.search.min_keep
     limits = make_limits(space, experiment.search.limits)
     rates = np.linspace(0, 1, _RATES + 1)
     allowed = rates[limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
     least = float(allowed.min(initial=most))
     return Ranked(space, scores, ranking, (least, max(least, most)))
+
+
+def _ranking(knowledge: Knowledge) -> Ranking:
+    """The experiment's ranking; that by sensitivity is uniform where the search has measured none."""
+    name = knowledge.experiment.importance.ranking
+    if name != "sensitivity":
+        return RANKINGS[name]
+    return prune_uniform if knowledge.offsets is None else partial(prune_by_offsets, knowledge.offsets)
 
 
 def _surrogate(knowledge: Knowledge) -> Surrogate:
