@@ -2,13 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test lint install
+.PHONY: quickstart test verify lint install
 
 quickstart: $(VENV)/.installed  ## install, then a whole run on handwritten digits
 	$(BIN)/evoprune run quickstart
 
 test: $(VENV)/.installed  ## install, then the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+verify: $(VENV)/.installed  ## test the published networks; DATA=cifar10.npz where it is not to be downloaded
+	$(BIN)/python benchmarks/verify.py $(DATA)
 
 lint: $(VENV)/.installed  ## formatting, lint, types
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """All benchmarks start, those that need a GPU without one, and measure what they say."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import random_scores
+from helpers import TINY, random_scores
 from searching import MINIMAL, flops_shares
 
 from evoprune import load_search_space
-from evoprune.config import parse_experiment
+from evoprune.config import DataConfig, parse_experiment
+from evoprune.data.sources import load_raw_data
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import prune_uniform
 
@@ -122,3 +124,18 @@ def test_the_arm_of_first_codes_spreads_all_its_codes_evenly(load, small_space):
     codes = searcher.ask(1000)
     assert len(codes) == 200 > experiment.search.random_samples
     assert np.histogram(flops_shares(small_space, codes), bins=4)[0].min() > 35
+
+
+def test_published_networks_are_tested_against_their_table(load, copied, tmp_path, monkeypatch, capsys):
+    raw = load_raw_data(DataConfig(**TINY["data"]))
+    arrays = {"train_images": raw.train[0], "train_labels": raw.train[1]}
+    arrays |= {"test_images": raw.test[0], "test_labels": raw.test[1]}
+    np.savez(tmp_path / "digits.npz", **arrays)
+    benchmark = load(BENCHMARKS / "verify.py")
+    monkeypatch.setattr(sys, "argv", ["verify.py", str(tmp_path / "digits.npz"), "--models", str(copied / "models")])
+    assert benchmark["main"]() == 0
+    assert "True" in capsys.readouterr().out
+    path = next(copied.glob("models/*/model.json"))
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "test_accuracy": facts["test_accuracy"] + 0.5}))
+    assert benchmark["main"]() == 1, "one that is not as accurate as the table says"

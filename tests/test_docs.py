@@ -198,10 +198,12 @@ def test_pages_name_no_folder_of_somebodys_machine(page: Path):
 
 @pytest.mark.parametrize("page", [README, ROOT / "docs" / "results" / "resnet20_cifar10.md"], ids=name_of)
 def test_published_numbers_are_those_of_the_run(page: Path):
+    """Network, costs and test accuracy; what a candidate had in the search is on the page of the run alone."""
     rows = text_of(ROOT / "results" / "resnet20_cifar10" / "table.md").splitlines()[2:]
-    assert len(rows) == 7
+    assert len(rows) == 4
     for row in rows:
-        assert row in text_of(page).splitlines()
+        *costs, _, tested = (cell.strip() for cell in row.strip("|").split("|"))
+        assert any(all(cell in line for cell in (*costs, tested)) for line in text_of(page).splitlines()), row
 
 
 def test_every_page_is_linked_from_the_readme_or_the_list_of_measurements():

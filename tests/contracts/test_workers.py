@@ -1,11 +1,10 @@
 """One contract for every kind of workers, and what only Ray can go through.
 
-Names what it tests: evoprune.workers.jobs, evoprune.workers.pool, evoprune.workers.local, evoprune.workers.ray_cluster.
+Names what it tests: evoprune.workers.jobs, evoprune.workers.pool, evoprune.workers.ray_cluster.
 """
 
 import os
 import re
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -32,17 +31,6 @@ CONFIGS = {
 }
 NAMES = {"local": ["local"], "threads": ["local-0", "local-1"], "ray": ["ray-0", "ray-1"]}
 ITEMS = [("parts", 3), ("parts", 1), ("parts", 0), ("parts", 2), ("parts", 3)]
-
-LOCAL_WITHOUT_RAY = """
-import sys
-import evoprune.cli, evoprune.stages.search, evoprune.stages.retrain
-from evoprune.config import WorkersConfig
-from evoprune.workers.dispatch import dispatch
-from evoprune.workers.pool import open_workers
-with open_workers(WorkersConfig(backend="local"), lambda: lambda item: iter([item + 1])) as workers:
-    assert [event.value for event in dispatch(workers, [1, 2])] == [2, 3]
-print([name for name in sys.modules if name.split(".")[0] == "ray"])
-"""
 
 
 def make_job(calls: Path) -> Job:
@@ -287,11 +275,6 @@ def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):
     with pytest.raises(UserError, match=r"object store: .*full.*; free memory.*workers\.backend: local"):
         open_workers(CONFIGS["ray"], refuse).__enter__()
     assert not ray.is_initialized()
-
-
-def test_local_workers_never_import_ray():
-    done = subprocess.run([sys.executable, "-c", LOCAL_WITHOUT_RAY], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_answers_come_from_every_worker(backend, tmp_path):
