@@ -34,7 +34,13 @@ TINY: dict[str, Any] = {
     "search_space": {"name": "resnet20", "width": 4},
     "base": {"epochs": 3, "batch_size": 64, "lr": 0.1},
     "evaluation": {"epochs": 0, "recalibration_images": 256},
-    "search": {"random_samples": 4, "num_individual": 4, "generations": 1, "sensitivity": None},
+    "search": {
+        "random_samples": 4,
+        "num_individual": 4,
+        "generations": 1,
+        "sensitivity": None,
+        "proposal": "evolution",
+    },
     "retrain": {"select": {"count": 2}, "epochs": 1, "batch_size": 64, "lr": 0.05},
     "workers": {"backend": "local"},
 }

@@ -18,8 +18,14 @@ MINIMAL = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name
 
 
 def small_config(**changes: object) -> SearchConfig:
-    config = {"random_samples": 10, "num_individual": 8, "generations": 0, "prior": None, **changes}
-    return SearchConfig(**config)
+    config: dict[str, object] = {
+        "random_samples": 10,
+        "num_individual": 8,
+        "generations": 0,
+        "prior": None,
+        "proposal": "evolution",
+    }
+    return SearchConfig(**config | changes)
 
 
 def loss_and_cost(space: SearchSpace) -> Objective:
@@ -59,8 +65,8 @@ def flat(generations: list[list[Candidate]]) -> list[Candidate]:
 
 
 def make_proposal(space: SearchSpace, **search: object) -> Proposal:
-    """The one proposal of a search with these keys, with made-up scores."""
-    experiment = parse_experiment({**MINIMAL, "search": search}, "test")
+    """The one proposal of a search with these keys, evolution unless named, with made-up scores."""
+    experiment = parse_experiment({**MINIMAL, "search": {"proposal": "evolution", **search}}, "test")
     scores = {name: random_scores(space) for name in experiment.search.importances}
     ((_, proposal),) = make_proposals(Knowledge(space, experiment, scores)).values()
     return proposal

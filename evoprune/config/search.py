@@ -1,9 +1,17 @@
 """The section `search`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from evoprune.config.importance import IMPORTANCES, ImportanceName
 from evoprune.config.section import NonNegative, Positive, Section, Share
@@ -46,10 +54,13 @@ class SearchConfig(Section):
     generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*GENERATIONS))
     """Generations after the first one; `num_generation` is the same. A search measures
     random_samples + generations x num_individual candidates."""
-    proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(default={"evolution": 1.0})
-    """Where codes come from: `evolution`; `surrogate`, what a model of the accuracy predicts to be on the front, which
-    learns from all that is measured; `magnitude` or `scop`, the least important channels pruned at random rates;
-    `random`; or several with shares, such as `{evolution: 0.8, random: 0.2}`."""
+    proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(
+        default={"surrogate": 0.8, "evolution": 0.2}
+    )
+    """Where codes come from: `surrogate`, what a model of the accuracy predicts to be on the front, which learns from
+    all that is measured; `evolution`, alone where the model has nothing to predict: latency is an objective, or
+    accuracy is none; `magnitude` or `scop`, the least important channels pruned at random rates; `random`; or several
+    with shares, such as `{evolution: 0.8, random: 0.2}`."""
     prior: Literal["magnitude", "scop"] | None = "magnitude"
     """The importance that evolution looks at when it prunes channels or takes them back: `magnitude`, `scop`, or `null`
     for none."""
@@ -64,6 +75,15 @@ class SearchConfig(Section):
     """Share of the children that take whole segments from two parents."""
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """About the smallest share of channels that first, random and ranked codes keep: 0.2 keeps 3 of 16."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _propose_by_evolution(cls, given: Any) -> Any:
+        """Where there is nothing that a model can predict."""
+        if not isinstance(given, dict) or "proposal" in given or not isinstance(given.get("objectives"), list | tuple):
+            return given
+        can_predict = "accuracy" in given["objectives"] and "latency" not in given["objectives"]
+        return given if can_predict else {**given, "proposal": {"evolution": 1.0}}
 
     @field_validator("proposal")
     @classmethod

@@ -60,7 +60,21 @@ def test_latency_is_measured_where_it_is_an_objective_or_limited(load):
 def test_a_name_is_a_share_of_all(name):
     assert parse(proposal=name) == parse(proposal={name: 1}) == parse(proposal={name: 1.0})
     assert parse(proposal=name).search.proposal == {name: 1.0}
-    assert parse().search.proposal == {"evolution": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "name"),
+    [
+        (["accuracy", "flops"], "surrogate"),
+        (["accuracy", "params", "bandwidth"], "surrogate"),
+        (["accuracy", "flops", "latency"], "evolution"),
+        (["flops", "params"], "evolution"),
+    ],
+)
+def test_by_default_a_model_proposes_most_where_it_can_predict(objectives, name):
+    proposal = parse(objectives=objectives).search.proposal
+    assert max(proposal, key=proposal.get) == name and sum(proposal.values()) == 1
+    assert ("surrogate" in proposal) == (name == "surrogate")
 
 
 @given(st.lists(st.sampled_from(NAMES), unique=True, min_size=1), st.data())

@@ -97,6 +97,8 @@ class Surrogate:
             told = [Candidate(one.id, code, one.proposal) for one, code in zip(asked, codes[-1], strict=True)]
             searcher.tell(told, self._predict(codes[-1]), np.zeros(len(told)))
         whole = np.unique(np.concatenate(codes), axis=0)
+        allowed = self._limits.allow(whole)  # ordering the channels of tied segments may have changed the costs
+        whole = whole[allowed] if allowed.any() else whole
         best = np.flatnonzero(non_dominated(self._predict(whole)))
         cost = compute_costs(self._space, whole[best])["flops"]
         return whole[best[np.argsort(cost, kind="stable")]]

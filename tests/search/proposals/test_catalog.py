@@ -39,7 +39,7 @@ def test_each_proposal_has_its_own_share_and_its_own_scores(small_space):
 
 
 def test_offsets_reach_the_first_codes_of_evolution(small_space):
-    experiment = parse_experiment({**MINIMAL, "search": {"prior": None}}, "test")
+    experiment = parse_experiment({**MINIMAL, "search": {"prior": None, "proposal": "evolution"}}, "test")
     offsets = np.zeros(len(small_space.groups))
     offsets[[0, 1]] = 0.3, -0.3
     wider, narrower = (

@@ -61,7 +61,7 @@ def test_first_codes_keep_more_of_the_groups_with_offsets(small_space):
 
 
 def test_first_codes_keep_the_range_that_limits_leave(small_space):
-    evolution = make_proposal(small_space, limits={"flops": {"min": "30%", "max": "50%"}})
+    evolution = make_proposal(small_space, proposal="evolution", limits={"flops": {"min": "30%", "max": "50%"}})
     shares = flops_shares(small_space, evolution.first(20, np.random.default_rng(0)))
     assert shares.min() > 0.27 and shares.max() <= 0.5
     assert shares.max() - shares.min() > 0.14

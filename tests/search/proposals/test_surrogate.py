@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers import random_scores
-from searching import MINIMAL
+from searching import MINIMAL, flops_shares, make_proposal
 
 from evoprune import UserError, compute_costs
 from evoprune.config import SearchConfig, parse_experiment
@@ -96,6 +96,13 @@ def test_asked_again_it_has_other_codes(small_space):
     surrogate, rng = make_surrogate(small_space), np.random.default_rng(0)
     first, second = (surrogate.first(8, rng) for _ in range(2))
     assert len({code.tobytes() for code in (*first, *second)}) > 10
+
+
+def test_its_codes_keep_the_limits(small_space):
+    """Also where the search on predictions has changed tied segments apart."""
+    proposal = make_proposal(small_space, proposal="surrogate", limits={"flops": {"min": "30%", "max": "50%"}})
+    shares = flops_shares(small_space, proposal.first(40, np.random.default_rng(0)))
+    assert shares.min() >= 0.3 and shares.max() <= 0.5
 
 
 def test_where_accuracy_is_no_objective_costs_alone_decide(small_space):
