@@ -28,6 +28,7 @@ IDENTITY = ["method", "share", "inherit", "seed", "code"]
 """What tells the trainings of a table apart. `inherit` is as in an experiment, `code` is text."""
 
 
+COLUMNS = [*IDENTITY, "flops", "recalibrated", "validation", "test"]
 Recipes = Mapping[str, RetrainConfig]
 
 
@@ -66,7 +67,7 @@ def train_networks(
                 code = context.space.parse_code(missing[event.index]["code"])
                 costs = {"flops": code_costs(context.space, code)["flops"], **found.pop(event.index)}
                 scores = {"validation": event.value.validation_accuracy, "test": event.value.test_accuracy}
-                row = pd.DataFrame([{**missing[event.index], **costs, **scores}])
+                row = pd.DataFrame([{**missing[event.index], **costs, **scores}])[COLUMNS]
                 row.to_csv(path, mode="a", header=not path.exists(), index=False)
                 print(row.drop(columns="code").to_dict("records")[0], flush=True)
     return pd.read_csv(path)
