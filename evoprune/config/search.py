@@ -55,7 +55,7 @@ class SearchConfig(Section):
     """Generations after the first one; `num_generation` is the same. A search measures
     random_samples + generations x num_individual candidates."""
     proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(
-        default={"surrogate": 0.8, "evolution": 0.2}
+        default={"surrogate": 0.5, "evolution": 0.5}
     )
     """Where codes come from: `surrogate`, what a model of the accuracy predicts to be on the front, which learns from
     all that is measured; `evolution`, alone where the model has nothing to predict: latency is an objective, or
