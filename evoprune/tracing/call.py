@@ -85,6 +85,21 @@ class PadNote:
     after: Array
 
 
+@dataclass(frozen=True)
+class SizesNote:
+    """A node whose call has sizes in it as numbers, which may or may not follow the width of what comes in.
+
+    Attributes:
+        node: its name.
+        place: for people.
+        labels: those that the sizes concern.
+    """
+
+    node: str
+    place: str
+    labels: Array
+
+
 @dataclass
 class Notes:
     """All that the rules write down while they walk through a graph."""
@@ -95,7 +110,7 @@ class Notes:
     grouped: dict[str, tuple[int, Array]] = field(default_factory=dict)  # weight -> groups, labels of all inputs
     parts: list[PartsNote] = field(default_factory=list)
     pads: list[PadNote] = field(default_factory=list)
-    fixed: list[tuple[str, Array]] = field(default_factory=list)  # node with sizes in its call, labels they concern
+    sizes: list[SizesNote] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -162,6 +177,10 @@ class Call:
         else:
             self.labels.tie(first, second)
 
+    def has_sizes(self, labels: Array) -> None:
+        """The call has sizes as numbers, and they concern these labels."""
+        self.notes.sizes.append(SizesNote(self.node.name, self.place, labels))
+
     def must_divide(self, labels: Array, parts: int) -> None:
         """The labels, cut into equal parts, keep equally many in each."""
         if parts == len(labels):
@@ -180,8 +199,8 @@ def _values(given: Any) -> Iterator[Value]:
 
 def operator_name(node: fx.Node) -> str:
     """The operator's plain name: `add` for `aten.add_.Tensor`."""
-    name = getattr(node.target, "_opname", None) or getattr(node.target, "__name__", str(node.target))
-    return name.rstrip("_") if not name.startswith("_") else name
+    name = str(getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target))
+    return name if name.startswith("_") else name.rstrip("_")
 
 
 def module_of(node: fx.Node) -> str:

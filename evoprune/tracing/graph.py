@@ -1,5 +1,6 @@
 """A network -> its exported graph, and labels on the axes of every value in it."""
 
+import logging
 import operator
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,12 +43,16 @@ def export(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     Raises:
         UserError: `torch.export` cannot read the network.
     """
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # tells what the error tells too
+    was_disabled, log.disabled = log.disabled, True
     try:
         with torch.no_grad():
             return torch.export.export(network, (example,), strict=False)
     except Exception as error:  # torch.export raises what the network's own code raises, and errors of many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"torch.export cannot read {type(network).__name__}: {lines[0]}") from error
+    finally:
+        log.disabled = was_disabled
 
 
 def read_graph(network: nn.Module, example: Tensor) -> Graph:
@@ -105,8 +110,8 @@ def _looked_up(given: Any, graph: Graph) -> Any:
 def _call(node: fx.Node, graph: Graph, batch: int) -> Known:
     """The values that a node returns."""
     if node.target is operator.getitem:
-        many = graph.values[node.args[0].name]  # type: ignore[union-attr]
-        return many[node.args[1]] if isinstance(many, list) else None  # type: ignore[index, call-overload]
+        many, index = _looked_up(node.args, graph)
+        return many[index] if isinstance(many, list) else None
     call = Call(node, _arguments(node, graph), sizes_of(node), graph.notes, batch)
     rule = OPERATORS.get(operator_name(node), unknown)
     try:

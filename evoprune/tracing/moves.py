@@ -60,7 +60,7 @@ def split(call: Call) -> list[Axes]:
     ends = np.cumsum([shape[axis] for shape in call.shapes])
     _cut_at(call, labels, ends[:-1].tolist())
     if operator_name(call.node) != "chunk":
-        call.notes.fixed.append((call.node.name, labels))
+        call.has_sizes(labels)
     pieces = np.split(labels, ends[:-1])
     return [(*x.axes[:axis], piece, *x.axes[axis + 1 :]) for piece in pieces]
 
@@ -79,7 +79,7 @@ def slice_axis(call: Call) -> Axes:
     if step != 1 or last <= first:
         raise UnreadableError
     _cut_at(call, labels, [first, last])
-    call.notes.fixed.append((call.node.name, labels))
+    call.has_sizes(labels)
     return (*x.axes[:axis], labels[first:last], *x.axes[axis + 1 :])
 
 
@@ -122,7 +122,7 @@ def expand(call: Call) -> Axes:
     axes = [None] * (len(call.shape) - len(x.shape)) + list(x.axes)
     for axis, labels in enumerate(axes):
         if labels is not None and call.arguments["size"][axis] != -1:
-            call.notes.fixed.append((call.node.name, labels))
+            call.has_sizes(labels)
     return tuple(axes)
 
 
@@ -180,7 +180,7 @@ def reshape(call: Call) -> Axes:
         )
         for axis, labels in zip(new, block, strict=True):
             if labels is not None and sizes is not None and sizes[axis] != -1:
-                call.notes.fixed.append((call.node.name, labels))
+                call.has_sizes(labels)
         axes += block
     return tuple(axes)
 

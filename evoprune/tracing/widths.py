@@ -59,7 +59,7 @@ class _Trial:
         except UserError:
             return None
         there = {node.name: sizes_of(node) for node in program.graph.nodes}
-        names = dict.fromkeys(name for name, _ in self.graph.notes.fixed)
+        names = dict.fromkeys(note.node for note in self.graph.notes.sizes)
         return [name for name in names if there.get(name) != self._expected(name, kept)]
 
     def _half(self, segments: Collection[int]) -> Code:
@@ -80,13 +80,13 @@ class _Trial:
 
     def of_nodes(self, names: Collection[str]) -> Iterable[tuple[Array, str]]:
         """Labels that some nodes have to do with; all there are where these are pinned already."""
-        found = [(labels, name) for name, labels in self.graph.notes.fixed if name in names]
+        found = [(note.labels, note.place) for note in self.graph.notes.sizes if note.node in names]
         is_news = any((self.bits[labels] >= 0).any() for labels, _ in found)
         return found if is_news else self._everything()
 
     def of_segments(self) -> Iterable[tuple[Array, str]]:
         """Labels of segments with which nothing runs: first those that meet numbers in the code, then any."""
-        meet = {tuple(self._segments_of(labels)): name for name, labels in self.graph.notes.fixed}
+        meet = {tuple(self._segments_of(note.labels)): note.place for note in self.graph.notes.sizes}
         suspects = {some: name for some, name in meet.items() if some and self.wrong_nodes(some) is None}
         if not suspects:
             alone = (((index,), segment.name) for index, segment in enumerate(self.table.segments))
