@@ -15,6 +15,13 @@ class UnreadableError(Exception):
     """A call that a rule cannot follow: all channels that it touches are pinned."""
 
 
+class Arguments(dict[str, Any]):
+    """Arguments of a call by name. One that is not there makes the call unreadable."""
+
+    def __missing__(self, name: str) -> Any:
+        raise UnreadableError
+
+
 @dataclass(frozen=True)
 class Value:
     """A tensor in the graph.
@@ -126,7 +133,7 @@ class Call:
     """
 
     node: fx.Node
-    arguments: dict[str, Any]
+    arguments: Arguments
     shapes: tuple[tuple[int, ...], ...]
     notes: Notes
     batch: int
@@ -198,9 +205,11 @@ def _values(given: Any) -> Iterator[Value]:
 
 
 def operator_name(node: fx.Node) -> str:
-    """The operator's plain name: `add` for `aten.add_.Tensor`."""
+    """The operator's plain name: `add` for `aten.add_.Tensor`; with its library in front if that is not torch's."""
     name = str(getattr(node.target, "_opname", None) or getattr(node.target, "__name__", node.target))
-    return name if name.startswith("_") else name.rstrip("_")
+    space = getattr(node.target, "namespace", "aten")
+    name = name if name.startswith("_") else name.rstrip("_")
+    return name if space == "aten" else f"{space}.{name}"
 
 
 def module_of(node: fx.Node) -> str:

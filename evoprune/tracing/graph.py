@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from evoprune.common.errors import UserError
-from evoprune.tracing.call import Axes, Call, Notes, UnreadableError, Value, operator_name, sizes_of
+from evoprune.tracing.call import Arguments, Axes, Call, Notes, UnreadableError, Value, operator_name, sizes_of
 from evoprune.tracing.operators import OPERATORS, unknown
 from evoprune.tracing.table import ChannelTable
 from evoprune.tracing.tabulate import tabulate
@@ -70,7 +70,7 @@ def read_graph(network: nn.Module, example: Tensor) -> Graph:
         elif node.op == "call_function":
             graph.values[node.name] = _call(node, graph, example.shape[0])
         elif node.op == "output":
-            for value in Call(node, {"output": _looked_up(node.args, graph)}, (), graph.notes, 1).values():
+            for value in Call(node, Arguments(output=_looked_up(node.args, graph)), (), graph.notes, 1).values():
                 for axis in value.axes:
                     graph.notes.labels.pin(axis, "output of the network")
     return graph
@@ -126,7 +126,7 @@ def _call(node: fx.Node, graph: Graph, batch: int) -> Known:
     return values if is_list else (values[0] if values else None)
 
 
-def _arguments(node: fx.Node, graph: Graph) -> dict[str, Any]:
+def _arguments(node: fx.Node, graph: Graph) -> Arguments:
     """Arguments by the names of the operator's schema, its defaults too; by number where there is no schema."""
     schema = getattr(node.target, "_schema", None)
     given = {str(index): argument for index, argument in enumerate(node.args)}
@@ -134,7 +134,7 @@ def _arguments(node: fx.Node, graph: Graph) -> dict[str, Any]:
         names = [argument.name for argument in schema.arguments]
         defaults = {argument.name: argument.default_value for argument in schema.arguments}
         given = {**defaults, **dict(zip(names, node.args, strict=False))}
-    return {name: _looked_up(argument, graph) for name, argument in {**given, **node.kwargs}.items()}
+    return Arguments({name: _looked_up(argument, graph) for name, argument in {**given, **node.kwargs}.items()})
 
 
 def _fits(axes: Axes, shape: tuple[int, ...]) -> bool:

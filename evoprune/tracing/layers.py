@@ -11,44 +11,54 @@ from evoprune.tracing.labels import Axis
 def convolution(call: Call) -> Axes:
     """A convolution of any dimension: new labels, or those that it reads where it is depthwise."""
     x, weight = call.value("input"), call.value("weight")
-    if len(x.shape) != len(weight.shape):
-        raise UnreadableError
-    _pin_axes(call, x, range(2, len(x.shape)))
-    _pin_axes(call, weight, range(2, len(weight.shape)))
     groups = call.arguments["groups"]
     is_depthwise = groups == x.shape[1] > 1
     inputs, outputs = (None if is_depthwise else x.axes[1]), weight.axes[0]
-    if is_depthwise:
+    if groups > 1 and not is_depthwise and not _can_be_grouped(x, weight):
+        inputs, outputs = _stays(call)
+    elif is_depthwise:
         outputs = _depthwise(call, x, weight)
     elif groups > 1:
         _grouped(call, x, weight)
     else:
         call.tie(inputs, weight.axes[1])
-    _bias(call, outputs)
-    sizes = (1 if is_depthwise else x.shape[1], call.shape[1])
-    repeats = prod(weight.shape[2:]) * prod(call.shape[2:])
-    name = _layer_name(call, weight)
-    note = LayerNote(name, "conv", inputs, outputs, sizes, 1 if is_depthwise else groups, repeats)
-    _note(call, note, is_writer=not is_depthwise)
-    return (None, outputs, *[None] * (len(x.shape) - 2))
+    positions = prod(call.shape[2:])
+    return _convolved(call, (inputs, outputs), positions, 1 if is_depthwise else x.shape[1])
 
 
 def transposed_convolution(call: Call) -> Axes:
-    """A transposed convolution, with one group or depthwise; its weight has inputs first."""
+    """A transposed convolution; its weight has inputs first. One that is grouped and not depthwise stays."""
     x, weight = call.value("input"), call.value("weight")
-    groups, is_depthwise = call.arguments["groups"], call.arguments["groups"] == x.shape[1] > 1
-    if len(x.shape) != len(weight.shape) or (groups > 1 and not (is_depthwise and weight.shape[1] == 1)):
-        raise UnreadableError
-    _pin_axes(call, x, range(2, len(x.shape)))
-    _pin_axes(call, weight, range(2, len(weight.shape)))
-    call.tie(x.axes[1], weight.axes[0])
+    groups = call.arguments["groups"]
+    is_depthwise = groups == x.shape[1] > 1 and weight.shape[1] == 1
     inputs, outputs = (None, weight.axes[0]) if is_depthwise else (x.axes[1], weight.axes[1])
-    _bias(call, outputs)
-    sizes = (1 if is_depthwise else x.shape[1], call.shape[1])
-    repeats = prod(weight.shape[2:]) * prod(x.shape[2:])
-    note = LayerNote(_layer_name(call, weight), "conv", inputs, outputs, sizes, 1, repeats)
-    _note(call, note, is_writer=not is_depthwise)
-    return (None, outputs, *[None] * (len(x.shape) - 2))
+    if groups > 1 and not is_depthwise:
+        inputs, outputs = _stays(call)
+    else:
+        call.tie(x.axes[1], weight.axes[0])
+    return _convolved(call, (inputs, outputs), prod(x.shape[2:]), 1 if is_depthwise else x.shape[1])
+
+
+def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, reads: int) -> Axes:
+    """What all convolutions have in common: the bias follows, other axes than that of channels have no labels."""
+    x, weight = call.value("input"), call.value("weight")
+    if len(x.shape) != len(weight.shape):
+        raise UnreadableError
+    for value in (x, weight):
+        _pin_axes(call, value, range(2, len(value.shape)))
+    _bias(call, axes[1])
+    groups = 1 if reads == 1 else call.arguments["groups"]
+    repeats = prod(weight.shape[2:]) * positions
+    note = LayerNote(_layer_name(call, weight), "conv", *axes, (reads, call.shape[1]), groups, repeats)
+    _note(call, note, is_writer=reads == x.shape[1])
+    return (None, axes[1], *[None] * (len(x.shape) - 2))
+
+
+def _stays(call: Call) -> tuple[None, None]:
+    """Nothing is cut of what a layer reads and writes."""
+    for value in call.values():
+        _pin_axes(call, value, range(len(value.shape)), "groups that cannot be narrowed")
+    return None, None
 
 
 def linear(call: Call) -> Axes:
@@ -99,11 +109,15 @@ def _depthwise(call: Call, x: Value, weight: Value) -> Axis:
     return weight.axes[0] if read is not None else None
 
 
+def _can_be_grouped(x: Value, weight: Value) -> bool:
+    """Whether the weight of a grouped convolution is a parameter, and what it reads and writes can be cut."""
+    return weight.parameter is not None and x.axes[1] is not None and weight.axes[0] is not None
+
+
 def _grouped(call: Call, x: Value, weight: Value) -> None:
     """Groups keep equally many inputs and equally many outputs, each its own."""
     groups, read, written = call.arguments["groups"], x.axes[1], weight.axes[0]
-    if weight.parameter is None or read is None or written is None:
-        raise UnreadableError
+    assert weight.parameter is not None and read is not None and written is not None
     call.pin(weight.axes[1], "inputs of one group")
     if weight.parameter in call.notes.grouped:
         call.tie(call.notes.grouped[weight.parameter][1], read)

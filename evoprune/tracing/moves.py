@@ -10,7 +10,7 @@ from evoprune.tracing.labels import Array, Axis
 
 def concatenate(call: Call) -> Axes:
     """Labels one after the other along the axis, tied along all others."""
-    parts = call.arguments["tensors"]
+    parts: list[Value] = call.arguments["tensors"]
     rank = len(call.shape)
     if any(len(part.shape) != rank for part in parts):
         raise UnreadableError
@@ -106,14 +106,26 @@ def permute(call: Call) -> Axes:
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = list(call.value("self").axes)
-    one, other = call.arguments["dim0"], call.arguments["dim1"]
+    one, other = (call.arguments[name] for name in ("dim0", "dim1"))
     axes[one], axes[other] = axes[other], axes[one]
     return tuple(axes)
 
 
-def swap(call: Call) -> Axes:
-    """The transpose of a matrix."""
-    return call.value("self").axes[::-1]
+def move_axis(call: Call) -> Axes:
+    """`movedim` of one axis."""
+    axes = list(call.value("self").axes)
+    old, new = call.arguments["source"], call.arguments["destination"]
+    if not isinstance(old, int):
+        raise UnreadableError
+    moved = axes.pop(old)
+    axes.insert(new % (len(axes) + 1), moved)
+    return tuple(axes)
+
+
+def transpose_last(call: Call) -> Axes:
+    """The last two axes change places."""
+    *axes, row, column = call.value("self").axes
+    return (*axes, column, row)
 
 
 def expand(call: Call) -> Axes:

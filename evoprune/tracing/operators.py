@@ -67,6 +67,11 @@ def unknown(call: Call) -> list[Axes]:
     return [tuple(None for _ in shape) for shape in call.shapes]
 
 
+def nothing(call: Call) -> list[Axes]:
+    """Operators that only look at what is true of the example."""
+    return []
+
+
 def pixel_shuffle(call: Call) -> Axes:
     """Runs of channels become maps of more pixels: each run goes or stays as a whole."""
     x = call.value("self")
@@ -105,15 +110,17 @@ OPERATORS: dict[str, Rule] = {
     **_rows("softmax log_softmax cumsum", along_axis),
     **_rows("cat concat concatenate", moves.concatenate),
     **_rows("stack", moves.stack),
-    **_rows("chunk split split_with_sizes", moves.split),
+    **_rows("chunk split split_with_sizes tensor_split", moves.split),
     **_rows("slice narrow", moves.slice_axis),
     **_rows("select unbind", moves.take_one),
     **_rows("permute", moves.permute),
-    **_rows("transpose swapaxes", moves.transpose),
-    **_rows("t numpy_T", moves.swap),
+    **_rows("movedim", moves.move_axis),
+    **_rows("transpose", moves.transpose),
+    **_rows("t mT", moves.transpose_last),
     **_rows("view reshape _unsafe_view flatten unflatten unsqueeze squeeze", moves.reshape),
     **_rows("expand", moves.expand),
     **_rows("expand_as", moves.expand_as),
     **_rows("pad constant_pad_nd", moves.pad),
     **_rows("pixel_shuffle", pixel_shuffle),
+    **_rows("_assert_tensor_metadata _assert_async", nothing),
 }
