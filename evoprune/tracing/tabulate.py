@@ -113,7 +113,10 @@ def _tensor_row(notes: Notes, classes: _Classes, value: Value, is_parameter: boo
 def _parts(notes: Notes, classes: _Classes) -> list[EqualParts]:
     """Constraints on bits; the same one is there once."""
     rows = (EqualParts(note.name, classes.of(note.labels, 0)) for note in notes.parts)
-    unique = {(row.bits.shape, row.bits.tobytes()): row for row in rows if (row.bits != row.bits[:1]).any()}
+    unique: dict[tuple[tuple[int, ...], bytes], EqualParts] = {}
+    for row in rows:
+        if (row.bits != row.bits[:1]).any():
+            unique.setdefault((row.bits.shape, row.bits.tobytes()), row)
     return list(unique.values())
 
 

@@ -86,7 +86,9 @@ class _Trial:
 
     def of_segments(self) -> Iterable[tuple[Array, str]]:
         """Labels of segments with which nothing runs: first those that meet numbers in the code, then any."""
-        meet = {tuple(self._segments_of(note.labels)): note.place for note in self.graph.notes.sizes}
+        meet: dict[tuple[int, ...], str] = {}
+        for note in self.graph.notes.sizes:
+            meet.setdefault(tuple(self._segments_of(note.labels)), note.place)
         suspects = {some: name for some, name in meet.items() if some and self.wrong_nodes(some) is None}
         if not suspects:
             alone = (((index,), segment.name) for index, segment in enumerate(self.table.segments))

@@ -1,5 +1,6 @@
 """Layers with weights: what follows their channels, by hand and against masked networks."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -65,7 +66,7 @@ def test_a_grouped_convolution_keeps_equally_many_of_every_group():
         [[0, 1, 2, 3], [4, 5, 6, 7]],
         [list(range(8, 14)), list(range(14, 20))],
     ]
-    slim = narrow(table, network, [1, 0, 0, 1, 0, 1, 1, 0] + [1, 0, 0, 0, 0, 0] + [0, 0, 0, 0, 0, 1])
+    slim = narrow(table, network, [1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
     assert (slim.grouped.groups, slim.grouped.in_channels, slim.grouped.out_channels) == (2, 4, 2)
     weight = network.grouped.weight
     assert torch.equal(slim.grouped.weight, torch.stack([weight[0, [0, 3]], weight[11, [1, 2]]]))
@@ -231,3 +232,25 @@ def test_a_linear_layer_across_positions_pins_channels_along_another_axis():
     table = trace_exactly(network)
     assert "first" not in widths(table)
     assert pinned(table)["channels along another axis: linear in across"] == ("first",)
+
+
+@pytest.mark.parametrize(
+    ("rank", "layers"), [(1, (nn.Conv1d, nn.ConvTranspose1d)), (3, (nn.Conv3d, nn.ConvTranspose3d))]
+)
+def test_convolutions_of_other_dimensions(rank, layers):
+    plain, transposed = layers
+    network = Forward(
+        lambda net, x: net.last(net.up(F.relu(net.depth(net.first(x)))).flatten(2).mean(2)),
+        first=plain(3, 6, 3), depth=plain(6, 6, 1, groups=6), up=transposed(6, 5, 2), last=nn.Linear(5, 4),
+    )  # fmt: skip
+    assert widths(trace_exactly(network, torch.randn(2, 3, *[5] * rank))) == {"first": 6, "up": 5}
+
+
+def test_rms_norm_pins_its_channels():
+    network = Forward(
+        lambda net, x: net.last(net.norm(F.relu(net.middle(net.first(x))).mean((2, 3)))),
+        first=nn.Conv2d(3, 5, 3), middle=nn.Conv2d(5, 6, 3), norm=nn.RMSNorm(6), last=nn.Linear(6, 4),
+    )  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table) == {"first": 5}
+    assert pinned(table) == {"normalised together: rms_norm in norm": ("middle",)}

@@ -85,5 +85,5 @@ def test_a_network_of_which_nothing_can_be_cut_has_an_empty_table():
 
 
 def test_what_cannot_be_exported_is_one_message():
-    with pytest.raises(UserError, match="torch.export cannot read Sequential"):
+    with pytest.raises(UserError, match=r"torch\.export cannot read Sequential"):
         trace_channels(nn.Sequential(nn.Conv2d(5, 4, 3)), images())
