@@ -80,6 +80,7 @@ def linear(call: Call) -> Axes:
 def norm_of_each_channel(call: Call) -> Axes:
     """Batch norm and instance norm: everything that they have follows their channels."""
     x = call.value("input")
+    _pin_axes(call, x, range(2, len(x.shape)))  # statistics may be taken along them
     for value in call.values():
         if value is not x:
             call.tie(x.axes[1], value.axes[0])

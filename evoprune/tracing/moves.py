@@ -226,14 +226,27 @@ def _reshape_block(call: Call, old: list[tuple[int, Axis]], new: list[int]) -> l
         return [None] * len(new)
     index, sizes = labelled[0], [size for size, _ in old]
     labels, inner = old[index][1], prod(sizes[index + 1 :])
-    carriers = [axis for axis, size in enumerate(new) if size > 1 and prod(new[axis + 1 :]) == inner]
+    if len(labelled) > 1 or labels is None:
+        return _lost(call, old, new)
+    whole = np.tile(np.repeat(labels, inner), prod(sizes[:index])).reshape(new)
     wide = [axis for axis, size in enumerate(new) if size > 1]
-    if len(labelled) > 1 or labels is None or not (carriers or len(wide) == 1):
-        for _, axis_labels in old:
-            call.pin(axis_labels, "reshaped in a way that channels cannot be followed")
-        return [None] * len(new)
-    carrier = carriers[-1] if carriers else wide[0]
-    flat = np.tile(np.repeat(labels, inner), prod(sizes[:index]))
-    rows = np.moveaxis(flat.reshape(new), carrier, -1).reshape(-1, new[carrier])
+    exact = [axis for axis in wide if (_rows(whole, axis) == _rows(whole, axis)[0]).all()]
+    aligned = [axis for axis in wide if prod(new[axis + 1 :]) == inner]
+    if not (exact or aligned):
+        return _lost(call, old, new)
+    carrier = exact[0] if exact else aligned[-1]
+    rows = _rows(whole, carrier)
     call.labels.tie(rows, np.broadcast_to(rows[0], rows.shape))
     return [rows[0] if axis == carrier else None for axis in range(len(new))]
+
+
+def _rows(labels: Array, axis: int) -> Array:
+    """A matrix whose columns run along an axis."""
+    return np.moveaxis(labels, axis, -1).reshape(-1, labels.shape[axis])
+
+
+def _lost(call: Call, old: list[tuple[int, Axis]], new: list[int]) -> list[Axis]:
+    """Nothing is cut of axes whose channels cannot be followed."""
+    for _, labels in old:
+        call.pin(labels, "reshaped in a way that channels cannot be followed")
+    return [None] * len(new)

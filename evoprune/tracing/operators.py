@@ -118,7 +118,7 @@ OPERATORS: dict[str, Rule] = {
     **_rows("movedim", moves.move_axis),
     **_rows("transpose", moves.transpose),
     **_rows("t mT", moves.transpose_last),
-    **_rows("view reshape flatten unflatten unsqueeze squeeze", moves.reshape),
+    **_rows("view view_as reshape reshape_as flatten unflatten unsqueeze squeeze", moves.reshape),
     **_rows("expand", moves.expand),
     **_rows("expand_as", moves.expand_as),
     **_rows("pad constant_pad_nd", moves.pad),

@@ -144,15 +144,19 @@ class ChannelTable:
         array = np.asarray(codes)
         if array.ndim == 0 or array.shape[-1] != self.length:
             raise UserError(f"a code of this network has {self.length} bits, got an array of shape {array.shape}")
+        if array.dtype == np.uint8 and np.max(array, initial=0) <= 1:
+            return array
         if ((array != 0) & (array != 1)).any():
             raise UserError(f"a code holds only 0 and 1, got {np.unique(array)[:5]}")
         return array.astype(np.uint8)
 
     def count(self, codes: Code) -> Array:
         """Kept channels of each segment, shape (..., segments)."""
-        if not self.segments:
-            return np.zeros((*codes.shape[:-1], 0), dtype=np.int64)
-        return np.add.reduceat(codes, self.starts, axis=-1, dtype=np.int64)
+        counts = np.zeros((*codes.shape[:-1], len(self.segments)), dtype=np.int64)
+        for index, segment in enumerate(self.segments):  # many times faster than `np.add.reduceat`
+            narrowest = np.uint16 if segment.width < 1 << 16 else np.uint32  # sums of small numbers are faster
+            counts[..., index] = codes[..., segment.slice].sum(axis=-1, dtype=narrowest)
+        return counts
 
     @property
     def reach(self) -> float:

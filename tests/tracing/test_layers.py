@@ -207,6 +207,21 @@ def test_a_computed_weight_is_pinned_where_channels_are_mixed():
     assert pinned(table) == {"channels summed or compared: mean in middle": ("first",)}
 
 
+def test_a_weight_normalised_over_what_it_reads_pins_that_and_follows_its_outputs():
+    class Normalised(nn.Conv2d):
+        def forward(self, x):
+            rows = F.batch_norm(self.weight.reshape(1, self.out_channels, -1), None, None, training=True)
+            return F.conv2d(x, rows.reshape_as(self.weight), self.bias)
+
+    network = Forward(
+        lambda net, x: pooled(net.last(F.relu(net.middle(F.relu(net.first(x)))))),
+        first=nn.Conv2d(3, 6, 1), middle=Normalised(6, 5, 3), last=nn.Conv2d(5, 4, 1),
+    )  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table) == {"middle": 5}
+    assert pinned(table) == {"meets channels that are never cut: conv2d in middle": ("first",)}
+
+
 def test_a_weight_computed_from_the_image_is_pinned():
     network = Forward(
         lambda net, x: pooled(net.last(F.conv2d(net.first(x), net.kernel(pooled(x)).mean(0).view(5, 6, 1, 1)))),

@@ -62,6 +62,7 @@ ELEMENTS = {
     "logsumexp": lambda x: x.logsumexp((2, 3), keepdim=True), "softmax": lambda x: x.softmax(2),
     "log_softmax": lambda x: x.log_softmax(3), "cumsum": lambda x: x.cumsum(2),
     "expand": lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 2, 2),
+    "view_as": lambda x: x.flatten(1).view_as(x), "reshape_as": lambda x: x.flatten(2).reshape_as(x),
     "expand_as": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
     "pad": lambda x: F.pad(x, (1, 1)), "constant_pad_nd": lambda x: torch.constant_pad_nd(x, (1, 1)),
 }  # fmt: skip
