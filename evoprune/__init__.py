@@ -18,8 +18,11 @@ _PUBLIC = {
     "load_model": "networks.checkpoints",
     "load_search_space": "space.from_yaml",
     "load_weights": "networks.checkpoints",
+    "narrow": "tracing.surgery",
     "save_model": "networks.checkpoints",
     "slim_network": "pruning.channels",
+    "trace_channels": "tracing.trace",
+    "traced_costs": "tracing.costs",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -19,6 +19,7 @@ IMPORTS = {
     "space": "config common",
     "data": "config common",
     "networks": "space common",
+    "tracing": "space common",
     "training": "networks space data config common",
     "pruning": "networks space data config common",
     "workers": "config common",

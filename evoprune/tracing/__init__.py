@@ -1,0 +1,1 @@
+"""The search space of any CNN, read from the network itself: channels are followed through its exported graph."""

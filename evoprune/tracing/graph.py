@@ -1,0 +1,152 @@
+"""A network -> its exported graph, and labels on the axes of every value in it."""
+
+import logging
+import operator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export.graph_signature import InputKind
+
+from evoprune.common.errors import UserError
+from evoprune.tracing.call import Arguments, Axes, Call, Notes, UnreadableError, Value, operator_name, sizes_of
+from evoprune.tracing.operators import OPERATORS, unknown
+from evoprune.tracing.table import ChannelTable
+from evoprune.tracing.tabulate import tabulate
+
+Known = Value | list[Value] | None
+
+
+@dataclass
+class Graph:
+    """What a walk through a graph has found.
+
+    Attributes:
+        notes: what the rules wrote down.
+        parameters: every parameter and buffer by its name, and whether it is a parameter.
+        values: every value by the name of its node.
+    """
+
+    notes: Notes = field(default_factory=Notes)
+    parameters: dict[str, tuple[Value, bool]] = field(default_factory=dict)
+    values: dict[str, Known] = field(default_factory=dict)
+
+    def table(self) -> ChannelTable:
+        """The channel table of what has been found, and pinned since."""
+        return tabulate(self.notes, list(self.parameters.values()))
+
+
+def export(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """The graph of a network at the size of the example.
+
+    Raises:
+        UserError: `torch.export` cannot read the network.
+    """
+    log = logging.getLogger("torch._subclasses.fake_tensor")  # tells what the error tells too
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        with torch.no_grad():
+            return torch.export.export(network, (example,), strict=False)
+    except Exception as error:  # torch.export raises what the network's own code raises, and errors of many kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"torch.export cannot read {type(network).__name__}: {lines[0]}") from error
+    finally:
+        log.disabled = was_disabled
+
+
+def read_graph(network: nn.Module, example: Tensor) -> Graph:
+    """Export a network and walk through its graph.
+
+    Raises:
+        UserError: `torch.export` cannot read the network.
+    """
+    program = export(network, example)
+    graph = Graph()
+    inputs = _inputs(program, network, graph)
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            graph.values[node.name] = inputs[node.name]
+        elif node.op == "call_function":
+            graph.values[node.name] = _call(node, graph, example.shape[0])
+        elif node.op == "output":
+            for value in Call(node, Arguments(output=_looked_up(node.args, graph)), (), graph.notes, 1).values():
+                for axis in value.axes:
+                    graph.notes.labels.pin(axis, "output of the network")
+    return graph
+
+
+def _inputs(program: torch.export.ExportedProgram, network: nn.Module, graph: Graph) -> dict[str, Known]:
+    """Values by the name of their placeholder: labels for parameters and buffers, none for images and constants."""
+    first: dict[int, str] = {}
+    for known in (network.named_parameters, network.named_buffers):
+        for name, tensor in known(remove_duplicate=False):
+            first.setdefault(id(tensor), name)
+            if first[id(tensor)] == name:
+                axes = tuple(graph.notes.labels.fresh(size) if size > 1 else None for size in tensor.shape)
+                value = Value(tuple(tensor.shape), axes, name)
+                graph.parameters[name] = value, isinstance(tensor, nn.Parameter)
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    values: dict[str, Known] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+            module, _, leaf = str(spec.target).rpartition(".")
+            values[spec.arg.name] = graph.parameters[first[id(getattr(network.get_submodule(module), leaf))]][0]
+        else:
+            shapes = sizes_of(nodes[spec.arg.name])
+            values[spec.arg.name] = Value(shapes[0], (None,) * len(shapes[0])) if shapes else None
+    return values
+
+
+def _looked_up(given: Any, graph: Graph) -> Any:
+    """An argument with values in place of nodes."""
+    if isinstance(given, fx.Node):
+        return graph.values.get(given.name)
+    if isinstance(given, list | tuple):
+        return [_looked_up(item, graph) for item in given]
+    return given
+
+
+def _call(node: fx.Node, graph: Graph, batch: int) -> Known:
+    """The values that a node returns."""
+    if node.target is operator.getitem:
+        many, index = _looked_up(node.args, graph)
+        return many[index] if isinstance(many, list) else None
+    call = Call(node, _arguments(node, graph), sizes_of(node), graph.notes, batch)
+    rule = OPERATORS.get(operator_name(node), unknown)
+    try:
+        found = rule(call)
+    except UnreadableError:
+        found = unknown(call)
+    is_list = isinstance(node.meta.get("val"), list | tuple)
+    each: list[Axes] = found if isinstance(found, list) else [found]
+    if len(each) != len(call.shapes) or not all(map(_fits, each, call.shapes)):
+        each = unknown(call)
+    values = [Value(shape, _without_ones(call, axes)) for axes, shape in zip(each, call.shapes, strict=True)]
+    return values if is_list else (values[0] if values else None)
+
+
+def _arguments(node: fx.Node, graph: Graph) -> Arguments:
+    """Arguments by the names of the operator's schema, its defaults too; by number where there is no schema."""
+    schema = getattr(node.target, "_schema", None)
+    given = {str(index): argument for index, argument in enumerate(node.args)}
+    if schema is not None:
+        names = [argument.name for argument in schema.arguments]
+        defaults = {argument.name: argument.default_value for argument in schema.arguments}
+        given = {**defaults, **dict(zip(names, node.args, strict=False))}
+    return Arguments({name: _looked_up(argument, graph) for name, argument in {**given, **node.kwargs}.items()})
+
+
+def _fits(axes: Axes, shape: tuple[int, ...]) -> bool:
+    """Whether labels are as many as the indices of their axes."""
+    return len(axes) == len(shape) and all(
+        labels is None or len(labels) == size for labels, size in zip(axes, shape, strict=True)
+    )
+
+
+def _without_ones(call: Call, axes: Axes) -> Axes:
+    """An axis of one index has no labels, so that it can be broadcast; what it had is pinned."""
+    for labels in axes:
+        if labels is not None and len(labels) == 1:
+            call.pin(labels, "the only channel")
+    return tuple(None if labels is None or len(labels) == 1 else labels for labels in axes)

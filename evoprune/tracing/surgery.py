@@ -1,0 +1,167 @@
+"""A code and a traced network -> a narrower copy of the user's own module, or a copy with pruned channels at zero."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from evoprune.tracing.repair import repair
+from evoprune.tracing.table import ChannelTable, Code, PadRow, TensorRow
+
+
+@torch.no_grad()
+def narrow(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.Module:
+    """The slim network of a code: a deep copy of the network with narrower parameters and buffers.
+
+    Its class, its `forward` and the names in its state are those of the network. In eval mode it computes what
+    `masked` computes.
+
+    Args:
+        table: of the network.
+        network: the traced network, or one of the same shapes. It is left as it is.
+        code: 0/1, shape (table.length,); repaired first.
+
+    Returns:
+        A new module on the device and in the mode of `network`.
+
+    Raises:
+        UserError: a code of the wrong length or with other values than 0 and 1.
+    """
+    kept = kept_bits(table, code)
+    slim = copy.deepcopy(network, _replaced(table, network, kept))
+    for module in slim.modules():
+        _set_widths(module)
+    for row in table.pads:
+        index = _positions(row, kept)
+        if index is not None:
+            slim.get_submodule(row.module).register_forward_hook(_Selection(row.axis, torch.from_numpy(index)))
+    return slim
+
+
+@torch.no_grad()
+def masked(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.Module:
+    """A deep copy of the network whose pruned channels are written and read by zeros only. For tests.
+
+    Args:
+        table: of the network.
+        network: the traced network. It is left as it is.
+        code: 0/1, shape (table.length,); repaired first.
+
+    Returns:
+        A new module of the same shapes, on the device and in the mode of `network`.
+
+    Raises:
+        UserError: a code of the wrong length or with other values than 0 and 1.
+    """
+    kept = kept_bits(table, code)
+    copied = copy.deepcopy(network)
+    for row in table.tensors:
+        value = _tensor(copied, row.name)
+        groups = _by_group(value, row)
+        for axis, bits in enumerate(row.bits):
+            shape = [1] * groups.dim()
+            if row.groups > 1 and axis < 2:
+                shape[0], shape[axis + 1] = row.groups, -1
+            else:
+                shape[axis + (row.groups > 1)] = -1
+            keep = torch.from_numpy(kept[bits]).to(value.device)
+            if not keep.all():
+                groups.mul_(keep.reshape(shape).to(value.dtype))
+    return copied
+
+
+def kept_bits(table: ChannelTable, code: npt.ArrayLike) -> Code:
+    """The repaired code with a 1 behind it, which is where -1 points; shape (table.length + 1,)."""
+    return np.append(repair(table, code), np.uint8(1))
+
+
+def _tensor(network: nn.Module, name: str) -> Tensor:
+    """A parameter or buffer by its name."""
+    module, _, leaf = name.rpartition(".")
+    value = getattr(network.get_submodule(module), leaf)
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _by_group(value: Tensor, row: TensorRow) -> Tensor:
+    """The weight of a grouped convolution with an axis of groups in front; others as they are."""
+    return value if row.groups == 1 else value.view(row.groups, -1, *value.shape[1:])
+
+
+def _replaced(table: ChannelTable, network: nn.Module, kept: Code) -> dict[int, Any]:
+    """Narrower tensors by the identity of those that a deep copy shall have them in place of."""
+    replaced: dict[int, Any] = {}
+    for row in table.tensors:
+        if all(kept[bits].all() for bits in row.bits):
+            continue
+        value = _tensor(network, row.name)
+        part = _part(value.detach(), row, kept)
+        is_parameter = isinstance(value, nn.Parameter)
+        replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
+    return replaced
+
+
+def _part(value: Tensor, row: TensorRow, kept: Code) -> Tensor:
+    """What is kept of a parameter or buffer."""
+    if row.groups > 1:
+        columns = [kept[bits].reshape(row.groups, -1) for bits in row.bits[:2]]
+        pairs = zip(_by_group(value, row), *columns, strict=True)
+        value = torch.cat([_rows(_rows(group, 0, outputs), 1, inputs) for group, outputs, inputs in pairs])
+    for axis, bits in enumerate(row.bits):
+        if (row.groups == 1 or axis > 1) and not kept[bits].all():
+            value = _rows(value, axis, kept[bits])
+    return value.contiguous()
+
+
+def _rows(value: Tensor, axis: int, keep: Code) -> Tensor:
+    return value.index_select(axis, torch.from_numpy(np.flatnonzero(keep)).to(value.device))
+
+
+def _set_widths(module: nn.Module) -> None:
+    """Make the numbers that a layer knows of itself agree with its weights."""
+    if isinstance(module, _ConvNd):
+        outputs, inputs = module.weight.shape[:2]
+        if isinstance(module, _ConvTransposeNd):
+            outputs, inputs = inputs, outputs
+        if 1 < module.groups == module.in_channels:
+            times = module.out_channels // module.in_channels
+            wide = module.weight.shape[0]
+            module.groups = module.in_channels = wide if isinstance(module, _ConvTransposeNd) else wide // times
+            module.out_channels = module.in_channels * times
+        elif isinstance(module, _ConvTransposeNd):
+            module.in_channels, module.out_channels = inputs, outputs * module.groups
+        else:
+            module.in_channels, module.out_channels = inputs * module.groups, outputs
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _NormBase):
+        known = module.weight if module.weight is not None else module.running_mean
+        module.num_features = module.num_features if known is None else len(known)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+
+
+def _positions(row: PadRow, kept: Code) -> npt.NDArray[np.int64] | None:
+    """Which channels of a padding module's output stay; None where all constant ones do."""
+    is_constant = np.ones(len(row.bits), dtype=bool)
+    is_constant[row.before : len(row.bits) - row.after] = False
+    keep = kept[row.bits] == 1
+    if keep[is_constant].all():
+        return None
+    return np.flatnonzero(keep[keep | is_constant])  # what is pruned of the others does not come in
+
+
+class _Selection:
+    """A forward hook that keeps some indices of an axis of what a module returns."""
+
+    def __init__(self, axis: int, index: Tensor) -> None:
+        self.axis, self.index = axis, index
+
+    def __call__(self, module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        """The kept part of `output`."""
+        return output.index_select(self.axis, self.index.to(output.device))

@@ -1,0 +1,64 @@
+"""What a rule sees of a call."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from traced import images
+
+from evoprune.tracing.call import Arguments, Call, Notes, UnreadableError, Value, module_of, operator_name, sizes_of
+from evoprune.tracing.graph import export
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    network = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True)), nn.Flatten()).eval()
+    return {node.name: node for node in export(network, images()).graph.nodes}
+
+
+def make_call(node, **arguments) -> Call:
+    return Call(node, Arguments(arguments), ((2, 4),), Notes(), 2)
+
+
+def test_names_and_places(nodes):
+    assert operator_name(nodes["relu_"]) == "relu" and module_of(nodes["relu_"]) == "0.1"
+    assert make_call(nodes["conv2d"]).place == "conv2d in 0.0"
+    assert operator_name(next(iter(torch.fx.symbolic_trace(nn.ReLU()).graph.nodes))) == "input"
+
+
+def test_sizes(nodes):
+    assert sizes_of(nodes["conv2d"]) == ((2, 4, 6, 6),)
+    assert sizes_of(nodes["output"]) == ()
+
+
+def test_tensors_are_found_by_any_of_their_names_and_in_lists(nodes):
+    one, other = Value((2,), (None,)), Value((3,), (None,))
+    call = make_call(nodes["conv2d"], x=one, many=[other, [one]], number=3)
+    assert call.value("self", "x") is one
+    assert list(call.values()) == [one, other, one]
+    for wrong in ("number", "missing"):
+        with pytest.raises(UnreadableError):
+            call.value(wrong)
+    with pytest.raises(UnreadableError):
+        call.arguments["missing"]
+
+
+def test_an_axis_without_labels_pins_what_it_meets(nodes):
+    call = make_call(nodes["conv2d"])
+    labels = call.labels.fresh(2)
+    call.tie(None, labels)
+    call.tie(None, None)
+    assert [(found.tolist(), reason) for found, reason in call.labels.pins] == [
+        ([0, 1], "meets channels that are never cut: conv2d in 0.0")
+    ]
+
+
+def test_parts_are_noted_and_parts_of_one_channel_pinned(nodes):
+    call = make_call(nodes["conv2d"])
+    labels = call.labels.fresh(4)
+    call.must_divide(labels, 1)
+    assert call.notes.parts == [] and call.labels.pins == []
+    call.must_divide(labels, 2)
+    assert [(note.name, note.labels.tolist()) for note in call.notes.parts] == [("conv2d in 0.0", [[0, 1], [2, 3]])]
+    call.must_divide(labels, 4)
+    assert [np.array_equal(found, labels) for found, _ in call.labels.pins] == [True]

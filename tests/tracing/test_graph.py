@@ -1,0 +1,50 @@
+"""A graph and the labels of its values."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from traced import Forward, images
+
+from evoprune import UserError
+from evoprune.tracing.graph import export, read_graph
+
+
+def test_parameters_have_labels_along_every_axis_of_more_than_one_index():
+    graph = read_graph(nn.Sequential(nn.Conv2d(3, 4, (3, 1)), nn.BatchNorm2d(4)).eval(), images())
+    value, is_parameter = graph.parameters["0.weight"]
+    assert is_parameter and [None if axis is None else len(axis) for axis in value.axes] == [4, 3, 3, None]
+    assert not graph.parameters["1.running_mean"][1]
+    assert graph.parameters["1.num_batches_tracked"][0].axes == ()
+
+
+def test_images_and_constants_have_none():
+    network = Forward(lambda net, x: net.first(x) + torch.ones(4, 1, 1), first=nn.Conv2d(3, 4, 1)).eval()
+    graph = read_graph(network, images())
+    assert graph.values["x"].axes == (None,) * 4 and graph.values["x"].shape == (2, 3, 8, 8)
+    assert graph.values["ones"].axes == (None,) * 3
+
+
+def test_a_shared_parameter_has_one_row():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    network[1].weight = network[0].weight
+    assert list(read_graph(network, torch.ones(2, 4)).parameters) == ["0.weight", "0.bias", "1.bias"]
+
+
+def test_several_outputs_are_pinned():
+    network = Forward(lambda net, x: {"one": net.one(x), "more": [net.two(x)]}, one=nn.Conv2d(3, 4, 1),
+                      two=nn.Conv2d(3, 5, 1)).eval()  # fmt: skip
+    table = read_graph(network, images()).table()
+    assert table.length == 0
+    assert [(pin.reason, pin.layers) for pin in table.pins] == [("output of the network", ("one", "two"))]
+
+
+def test_a_network_that_fails_is_a_user_error_with_its_own_words_and_logs_nothing(caplog):
+    def fail(net, x):
+        raise KeyError("my own words")
+
+    with caplog.at_level(logging.ERROR), pytest.raises(UserError, match=r"cannot read Forward: .*my own words"):
+        export(Forward(fail), images())
+    assert caplog.records == []
+    assert not logging.getLogger("torch._subclasses.fake_tensor").disabled

@@ -1,0 +1,89 @@
+"""Whole networks: evoprune's own, squeeze-and-excitation, and what cannot be read."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision import models
+from traced import Forward, images, pinned, trace_exactly, widths
+
+import evoprune
+from evoprune import UserError
+from evoprune.tracing.trace import trace_channels
+
+
+@pytest.mark.parametrize(("name", "length"), [("resnet20", 464), ("resnet32", 688), ("resnet56", 1136)])
+def test_bits_of_our_own_resnets_are_those_of_their_spaces_less_what_an_identity_ties(name, length):
+    space = evoprune.load_search_space(name)
+    network = evoprune.build_network(space).eval()
+    table = trace_channels(network, images(size=32))
+    assert space.length == length and table.length == length - 16
+    found, *_ = [writers for writers in table.writers.values() if "conv1" in writers]
+    blocks = space.network["blocks"][0]
+    assert set(found) == {"conv1", *(f"layer1.{index}.conv2" for index in range(blocks))}
+
+
+def test_segments_of_resnet20_are_its_groups():
+    space = evoprune.load_search_space("resnet20", width=4, image_size=8)
+    table = trace_exactly(evoprune.build_network(space))
+    groups = {name: group.width for group in space.groups for name in group.segments}
+    for segment in table.segments:
+        rows = [row for row in space.layers if row.name in table.writers[segment.name]]
+        assert {groups[row.outputs] for row in rows} == {segment.width}
+    assert len(table.segments) == len(space.groups)
+
+
+class Excited(nn.Module):
+    """Squeeze-and-excitation."""
+
+    def __init__(self, channels: int, squeezed: int):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x):
+        gate = self.up(F.silu(self.down(F.adaptive_avg_pool2d(x, 1))))
+        return x * torch.sigmoid(gate)
+
+
+def test_squeeze_and_excitation_ties_its_gate_and_frees_its_inside():
+    network = Forward(
+        lambda net, x: net.last(net.gate(F.relu(net.first(x))).mean((2, 3))),
+        first=nn.Conv2d(3, 8, 3), gate=Excited(8, 3), last=nn.Linear(8, 4),
+    )  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table) == {"first": 8, "gate.down": 3}
+    assert table.writers["first"] == ("first", "gate.up")
+
+
+def test_a_plain_residual_ties_what_it_adds():
+    network = Forward(
+        lambda net, x: net.last(F.relu(net.two(F.relu(net.one(y := F.relu(net.first(x))))) + y).mean((2, 3))),
+        first=nn.Conv2d(3, 6, 3), one=nn.Conv2d(6, 5, 3, padding=1), two=nn.Conv2d(5, 6, 3, padding=1),
+        last=nn.Linear(6, 4),
+    )  # fmt: skip
+    assert widths(trace_exactly(network)) == {"first": 6, "one": 5}
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_networks_of_torchvision(name):
+    network = models.get_model(name, weights=None, num_classes=7)
+    table = trace_exactly(network, images(size=32))
+    assert table.reach > 0.95 and pinned(table) == {}
+
+
+def test_the_network_is_left_as_it_is():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    trace_channels(network, images())
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_network_of_which_nothing_can_be_cut_has_an_empty_table():
+    table = trace_exactly(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)))
+    assert table.length == 0 and table.segments == () and table.reach == 0
+
+
+def test_what_cannot_be_exported_is_one_message():
+    with pytest.raises(UserError, match=r"torch\.export cannot read Sequential"):
+        trace_channels(nn.Sequential(nn.Conv2d(5, 4, 3)), images())
