@@ -1,6 +1,6 @@
 """Which of torchvision's CNNs can be narrowed, and whether the narrow network computes what the masked one does.
 
-Usage: python benchmarks/coverage.py [--networks resnet50 mobilenet_v2] [--size 64] [--codes 2] [--out FOLDER]
+Usage: python benchmarks/traced_networks.py [--networks resnet50 mobilenet_v2] [--size 64] [--codes 2] [--out FOLDER]
 Batch norm has random statistics. Networks that stand in the table already are not tried again.
 """
 
