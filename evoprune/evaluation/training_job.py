@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from evoprune.training.batch_norm import recalibrate
 from evoprune.training.distillation import Teacher
 from evoprune.training.loop import TrainingOptions, train
 from evoprune.workers.jobs import Job
+
+_global_rng = Lock()  # workers may be threads, and a network's first weights come from the one generator of all
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def training_job(
             slim = slim_network(space, base, code, moments)
             recalibrate(slim, data, experiment.evaluation.recalibration_images, compute, experiment.seed)
             return slim
-        with torch.random.fork_rng(devices=[]):
+        with _global_rng, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_network(space, code)
 
