@@ -21,10 +21,10 @@ from evoprune import UserError
 from evoprune.common.hardware import available_cpus
 from evoprune.networks.device import device_name
 from evoprune.runs.provenance import git_commit
-from evoprune.tracing.costs import traced_costs
-from evoprune.tracing.repair import repair
+from evoprune.space.traced_costs import traced_costs
+from evoprune.space.repair import repair
 from evoprune.tracing.surgery import masked, narrow
-from evoprune.tracing.table import ChannelTable
+from evoprune.space.table import ChannelTable
 from evoprune.tracing.trace import trace_channels
 
 NOT_CONVOLUTIONAL = ("vit", "swin", "maxvit")

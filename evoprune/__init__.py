@@ -22,7 +22,7 @@ _PUBLIC = {
     "save_model": "networks.checkpoints",
     "slim_network": "pruning.channels",
     "trace_channels": "tracing.trace",
-    "traced_costs": "tracing.costs",
+    "traced_costs": "space.traced_costs",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -45,6 +45,11 @@ def format_yaml(document: Any) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False)
 
 
+def format_rows(document: Any) -> str:
+    """The same with a line for each innermost mapping or list: for files of many rows."""
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=1000)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file of the user's."""
     try:

@@ -5,9 +5,10 @@ import numpy.typing as npt
 
 from evoprune.common.errors import UserError
 from evoprune.space.space import SearchSpace
+from evoprune.space.traced import TracedSpace
+from evoprune.space.traced_costs import BYTES_PER_VALUE
 
 Counts = npt.NDArray[np.int64]
-BYTES_PER_VALUE = 4
 COST_NAMES = ("flops", "params", "bandwidth")
 _CHUNK = 512  # codes at once: what they need stays in the processor's cache
 
@@ -22,7 +23,7 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
 
     Args:
         space: the search space.
-        codes: 0/1, shape (population, space.length), or (space.length,) for one.
+        codes: 0/1, shape (population, space.length), or (space.length,) for one; those of a traced network repaired.
 
     Returns:
         `flops`, `params`, `bandwidth`, each int64 of shape (population,).
@@ -31,6 +32,8 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
     checked = _check(space, codes)
+    if isinstance(space, TracedSpace):
+        return space.costs.of(checked)
     totals = np.zeros((len(COST_NAMES), len(checked)), dtype=np.int64)
     for first in range(0, len(checked), _CHUNK):
         part = slice(first, first + _CHUNK)

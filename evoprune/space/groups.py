@@ -58,10 +58,11 @@ class Layer:
 
     Attributes:
         name: module name in the network.
-        kind: `conv`, `linear`, or `adapter`: a 1x1 convolution that exists only where `inputs` and `outputs` keep
-            different channels (an identity otherwise).
-        inputs: segment of the input channels, or `image`.
-        outputs: segment of the output channels, or `classes`.
+        kind: `conv`, `depthwise`, `linear`, or `adapter`: a 1x1 convolution that exists only where `inputs` and
+            `outputs` keep different channels (an identity otherwise).
+        inputs: segment of the input channels, or `image`. Of a traced network several are joined by `+`, and None
+            stands for channels that are never cut.
+        outputs: segment of the output channels, or `classes`; of a traced network likewise.
         kernel: side of the square kernel.
         stride_in: side of the image / side of the input map; 0 for a pooled vector.
         stride_out: likewise for the output map.
@@ -70,8 +71,8 @@ class Layer:
 
     name: str
     kind: str
-    inputs: str
-    outputs: str
+    inputs: str | None
+    outputs: str | None
     kernel: int = 1
     stride_in: int = 0
     stride_out: int = 0

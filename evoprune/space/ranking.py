@@ -29,7 +29,7 @@ def prune_global(space: SearchSpace, scores: Scores, rate: float) -> Code:
     order = np.argsort(scores, kind="stable")
     code = space.full_code()
     code[order[: int(rate * space.length + 1e-9)]] = 0
-    return code | keep_best(space, scores, [1] * len(space.groups))
+    return space.repair(code | keep_best(space, scores, [1] * len(space.groups)), scores)
 
 
 def prune_by_offsets(offsets: npt.NDArray[np.float64], space: SearchSpace, scores: Scores, rate: float) -> Code:
@@ -69,7 +69,7 @@ def keep_best(space: SearchSpace, scores: Scores, counts: Sequence[int]) -> Code
         bits = np.zeros(group.width, dtype=np.uint8)
         bits[np.argsort(-group.of(scores), kind="stable")[: max(1, count)]] = 1
         group.put(code, bits)
-    return code
+    return space.repair(code, scores)
 
 
 def prune_to_flops(space: SearchSpace, scores: Scores, ranking: Ranking, most: float) -> Code:
@@ -114,6 +114,7 @@ def fill(space: SearchSpace, scores: Scores, codes: tuple[Code, Code], most: flo
         tried = code.copy()
         for place in group.slices:
             tried[place][channel] = 1
+        tried = space.repair(tried, scores)
         code = tried if _flops(space, tried) <= most else code
     return code
 

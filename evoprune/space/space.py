@@ -13,6 +13,7 @@ from evoprune.common.errors import UserError
 from evoprune.space.groups import ChannelGroup, Layer, Segment
 
 Code = npt.NDArray[np.uint8]
+Bits = npt.NDArray[np.int64]
 PARAMETERS = ("width", "num_classes", "in_channels", "image_size")
 
 
@@ -99,8 +100,13 @@ class SearchSpace:
             raise UserError(f"a code of {self.name} holds only 0 and 1, got {np.unique(array)[:5]}")
         return array.astype(np.uint8)
 
-    def repair(self, code: npt.ArrayLike) -> Code:
-        """Return a code in which no segment is empty: an empty one keeps its first channel."""
+    def repair(self, code: npt.ArrayLike, scores: npt.NDArray[np.float64] | None = None) -> Code:
+        """Return a code in which no segment is empty: an empty one keeps its first channel.
+
+        Args:
+            code: 0/1, shape (length,).
+            scores: importance of every bit, for networks of which several channels must be chosen together.
+        """
         repaired = self.check(code)
         repaired[self._starts[self.count(repaired) == 0]] = 1
         return repaired
@@ -122,6 +128,24 @@ class SearchSpace:
     def kept(self, code: npt.ArrayLike) -> dict[str, npt.NDArray[np.int64]]:
         """Segment name -> indices of the kept channels of the repaired code, ascending."""
         return {name: np.flatnonzero(bits) for name, bits in self.split(self.repair(code)).items()}
+
+    def kept_bits(self, code: npt.ArrayLike) -> Code:
+        """The repaired code with a 1 behind it, which is where the bit -1 points; shape (length + 1,)."""
+        return np.append(self.repair(code), np.uint8(1))
+
+    def input_bits(self, layer: Layer) -> Bits:
+        """The bit of each channel that a layer reads; -1 where it is never cut."""
+        return self._bits(layer.inputs, self.parameters["in_channels"])
+
+    def output_bits(self, layer: Layer) -> Bits:
+        """The bit of each channel that a layer writes; -1 where it is never cut."""
+        return self._bits(layer.outputs, self.parameters["num_classes"])
+
+    def _bits(self, name: str | None, outside: int) -> Bits:
+        if name not in self._by_name:
+            return np.full(outside, -1, dtype=np.int64)
+        segment = self.segment(name)
+        return np.arange(segment.start, segment.start + segment.width, dtype=np.int64)
 
     def adapters(self, code: npt.ArrayLike) -> list[str]:
         """Names of the adapter layers that this code needs."""

@@ -42,22 +42,30 @@ class LayerNote:
     """A convolution or linear layer in network order: what it reads and writes, and what that costs.
 
     Attributes:
+        node: the name of its node.
         name: the layer's module name.
-        kind: `conv` or `linear`.
-        inputs: labels of what each output reads; None for a depthwise convolution, or where nothing is ever cut.
+        kind: `conv`, `depthwise` or `linear`.
+        inputs: labels of what it reads, or None where nothing is ever cut.
         outputs: labels of its outputs, or None.
         sizes: number of inputs, of outputs.
         groups: groups of its inputs that keep equally many.
-        repeats: multiply-adds for one image, one input and one output: kernel area times positions.
+        kernel: area of the kernel.
+        positions: places of one image at which the kernel is applied.
+        areas: pixels of the map that is read, and of the map that is written.
+        has_bias: whether it has a bias.
     """
 
+    node: str
     name: str
     kind: str
     inputs: Axis
     outputs: Axis
     sizes: tuple[int, int]
     groups: int
-    repeats: int
+    kernel: int
+    positions: int
+    areas: tuple[int, int]
+    has_bias: bool
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ class Notes:
     labels: Labels = field(default_factory=Labels)
     written: list[tuple[str, Array]] = field(default_factory=list)  # layer and labels of its outputs, in order
     layers: list[LayerNote] = field(default_factory=list)
+    norms: dict[str, str] = field(default_factory=dict)  # node that a batch norm alone reads -> the norm's module
     grouped: dict[str, tuple[int, Array]] = field(default_factory=dict)  # weight -> groups, labels of all inputs
     parts: list[PartsNote] = field(default_factory=list)
     pads: list[PadNote] = field(default_factory=list)

@@ -12,7 +12,7 @@ from torch.export.graph_signature import InputKind
 from evoprune.common.errors import UserError
 from evoprune.tracing.call import Arguments, Axes, Call, Notes, UnreadableError, Value, operator_name, sizes_of
 from evoprune.tracing.operators import OPERATORS, unknown
-from evoprune.tracing.table import ChannelTable
+from evoprune.space.table import ChannelTable
 from evoprune.tracing.tabulate import tabulate
 
 Known = Value | list[Value] | None

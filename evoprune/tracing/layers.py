@@ -13,7 +13,7 @@ def convolution(call: Call) -> Axes:
     x, weight = call.value("input"), call.value("weight")
     groups = call.arguments["groups"]
     is_depthwise = groups == x.shape[1] > 1
-    inputs, outputs = (None if is_depthwise else x.axes[1]), weight.axes[0]
+    inputs, outputs = x.axes[1], weight.axes[0]
     if groups > 1 and not is_depthwise and not _can_be_grouped(x, weight):
         inputs, outputs = _stays(call)
     elif is_depthwise:
@@ -22,8 +22,7 @@ def convolution(call: Call) -> Axes:
         _grouped(call, x, weight)
     else:
         call.tie(inputs, weight.axes[1])
-    positions = prod(call.shape[2:])
-    return _convolved(call, (inputs, outputs), positions, 1 if is_depthwise else x.shape[1])
+    return _convolved(call, (inputs, outputs), prod(call.shape[2:]), is_depthwise)
 
 
 def transposed_convolution(call: Call) -> Axes:
@@ -31,15 +30,15 @@ def transposed_convolution(call: Call) -> Axes:
     x, weight = call.value("input"), call.value("weight")
     groups = call.arguments["groups"]
     is_depthwise = groups == x.shape[1] > 1 and weight.shape[1] == 1
-    inputs, outputs = (None, weight.axes[0]) if is_depthwise else (x.axes[1], weight.axes[1])
+    inputs, outputs = x.axes[1], weight.axes[0 if is_depthwise else 1]
     if groups > 1 and not is_depthwise:
         inputs, outputs = _stays(call)
     else:
         call.tie(x.axes[1], weight.axes[0])
-    return _convolved(call, (inputs, outputs), prod(x.shape[2:]), 1 if is_depthwise else x.shape[1])
+    return _convolved(call, (inputs, outputs), prod(x.shape[2:]), is_depthwise)
 
 
-def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, reads: int) -> Axes:
+def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, is_depthwise: bool) -> Axes:
     """What all convolutions have in common: the bias follows, other axes than that of channels have no labels."""
     x, weight = call.value("input"), call.value("weight")
     if len(x.shape) != len(weight.shape):
@@ -47,10 +46,19 @@ def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, reads: int) 
     for value in (x, weight):
         _pin_axes(call, value, range(2, len(value.shape)))
     _bias(call, axes[1])
-    groups = 1 if reads == 1 else call.arguments["groups"]
-    repeats = prod(weight.shape[2:]) * positions
-    note = LayerNote(_layer_name(call, weight), "conv", *axes, (reads, call.shape[1]), groups, repeats)
-    _note(call, note, is_writer=reads == x.shape[1])
+    note = LayerNote(
+        call.node.name,
+        _layer_name(call, weight),
+        "depthwise" if is_depthwise else "conv",
+        *axes,
+        (x.shape[1], call.shape[1]),
+        1 if is_depthwise else call.arguments["groups"],
+        prod(weight.shape[2:]),
+        positions,
+        (prod(x.shape[2:]), prod(call.shape[2:])),
+        isinstance(call.arguments.get("bias"), Value),
+    )
+    _note(call, note)
     return (None, axes[1], *[None] * (len(x.shape) - 2))
 
 
@@ -70,10 +78,11 @@ def linear(call: Call) -> Axes:
     call.tie(x.axes[-1], weight.axes[1])
     outputs = weight.axes[0]
     _bias(call, outputs)
-    repeats = prod(call.shape[:-1]) // call.batch
-    sizes = (x.shape[-1], call.shape[-1])
-    note = LayerNote(_layer_name(call, weight), "linear", x.axes[-1], outputs, sizes, 1, repeats)
-    _note(call, note, is_writer=True)
+    positions = prod(call.shape[:-1]) // call.batch
+    sizes, areas = (x.shape[-1], call.shape[-1]), (positions, positions)
+    has_bias = isinstance(call.arguments.get("bias"), Value)
+    name = _layer_name(call, weight)
+    _note(call, LayerNote(call.node.name, name, "linear", x.axes[-1], outputs, sizes, 1, 1, positions, areas, has_bias))
     return (*[None] * (len(x.shape) - 1), outputs)
 
 
@@ -81,6 +90,9 @@ def norm_of_each_channel(call: Call) -> Axes:
     """Batch norm and instance norm: everything that they have follows their channels."""
     x = call.value("input")
     _pin_axes(call, x, range(2, len(x.shape)))  # statistics may be taken along them
+    statistics = call.arguments.get("running_mean")
+    if isinstance(statistics, Value) and statistics.parameter and len(call.node.all_input_nodes[0].users) == 1:
+        call.notes.norms[call.node.all_input_nodes[0].name] = statistics.parameter.rpartition(".")[0]
     for value in call.values():
         if value is not x:
             call.tie(x.axes[1], value.axes[0])
@@ -143,7 +155,7 @@ def _layer_name(call: Call, weight: Value) -> str:
     return weight.parameter.rpartition(".")[0] if weight.parameter else call.module
 
 
-def _note(call: Call, note: LayerNote, is_writer: bool) -> None:
+def _note(call: Call, note: LayerNote) -> None:
     call.notes.layers.append(note)
-    if is_writer and note.outputs is not None:
+    if note.kind != "depthwise" and note.outputs is not None:
         call.notes.written.append((note.name, note.outputs))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from evoprune.tracing.repair import repair
-from evoprune.tracing.table import ChannelTable, Code, PadRow, TensorRow
+from evoprune.space.repair import repair
+from evoprune.space.table import ChannelTable, Code, PadRow, TensorRow
 
 
 @torch.no_grad()

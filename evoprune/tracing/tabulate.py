@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from evoprune.space.groups import Segment
-from evoprune.tracing.call import Notes, Value
+from evoprune.tracing.call import LayerNote, Notes, Value
 from evoprune.tracing.labels import Array, Axis
-from evoprune.tracing.table import ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
+from evoprune.space.table import ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
 
 Uses = dict[int, list[tuple[int, int]]]
 
@@ -53,11 +53,7 @@ def tabulate(notes: Notes, values: Sequence[tuple[Value, bool]]) -> ChannelTable
         tuple(Segment(name, len(group), start) for name, group, start in zip(names, groups, starts[:-1], strict=True)),
         {name: tuple(classes.writers[group[0]]) for name, group in zip(names, groups, strict=True)},
         tuple(_tensor_row(notes, classes, value, is_parameter) for value, is_parameter in values),
-        tuple(
-            LayerRow(note.name, note.kind, classes.of(note.inputs, note.sizes[0]),
-                     classes.of(note.outputs, note.sizes[1]), note.groups, note.repeats)
-            for note in notes.layers
-        ),
+        tuple(_layer_row(notes, classes, note) for note in notes.layers),
         tuple(_parts(notes, classes)),
         tuple(
             PadRow(note.module, note.axis, classes.of(np.concatenate([note.before, note.middle, note.after]), 0),
@@ -108,6 +104,23 @@ def _tensor_row(notes: Notes, classes: _Classes, value: Value, is_parameter: boo
     bits = tuple(classes.of(axis, size) for axis, size in zip(axes, value.shape, strict=True))
     groups = notes.grouped[value.parameter][0] if value.parameter in notes.grouped else 1
     return TensorRow(value.parameter, bits, groups, is_parameter)
+
+
+def _layer_row(notes: Notes, classes: _Classes, note: LayerNote) -> LayerRow:
+    norm = notes.norms.get(note.node)
+    is_shared = list(notes.norms.values()).count(norm) > 1
+    return LayerRow(
+        note.name,
+        note.kind,
+        classes.of(note.inputs, note.sizes[0]),
+        classes.of(note.outputs, note.sizes[1]),
+        note.groups,
+        note.kernel,
+        note.positions,
+        note.areas,
+        note.has_bias,
+        None if is_shared else norm,
+    )
 
 
 def _parts(notes: Notes, classes: _Classes) -> list[EqualParts]:

@@ -5,7 +5,7 @@ import copy
 from torch import Tensor, nn
 
 from evoprune.tracing.graph import read_graph
-from evoprune.tracing.table import ChannelTable
+from evoprune.space.table import ChannelTable
 from evoprune.tracing.widths import pin_fixed_widths
 
 

@@ -10,7 +10,7 @@ from evoprune.tracing.call import sizes_of
 from evoprune.tracing.graph import Graph, export
 from evoprune.tracing.labels import Array
 from evoprune.tracing.surgery import kept_bits, narrow
-from evoprune.tracing.table import ChannelTable, Code
+from evoprune.space.table import ChannelTable, Code
 
 _REASON = "the forward has its width fixed"
 

@@ -13,8 +13,8 @@ def make_notes() -> tuple[Notes, list[tuple[Value, bool]]]:
     notes.labels.tie(written[:4], read)
     notes.written += [("a", written), ("b", made)]
     notes.layers += [
-        LayerNote("a", "conv", None, written, (3, 6), 1, 9),
-        LayerNote("b", "conv", read, made, (4, 2), 1, 1),
+        LayerNote("n", "a", "conv", None, written, (3, 6), 1, 9, 1, (1, 1), False),
+        LayerNote("m", "b", "conv", read, made, (4, 2), 1, 1, 1, (1, 1), False),
     ]
     notes.labels.pin(written[4:], "first reason")
     notes.labels.pin(written[5:], "second reason")

@@ -38,11 +38,15 @@ class LayerRow:
 
     Attributes:
         name: module name.
-        kind: `conv` or `linear`.
-        inputs: bit of each input; -1 where it is never cut. A depthwise convolution reads one.
+        kind: `conv`, `depthwise` (a convolution whose outputs read one input each) or `linear`.
+        inputs: bit of each input; -1 where it is never cut.
         outputs: bit of each output.
-        groups: an output reads this share of the inputs.
-        repeats: kernel area times output positions of one image.
+        groups: an output reads this share of the inputs; of a depthwise convolution 1.
+        kernel: area of the kernel.
+        positions: places of one image at which the kernel is applied.
+        areas: pixels of the map that is read, and of the map that is written.
+        has_bias: whether it has a bias.
+        norm: module name of the batch norm that alone reads what the layer writes, or None.
     """
 
     name: str
@@ -50,7 +54,11 @@ class LayerRow:
     inputs: Array
     outputs: Array
     groups: int
-    repeats: int
+    kernel: int
+    positions: int
+    areas: tuple[int, int]
+    has_bias: bool
+    norm: str | None = None
 
 
 @dataclass(frozen=True)

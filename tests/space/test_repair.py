@@ -5,8 +5,8 @@ import pytest
 
 from evoprune import UserError
 from evoprune.space.groups import Segment
-from evoprune.tracing.repair import repair
-from evoprune.tracing.table import ChannelTable, EqualParts
+from evoprune.space.repair import repair
+from evoprune.space.table import ChannelTable, EqualParts
 
 
 def make_table(widths: list[int], *parts: list[list[int]]) -> ChannelTable:
@@ -27,6 +27,11 @@ def test_an_empty_segment_keeps_its_first_channel():
 ])  # fmt: skip
 def test_parts_meet_at_their_mean(code, expected):
     assert repair(make_table([6], [[0, 1, 2], [3, 4, 5]]), code).tolist() == expected
+
+
+def test_parts_keep_what_is_important():
+    scores = np.array([0.1, 0.3, 0.2, 5.0, 4.0, 6.0])
+    assert repair(make_table([6], [[0, 1, 2], [3, 4, 5]]), [1, 1, 1, 1, 0, 0], scores).tolist() == [0, 1, 1, 1, 0, 1]
 
 
 def test_channels_that_are_never_cut_count():

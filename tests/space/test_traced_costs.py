@@ -7,8 +7,8 @@ from torch import nn
 from traced import images, ready
 
 from evoprune import UserError
-from evoprune.tracing import costs
-from evoprune.tracing.costs import traced_costs
+from evoprune.space import traced_costs as module
+from evoprune.space.traced_costs import traced_costs
 from evoprune.tracing.trace import trace_channels
 
 
@@ -21,23 +21,24 @@ def table():
     return trace_channels(ready(network), images())
 
 
-def by_hand(first: int, second: int) -> tuple[int, int]:
+def by_hand(first: int, second: int) -> tuple[int, int, int]:
     flops = 64 * 27 * first + 16 * 9 * first + 16 * first * second // 2 + 5 * second
     params = (27 + 1) * first + 2 * first + (9 + 1) * first + first * second // 2 + second + 5 * second + 5
-    return flops, params
+    maps = 64 * (3 + first) + (64 + 16) * first + 16 * (first + second) + second + 5
+    return flops, params, 4 * (maps + params - 2 * first)  # the batch norm's scale and shift fold into the weights
 
 
 def test_costs_by_hand(table):
     codes = [[1] * 10, [1, 0, 0, 1, 1, 0, 0, 0, 0, 1], [0, 1, 1, 0, 1, 1, 0, 1, 1, 0]]
     found = traced_costs(table, codes)
     expected = [by_hand(4, 6), by_hand(2, 2), by_hand(2, 4)]
-    assert list(zip(found["flops"].tolist(), found["params"].tolist(), strict=True)) == expected
+    assert list(zip(*(found[name].tolist() for name in ("flops", "params", "bandwidth")), strict=True)) == expected
 
 
 def test_many_codes_are_computed_in_parts(table, monkeypatch):
     codes = np.random.default_rng(0).integers(0, 2, (20, 10))
     whole = traced_costs(table, codes)
-    monkeypatch.setattr(costs, "_CHUNK", 7)
+    monkeypatch.setattr(module, "_CHUNK", 7)
     assert all(np.array_equal(whole[name], values) for name, values in traced_costs(table, codes).items())
 
 

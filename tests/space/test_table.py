@@ -5,7 +5,7 @@ import pytest
 
 from evoprune import UserError
 from evoprune.space.groups import Segment
-from evoprune.tracing.table import ChannelTable, TensorRow
+from evoprune.space.table import ChannelTable, TensorRow
 
 SEGMENTS = (Segment("a", 2, 0), Segment("b", 3, 2))
 WEIGHT = TensorRow("b.weight", (np.array([2, 3, 4]), np.array([0, 1])), 1, True)

@@ -1,0 +1,160 @@
+"""The search space of a traced network as a YAML file: people read it, and no torch is needed to read it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.errors import UserError
+from evoprune.common.files import write_atomically
+from evoprune.common.yaml_files import format_rows, read_yaml
+from evoprune.space.axes import format_axis, parse_axis
+from evoprune.space.groups import Segment
+from evoprune.space.table import Array, ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
+from evoprune.space.traced import TracedSpace, layers_of
+
+FORMAT = "traced 1"
+_HEAD = """\
+# The search space of a network, as evoprune has read it from the network itself.
+# An axis is a number of channels that are never cut, or the name of a segment, or the name of one of `axes`.
+# conv1[0:8] are some channels of the segment conv1, conv1 x49 has each of its channels 49 times in a row.
+"""
+
+
+def write_space(space: TracedSpace, path: Path) -> None:
+    """Write a file that `read_space` reads."""
+    axes = _Axes(space.table.segments)
+    table = space.table
+    document = {
+        "format": FORMAT,
+        "name": space.name,
+        "network": dict(space.network),
+        "parameters": dict(space.parameters),
+        "segments": [
+            {"name": segment.name, "width": segment.width, "written_by": ", ".join(table.writers[segment.name])}
+            for segment in table.segments
+        ],
+        "pinned": [{"reason": pin.reason, "layers": ", ".join(pin.layers)} for pin in table.pins],
+        "layers": [_layer(row, axes) for row in table.layers],
+        "tensors": [_tensor(row, axes) for row in table.tensors],
+        "equal_parts": [{"name": row.name, "parts": [axes.name(bits) for bits in row.bits]} for row in table.parts],
+        "pads": [
+            {"module": row.module, "axis": row.axis, "channels": axes.name(row.bits), "before": row.before,
+             "after": row.after}
+            for row in table.pads
+        ],
+        "axes": axes.known,
+    }  # fmt: skip
+    write_atomically(path, _HEAD + format_rows(document))
+
+
+def read_space(path: Path) -> TracedSpace:
+    """Read what `write_space` wrote, or a person did.
+
+    Raises:
+        UserError: a file that is no search space of a traced network.
+    """
+    document = read_yaml(path)
+    try:
+        return _space(document)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"{path}: not the search space of a network: {type(error).__name__} {error}; `evoprune space` writes one"
+        ) from None
+
+
+def is_traced(document: Any) -> bool:
+    """Whether a YAML document is the search space of a traced network."""
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
+class _Axes:
+    """Axes as text; one of several terms gets a name, and is written once."""
+
+    def __init__(self, segments: Sequence[Segment]):
+        self._segments = segments
+        self._names: dict[bytes, str | int] = {}
+        self.known: dict[str, list[Any]] = {}
+
+    def name(self, bits: Array) -> str | int:
+        """What stands for an axis."""
+        key = bits.tobytes()
+        if key not in self._names:
+            terms = format_axis(bits, self._segments)
+            if len(terms) == 1:
+                self._names[key] = terms[0]
+            else:
+                self._names[key] = f"axis {len(self.known) + 1}"
+                self.known[str(self._names[key])] = terms
+        return self._names[key]
+
+
+def _layer(row: LayerRow, axes: _Axes) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "norm": row.norm,
+        "inputs": axes.name(row.inputs),
+        "outputs": axes.name(row.outputs),
+        "groups": row.groups,
+        "kernel": row.kernel,
+        "positions": row.positions,
+        "read_area": row.areas[0],
+        "written_area": row.areas[1],
+        "bias": row.has_bias,
+    }
+
+
+def _tensor(row: TensorRow, axes: _Axes) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": row.name, "axes": [axes.name(bits) for bits in row.bits]}
+    if row.groups > 1:
+        found["groups"] = row.groups
+    if not row.is_parameter:
+        found["buffer"] = True
+    return found
+
+
+def _space(document: Any) -> TracedSpace:
+    if not is_traced(document):
+        raise UserError(f"not the search space of a traced network, which says `format: {FORMAT}`")
+    segments, start = [], 0
+    for row in document["segments"]:
+        segments.append(Segment(str(row["name"]), int(row["width"]), start))
+        start += segments[-1].width
+    table = _table(document, segments)
+    parameters = {name: int(value) for name, value in document["parameters"].items()}
+    return TracedSpace(
+        document["name"], dict(document["network"]), table.segments, layers_of(table), parameters, table
+    )  # fmt: skip
+
+
+def _table(document: Mapping[str, Any], segments: Sequence[Segment]) -> ChannelTable:
+    by_name = {segment.name: segment for segment in segments}
+    named = {name: parse_axis(terms, by_name) for name, terms in document["axes"].items()}
+
+    def bits(text: str | int) -> Array:
+        found = named.get(text) if isinstance(text, str) else None
+        return parse_axis([text], by_name) if found is None else found
+
+    return ChannelTable(
+        tuple(segments),
+        {str(row["name"]): tuple(str(row["written_by"]).split(", ")) for row in document["segments"]},
+        tuple(
+            TensorRow(row["name"], tuple(map(bits, row["axes"])), row.get("groups", 1), not row.get("buffer", False))
+            for row in document["tensors"]
+        ),
+        tuple(
+            LayerRow(row["name"], row["kind"], bits(row["inputs"]), bits(row["outputs"]), row["groups"], row["kernel"],
+                     row["positions"], (row["read_area"], row["written_area"]), row["bias"], row["norm"])
+            for row in document["layers"]
+        ),
+        tuple(EqualParts(row["name"], np.stack(list(map(bits, row["parts"])))) for row in document["equal_parts"]),
+        tuple(
+            PadRow(row["module"], row["axis"], bits(row["channels"]), row["before"], row["after"])
+            for row in document["pads"]
+        ),
+        tuple(Pin(row["reason"], tuple(filter(None, row["layers"].split(", ")))) for row in document["pinned"]),
+    )  # fmt: skip
