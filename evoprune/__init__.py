@@ -18,11 +18,10 @@ _PUBLIC = {
     "load_model": "networks.checkpoints",
     "load_search_space": "space.from_yaml",
     "load_weights": "networks.checkpoints",
-    "narrow": "tracing.surgery",
+    "network_spec": "networks.build",
     "save_model": "networks.checkpoints",
     "slim_network": "pruning.channels",
-    "trace_channels": "tracing.trace",
-    "traced_costs": "space.traced_costs",
+    "trace_search_space": "networks.traced",
 }
 __all__ = ["__version__", *_PUBLIC]
 

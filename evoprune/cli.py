@@ -70,6 +70,12 @@ def _sensitivity(arguments: argparse.Namespace) -> None:
     pipeline.sensitivity(_request(arguments), arguments.method, arguments.images)
 
 
+def _space(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import pipeline
+
+    pipeline.space(_request(arguments), arguments.file)
+
+
 def _validate(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
@@ -116,6 +122,10 @@ def _add_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
 
 
+def _add_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", dest="file", metavar="FILE", type=Path, help="write the search space to a YAML file")
+
+
 def _add_method(command: argparse.ArgumentParser) -> None:
     text = "which channels go first: magnitude (the default) or scop"
     command.add_argument("--method", default="magnitude", help=text)
@@ -157,6 +167,12 @@ COMMANDS = (
         _validate,
         "check an experiment without running it, and predict how long it will take",
         (_add_experiment,),
+    ),
+    Command(
+        "space",
+        _space,
+        "the search space of an experiment's network: segments, layers, costs, and what is never pruned",
+        (_add_experiment, _add_file),
     ),
     Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
     Command("report", _report, "pictures and table of a run", (_add_run,)),

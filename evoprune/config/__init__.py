@@ -5,6 +5,7 @@ from evoprune.config.data import DataConfig
 from evoprune.config.evaluation import EvaluationConfig, Fidelity, RungConfig
 from evoprune.config.experiment import Experiment, load_experiment, parse_experiment
 from evoprune.config.importance import IMPORTANCES, ImportanceConfig, ImportanceName, ScopConfig
+from evoprune.config.network import NetworkConfig
 from evoprune.config.report import ReportConfig
 from evoprune.config.retrain import CountSelection, RetrainConfig
 from evoprune.config.search import LimitConfig, ProposalName, SearchConfig
@@ -24,6 +25,7 @@ __all__ = [
     "ImportanceConfig",
     "ImportanceName",
     "LimitConfig",
+    "NetworkConfig",
     "ProposalName",
     "ReportConfig",
     "RetrainConfig",

@@ -1,9 +1,9 @@
 """The whole experiment: strict YAML -> frozen typed objects."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from evoprune.common.errors import UserError
 from evoprune.common.files import find_carried_file
@@ -13,6 +13,7 @@ from evoprune.config.data import DataConfig
 from evoprune.config.errors import describe_errors
 from evoprune.config.evaluation import EvaluationConfig
 from evoprune.config.importance import ImportanceConfig
+from evoprune.config.network import NetworkConfig
 from evoprune.config.report import ReportConfig
 from evoprune.config.retrain import RetrainConfig
 from evoprune.config.search import GENERATIONS, SearchConfig
@@ -34,7 +35,8 @@ class Experiment(Section):
     """What slim networks inherit from the base network: `plain`, the weights of what they keep; or `compensated`, those
     with which each layer's output is nearest to the base network's (least squares)."""
     data: DataConfig
-    search_space: SearchSpaceConfig
+    network: NetworkConfig | None = None
+    search_space: SearchSpaceConfig | None = None
     base: BaseConfig = BaseConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     importance: ImportanceConfig = ImportanceConfig()
@@ -42,6 +44,24 @@ class Experiment(Section):
     retrain: RetrainConfig = RetrainConfig()
     workers: WorkersConfig = WorkersConfig()
     report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _has_one_network(self) -> Self:
+        if self.network is None and self.search_space is None:
+            raise ValueError("allowed: a section `network` or a section `search_space` says what is pruned")
+        if self.network is not None and self.search_space is not None and not self.search_space.is_file:
+            raise ValueError(
+                "allowed: `network`, whose search space is read from it, or `search_space`; both only where "
+                "search_space.name is a YAML file that `evoprune space --out` has written for this network"
+            )
+        if self.network is not None and self.network.weights is not None and self.base.weights is not None:
+            raise ValueError("allowed: network.weights or base.weights, not both")
+        return self
+
+    @property
+    def weights(self) -> str | None:
+        """Given weights of the base network; None where it is trained."""
+        return self.base.weights if self.network is None or self.network.weights is None else self.network.weights
 
     @property
     def num_evaluations(self) -> int:

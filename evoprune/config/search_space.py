@@ -7,6 +7,12 @@ class SearchSpaceConfig(Section):
     """Which network is pruned. Its classes, image channels and image size follow the data."""
 
     name: str
-    """`resnet20`, `resnet32`, `resnet56`, or the path of a YAML file like `search_spaces/resnet20.yaml`."""
+    """`resnet20`, `resnet32`, `resnet56`, or the path of a YAML file like `search_spaces/resnet20.yaml`. Beside a
+    section `network` it is the path of a file that `evoprune space --out` has written, and that was edited."""
     width: Positive | None = None
     """Channels of the first stage; 16 for the networks that evoprune carries."""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the name is the path of a file of the user's."""
+        return "/" in self.name or self.name.endswith((".yaml", ".yml"))

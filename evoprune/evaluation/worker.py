@@ -12,6 +12,7 @@ from evoprune.data.batches import EVALUATION_BATCH
 from evoprune.networks.device import Compute, device_name, make_compute
 from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.space import SearchSpace
+from evoprune.space.traced import TracedSpace
 from evoprune.workers.jobs import Workers
 from evoprune.workers.resources import shape_here, worker_device
 
@@ -27,9 +28,11 @@ def candidates_per_batch(config: WorkersConfig, device: str, space: SearchSpace,
     Args:
         config: how many workers share the GPUs.
         device: the workers' `auto`, `cpu` or `cuda`.
-        space: the candidates are at most as large as its full network.
+        space: the candidates are at most as large as its full network; those of a traced one train one by one.
         batch_size: images of a training step.
     """
+    if isinstance(space, TracedSpace):
+        return 1
     if config.candidates_per_batch != "auto":
         return config.candidates_per_batch
     if device == "cpu" or not torch.cuda.is_available():

@@ -1,6 +1,6 @@
 """The architectures, one file each, and how a code turns into one of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -8,19 +8,33 @@ from torch import nn
 
 from evoprune.common.errors import UserError, suggest
 from evoprune.networks.resnet_cifar import ResNetCifar
+from evoprune.networks.sources import build_source
+from evoprune.networks.user_files import file_digest, is_user_file
 from evoprune.space.space import SearchSpace
+from evoprune.space.traced import TracedSpace
+from evoprune.tracing.pads import kept_pads, select
+from evoprune.tracing.surgery import narrow, shaped
 
 NETWORKS: dict[str, type[nn.Module]] = {"resnet_cifar": ResNetCifar}
 
 
 def build_network(space: SearchSpace, code: npt.ArrayLike | None = None) -> nn.Module:
-    """Build the network of `code` (default: the base network) with freshly initialised weights."""
-    return network_from_spec(network_spec(space, code))
+    """Build the network of `code` (default: the base network) with freshly initialised weights.
+
+    Raises:
+        UserError: a network whose source there is not any more.
+    """
+    if not isinstance(space, TracedSpace):
+        return network_from_spec(network_spec(space, code))
+    network = build_source(space.network)
+    return network if code is None else narrow(space.table, network, code)
 
 
 def network_spec(space: SearchSpace, code: npt.ArrayLike | None = None) -> dict[str, Any]:
-    """All that is needed to rebuild the network of `code`, as plain JSON types."""
+    """All that is needed to rebuild the network of `code`, beside its weights, as plain JSON types."""
     code = space.full_code() if code is None else code
+    if isinstance(space, TracedSpace):
+        return {**space.network, "pads": [dict(pad) for pad in kept_pads(space.table, space.kept_bits(code))]}
     return {
         **space.network,
         "widths": space.widths(code),
@@ -30,13 +44,22 @@ def network_spec(space: SearchSpace, code: npt.ArrayLike | None = None) -> dict[
     }
 
 
-def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:
+def network_from_spec(
+    spec: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None, source: str | None = None
+) -> nn.Module:
     """Build the network that `network_spec` described.
 
+    Args:
+        spec: what it returned.
+        shapes: of the tensors of its state, by their names; a network of a known family needs none.
+        source: the file and function, `path/to/mynet.py:make_net`, where the network is the user's own.
+
     Raises:
-        UserError: a family that evoprune does not know, or keys that the family does not take.
+        UserError: a network that evoprune does not know, or keys that do not fit.
     """
     keys = dict(spec)
+    if "source" in keys:
+        return _from_source(keys, shapes or {}, source)
     family = keys.pop("family", None)
     if not isinstance(family, str) or family not in NETWORKS:
         raise UserError(f"unknown network family {family!r}; {suggest(str(family), NETWORKS)}")
@@ -44,3 +67,23 @@ def network_from_spec(spec: Mapping[str, Any]) -> nn.Module:
         return NETWORKS[family](**keys)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"network family {family}: the description does not fit: {error}") from None
+
+
+def _from_source(keys: dict[str, Any], shapes: Mapping[str, Sequence[int]], source: str | None) -> nn.Module:
+    """A narrowed network of a library's, or of the user's; a file names no code that would then be run."""
+    missing = {"source", "arguments", "stem", "num_classes", "in_channels"} - keys.keys()
+    if missing or not isinstance(keys["source"], str) or not isinstance(keys["arguments"], dict):
+        raise UserError(
+            f"the description of the network does not fit; it lacks {', '.join(sorted(missing)) or 'types'}"
+        )
+    if is_user_file(keys["source"]) or source is not None:
+        if source is None:
+            raise UserError(
+                f"the network is made by code of yours, and a file does not decide which code runs; name it: "
+                f"load_model(..., source={keys['source']!r}), if you trust that file"
+            )
+        keys = {**keys, "source": source, "digest": file_digest(source)}
+    network = shaped(build_source(keys), shapes)
+    for pad in keys.get("pads", ()):
+        select(network, pad)
+    return network

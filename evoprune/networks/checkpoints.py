@@ -40,18 +40,23 @@ def _storable(value: Tensor) -> Tensor:
     return (value.float() if value.is_floating_point() else value).contiguous()
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path, source: str | None = None) -> nn.Module:
     """Load a model that evoprune saved: a `torch.nn.Module` in eval mode on the CPU.
 
     Args:
         path: the model's folder, or one of the two files in it.
+        source: `path/to/mynet.py:make_net`, where the network is made by a file of yours. That file is then imported.
 
     Raises:
-        UserError: no model there, or a damaged one.
+        UserError: no model there, a damaged one, or one that needs `source`.
     """
     folder = model_folder(path)
-    network = network_from_spec(read_description(folder)["network"])
-    _load_exactly(network, _read_safetensors(folder / WEIGHTS_NAME), str(folder))
+    description, state = read_description(folder), _read_safetensors(folder / WEIGHTS_NAME)
+    try:
+        network = network_from_spec(description["network"], {name: one.shape for name, one in state.items()}, source)
+    except UserError as error:
+        raise UserError(f"{folder}: {error}") from None
+    _load_exactly(network, state, str(folder))
     return network.eval()
 
 

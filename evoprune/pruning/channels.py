@@ -11,6 +11,8 @@ from evoprune.pruning.compensation import compensate
 from evoprune.pruning.moments import Moments
 from evoprune.space.groups import Layer
 from evoprune.space.space import SearchSpace
+from evoprune.space.traced import TracedSpace
+from evoprune.tracing.surgery import narrow
 
 _BY_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
@@ -26,15 +28,18 @@ def slim_network(
 
     Args:
         space: the search space of `network`.
-        network: the base network, as `build_network(space)` builds it.
+        network: the base network, as `build_network(space)` builds it, or the one that was traced.
         code: 0/1, shape (space.length,); repaired first.
         moments: what the layers of `network` read, as `measure_moments` measures it.
 
     Returns:
         A new module on the device and in the mode of `network`, which is left as it is.
     """
-    kept = {name: torch.from_numpy(indices) for name, indices in space.kept(code).items()}
-    state = {**network.state_dict(), **inherited_changes(space, network, code, moments)}
+    changes = inherited_changes(space, network, code, moments)
+    if isinstance(space, TracedSpace):
+        return narrow(space.table, network, code, changes)
+    kept: dict[str | None, Tensor] = {name: torch.from_numpy(indices) for name, indices in space.kept(code).items()}
+    state = {**network.state_dict(), **changes}
     with torch.device("meta"):  # every weight is copied below: nothing to initialise
         slim = build_network(space, code)
     slim = slim.to_empty(device=next(network.parameters()).device)
@@ -56,14 +61,14 @@ def inherited_changes(
     adapters = {}
     for layer in space.layers:
         if layer.kind == "adapter":
-            outputs, inputs = (space.segment(name).width for name in (layer.outputs, layer.inputs))
+            outputs, inputs = len(space.output_bits(layer)), len(space.input_bits(layer))
             adapters[f"{layer.name}.weight"] = torch.eye(outputs, inputs, device=device)[:, :, None, None]
     if moments is None:
         return adapters
     return {**adapters, **compensate(space, {**network.state_dict(), **adapters}, code, moments)}
 
 
-def _copy_layer(layer: Layer, state: Mapping[str, Tensor], slim: nn.Module, kept: Mapping[str, Tensor]) -> None:
+def _copy_layer(layer: Layer, state: Mapping[str, Tensor], slim: nn.Module, kept: Mapping[str | None, Tensor]) -> None:
     """Give a layer of `slim`, and its norm, the kept part of what `state` has for them."""
     weight = state[f"{layer.name}.weight"]
     outputs = kept.get(layer.outputs, torch.arange(weight.shape[0])).to(weight.device)

@@ -37,24 +37,23 @@ def compensate(
     Returns:
         Other values for entries of `state`, of the same shapes. What the code prunes in them is as it was.
     """
-    kept = {name: torch.from_numpy(indices) for name, indices in space.kept(code).items()}
+    kept = torch.from_numpy(space.kept_bits(code)).bool()
     solved: dict[str, Tensor] = {}
     for layer in space.layers:
-        found = moments.layers.get(layer.name)
-        if found is not None and len(kept[layer.inputs]) < space.segment(layer.inputs).width:
-            solved |= _solve_layer(layer, state, kept, found)
+        found, reads = moments.layers.get(layer.name), kept[space.input_bits(layer)]
+        if found is not None and not reads.all():
+            solved |= _solve_layer(layer, state, (reads, kept[space.output_bits(layer)]), found)
     return solved
 
 
 def _solve_layer(
-    layer: Layer, state: Mapping[str, Tensor], kept: Mapping[str, Tensor], moments: InputMoments
+    layer: Layer, state: Mapping[str, Tensor], kept: tuple[Tensor, Tensor], moments: InputMoments
 ) -> dict[str, Tensor]:
+    """Entries of the state of one layer; `kept` are masks of its inputs and of its outputs."""
     weight = state[f"{layer.name}.weight"]
     full = weight.double().flatten(1)
-    outputs = kept.get(layer.outputs, torch.arange(len(full))).to(full.device)
-    reads = torch.zeros(weight.shape[1], full.shape[1] // weight.shape[1], dtype=torch.bool, device=full.device)
-    reads[kept[layer.inputs].to(full.device)] = True
-    reads = reads.flatten()
+    reads = kept[0].repeat_interleave(full.shape[1] // weight.shape[1]).to(full.device)
+    outputs = kept[1].nonzero().flatten().to(full.device)
     mean, second = (full.new_tensor(values) for values in (moments.mean, moments.covariance))
     absorbed = f"{layer.norm}.running_mean" if layer.norm is not None else f"{layer.name}.bias"
     if absorbed not in state:

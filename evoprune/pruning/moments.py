@@ -67,7 +67,7 @@ def measure_moments(
         inputs: batches of what it takes, normalised images of shape (batch, channels, height, width). 512 images do.
         compute: device and precision.
     """
-    readers = [layer for layer in space.layers if layer.inputs != "image"]
+    readers = [layer for layer in space.layers if (space.input_bits(layer) >= 0).any() and layer.kind != "depthwise"]
     left_out = {layer.name: reason for layer in readers if (reason := _cannot_measure(space, network, layer))}
     sums = {layer.name: _Sums(network.get_submodule(layer.name)) for layer in readers if layer.name not in left_out}
     hooks = [network.get_submodule(name).register_forward_pre_hook(total.add) for name, total in sums.items()]
@@ -110,10 +110,14 @@ def load_moments(path: Path) -> Moments:
 
 def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:
     module = network.get_submodule(layer.name)
+    if not isinstance(module, nn.Conv2d | nn.Linear | nn.Identity):  # an adapter of the base network is an identity
+        return f"a {type(module).__name__}, neither a Conv2d nor a Linear"
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
         return "a grouped convolution, or one that pads other than with zeros"
+    if isinstance(module, nn.Conv2d) and isinstance(module.padding, str):
+        return f"a convolution with padding={module.padding!r}"
     positions = math.prod(module.kernel_size) if isinstance(module, nn.Conv2d) else 1
-    values = space.segment(layer.inputs).width * positions
+    values = len(space.input_bits(layer)) * positions
     return f"reads {values} values, more than {MOST_INPUTS}" if values > MOST_INPUTS else None
 
 

@@ -26,6 +26,11 @@ class RunFolder:
         return self.path / CONFIG_NAME
 
     @property
+    def search_space(self) -> Path:
+        """The search space of a traced network."""
+        return self.path / "search_space.yaml"
+
+    @property
     def reports(self) -> Path:
         """One row per evaluation."""
         return self.path / "reports.csv"

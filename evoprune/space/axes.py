@@ -82,7 +82,7 @@ def _run(values: Sequence[int], place: int, times: int, segment: Segment) -> tup
     following = values[place + times] if place + times < len(values) else -1
     step = following - values[place]
     count = 1
-    while 0 < step and values[place] + count * step < segment.start + segment.width:
+    while step > 0 and values[place] + count * step < segment.start + segment.width:
         first = place + count * times
         if values[first : first + times] != [values[place] + count * step] * times:
             break

@@ -86,7 +86,7 @@ def _costs(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Co
 
 def _layer_widths(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Counts]:
     """Input and output channels of every layer, shape (population, layers); 0 for an adapter that is not there."""
-    column = {segment.name: index for index, segment in enumerate(space.segments)}
+    column: dict[str | None, int] = {segment.name: index for index, segment in enumerate(space.segments)}
     column |= {"image": len(column), "classes": len(column) + 1}
     kept = np.maximum(space.count(codes), 1)  # an empty segment keeps one channel
     outside = [space.parameters["in_channels"], space.parameters["num_classes"]]
@@ -101,7 +101,7 @@ def _layer_widths(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Cou
     return inputs, outputs
 
 
-def _repaired(space: SearchSpace, codes: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:
+def _repaired(space: SearchSpace, codes: npt.NDArray[np.uint8], name: str | None) -> npt.NDArray[np.uint8]:
     """The bits of one segment, of which an empty one keeps the first."""
     bits = codes[:, space.segment(name).slice].copy()
     bits[~bits.any(axis=1), 0] = 1

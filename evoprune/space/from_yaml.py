@@ -8,6 +8,8 @@ from evoprune.common.files import find_carried_file
 from evoprune.common.yaml_files import read_yaml
 from evoprune.space.groups import LAYER_KINDS, Layer, Segment
 from evoprune.space.space import PARAMETERS, SearchSpace
+from evoprune.space.traced import TracedSpace
+from evoprune.space.traced_yaml import is_traced, parse_space
 
 
 def load_search_space(
@@ -26,12 +28,16 @@ def load_search_space(
         in_channels: channels of the image.
         image_size: side of the square image in pixels; costs depend on it, weights do not.
 
+    The search space of a traced network is that of its file, and takes no other parameters.
+
     Raises:
         UserError: unknown name, malformed file, or a parameter below 1.
     """
     path = find_carried_file("search_spaces", name)
     given = {"width": width, "num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     document = read_yaml(path)
+    if is_traced(document):
+        return _check_parameters(parse_space(document, path), given)
     try:
         parameters = {
             **document["parameters"],
@@ -43,6 +49,18 @@ def load_search_space(
             f"{path}: not a search space: {type(error).__name__} {error}; compare search_spaces/resnet20.yaml"
         ) from None
     _check_space(space, path.name)
+    return space
+
+
+def _check_parameters(space: TracedSpace, given: Mapping[str, int | None]) -> TracedSpace:
+    """A traced space has the parameters of its file."""
+    for key, value in given.items():
+        there = space.parameters.get(key, "its own")
+        if value not in (None, there):
+            raise UserError(
+                f"{space.name} was read from a network with {key} {there}, got {value}; a section `network` reads the "
+                "search space from the network, for any data"
+            )
     return space
 
 
@@ -74,5 +92,5 @@ def _check_space(space: SearchSpace, source: str) -> None:
         for side, outside in ((layer.inputs, "image"), (layer.outputs, "classes")):
             if side not in names and side != outside:
                 raise UserError(
-                    f"{source}: layer {layer.name}: unknown segment {side!r}; {suggest(side, [*names, outside])}"
+                    f"{source}: layer {layer.name}: unknown segment {side!r}; {suggest(str(side), [*names, outside])}"
                 )

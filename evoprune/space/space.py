@@ -40,6 +40,10 @@ class SearchSpace:
         """Number of bits of a code."""
         return sum(segment.width for segment in self.segments)
 
+    def identity(self) -> list[Any]:
+        """What the full network depends on, beside `parameters`, as JSON types."""
+        return [self.name, dict(self.network), [repr(part) for part in (*self.segments, *self.layers)]]
+
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
         return np.array([segment.start for segment in self.segments])
@@ -47,24 +51,24 @@ class SearchSpace:
     @cached_property
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Channels that go together, in the order of the code: segments that an adapter ties are one group."""
-        head = {segment.name: segment.name for segment in self.segments}
+        head: dict[str | None, str] = {segment.name: segment.name for segment in self.segments}
         for layer in self.layers:
             if layer.kind == "adapter" and self.segment(layer.inputs).width == self.segment(layer.outputs).width:
                 joined, gone = head[layer.inputs], head[layer.outputs]
                 head = {name: joined if first == gone else first for name, first in head.items()}
-        return tuple(self._group(tuple(name for name in head if head[name] == first))
+        return tuple(self._group(tuple(name for name in head if name is not None and head[name] == first))
                      for first in dict.fromkeys(head.values()))  # fmt: skip
 
     def _group(self, names: tuple[str, ...]) -> ChannelGroup:
         segments = [self.segment(name) for name in names]
         return ChannelGroup("+".join(names), segments[0].width, tuple(segment.slice for segment in segments), names)
 
-    def segment(self, name: str) -> Segment:
+    def segment(self, name: str | None) -> Segment:
         """The segment of that name."""
         return self._by_name[name]
 
     @cached_property
-    def _by_name(self) -> dict[str, Segment]:
+    def _by_name(self) -> dict[str | None, Segment]:
         return {segment.name: segment for segment in self.segments}
 
     def full_code(self) -> Code:
@@ -149,7 +153,7 @@ class SearchSpace:
 
     def adapters(self, code: npt.ArrayLike) -> list[str]:
         """Names of the adapter layers that this code needs."""
-        kept = self.kept(code)
+        kept: dict[str | None, npt.NDArray[np.int64]] = dict(self.kept(code).items())
         return [
             layer.name
             for layer in self.layers

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,10 @@ class TracedSpace(SearchSpace):
     def costs(self) -> TracedCosts:
         """Costs of many codes."""
         return TracedCosts(self.table)
+
+    def identity(self) -> list[Any]:
+        """What the full network depends on, beside `parameters`, as JSON types."""
+        return [self.name, dict(self.network)]
 
     def repair(self, code: npt.ArrayLike, scores: npt.NDArray[np.float64] | None = None) -> Code:
         """The nearest code that a network can be built from: no segment is empty, grouped layers stay even."""

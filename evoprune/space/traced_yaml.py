@@ -55,7 +55,11 @@ def read_space(path: Path) -> TracedSpace:
     Raises:
         UserError: a file that is no search space of a traced network.
     """
-    document = read_yaml(path)
+    return parse_space(read_yaml(path), path)
+
+
+def parse_space(document: Any, path: Path) -> TracedSpace:
+    """The search space of a document; `path` names it in errors."""
     try:
         return _space(document)
     except UserError as error:
@@ -64,6 +68,22 @@ def read_space(path: Path) -> TracedSpace:
         raise UserError(
             f"{path}: not the search space of a network: {type(error).__name__} {error}; `evoprune space` writes one"
         ) from None
+
+
+def read_fitting_space(path: Path, network: Mapping[str, Any], shape: Mapping[str, Any]) -> TracedSpace:
+    """Read the search space of a network at the shape of the data.
+
+    Raises:
+        UserError: a file of another network or shape.
+    """
+    space = read_space(path)
+    for name, there, here in (("network", space.network, network), ("parameters", space.parameters, shape)):
+        if dict(there) != dict(here):
+            raise UserError(
+                f"{path}: of another network or other images: {name} {dict(there)} there, {dict(here)} here; "
+                "`evoprune space --out` writes one that fits"
+            )
+    return space
 
 
 def is_traced(document: Any) -> bool:

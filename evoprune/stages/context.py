@@ -1,12 +1,14 @@
 """What the stages of a run share: the experiment, the folder, and what is loaded once, when it is first asked for."""
 
+from dataclasses import asdict
 from functools import cache, cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evoprune.common.errors import UserError
-from evoprune.config import Experiment, ImportanceName
+from evoprune.config import Experiment, ImportanceName, NetworkConfig
 from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
 from evoprune.data.split import make_dataset
@@ -15,6 +17,8 @@ from evoprune.runs.table import read_rows
 from evoprune.space.from_yaml import load_search_space
 from evoprune.space.ranking import Scores
 from evoprune.space.space import SearchSpace
+from evoprune.space.traced import TracedSpace
+from evoprune.space.traced_yaml import read_fitting_space
 
 if TYPE_CHECKING:  # a report is written without torch
     from evoprune.networks.base import Base
@@ -42,11 +46,34 @@ class Context:
     def space(self) -> SearchSpace:
         """The search space, with the classes, channels and image size of the data."""
         shape = self._shape or self.source.shape
-        config = self.experiment.search_space
+        network, config = self.experiment.network, self.experiment.search_space
+        if network is not None and network.is_traced:
+            return self._traced_space(network, shape)
+        key = "network.source" if network is not None else "search_space.name"
+        name = network.source if network is not None else config.name  # type: ignore[union-attr]
+        width = config.width if config is not None else None
         try:
-            return load_search_space(config.name, config.width, shape.num_classes, shape.in_channels, shape.image_size)
+            return load_search_space(name, width, shape.num_classes, shape.in_channels, shape.image_size)
         except UserError as error:
-            raise UserError(f"search_space.name: {error}") from None
+            raise UserError(f"{key}: {error}") from None
+
+    def _traced_space(self, network: NetworkConfig, shape: DataShape) -> TracedSpace:
+        """The one that this run has read before, that of the user's file, or what is read from the network now."""
+        from evoprune.networks.sources import source_spec
+
+        spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
+        config = self.experiment.search_space
+        known = [self.folder.search_space, *([Path(config.name)] if config is not None else [])]
+        written = next((path for path in known if path.is_file()), None)
+        if written is not None:
+            return read_fitting_space(written, spec, asdict(shape))
+        from evoprune.networks.traced import read_network
+
+        return read_network(spec, shape.image_size)
+
+    def settle_space(self) -> None:
+        """Take the search space from the run's folder from now on."""
+        self.__dict__.pop("space", None)
 
     @cached_property
     def dataset(self) -> Dataset:

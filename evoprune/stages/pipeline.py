@@ -13,6 +13,8 @@ from evoprune.config import Experiment, ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder, run_path
+from evoprune.space.traced import TracedSpace
+from evoprune.space.traced_yaml import write_space
 from evoprune.stages.context import Context, recorded_shape
 
 
@@ -131,8 +133,23 @@ def validate(request: Request) -> None:
     _say_estimate(context)
 
 
+def space(request: Request, out: Path | None) -> None:
+    """Print the search space of an experiment's network, and write it down where `out` says."""
+    from evoprune.report.spaces import space_table
+    from evoprune.stages.space import checked_space
+
+    context = _checked(request, ())
+    found = checked_space(context) if isinstance(context.space, TracedSpace) else context.space
+    say(space_table(found))
+    if out is not None:
+        if not isinstance(found, TracedSpace):
+            raise UserError(f"--out: {found.name} is a search space that evoprune carries, and has its file already")
+        write_space(found, out)
+        say(f"written: {out}")
+
+
 def prepare(context: Context, importances: Sequence[ImportanceName] | None = None) -> None:
-    """Leave in the run's folder what a search begins with: the base network, what its layers read, channels' scores.
+    """Leave in the run's folder what a search begins with: search space, base network, what it reads, channels' scores.
 
     Args:
         context: of the run.
@@ -141,7 +158,9 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
     from evoprune.stages.analyse import compute_importance
     from evoprune.stages.base import provide_base
     from evoprune.stages.moments import provide_moments
+    from evoprune.stages.space import provide_space
 
+    provide_space(context)
     provide_base(context)
     provide_moments(context)
     compute_importance(context, context.experiment.search.importances if importances is None else importances)

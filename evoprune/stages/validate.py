@@ -29,7 +29,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
         _check_search(experiment.search, space)
     if "scop" in (experiment.search.importances if importances is None else importances):
         check_scop(space, experiment.importance.scop)
-    weights = experiment.base.weights
+    weights = experiment.weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
 

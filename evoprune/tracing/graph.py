@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
 from evoprune.common.errors import UserError
+from evoprune.space.table import ChannelTable
 from evoprune.tracing.call import Arguments, Axes, Call, Notes, UnreadableError, Value, operator_name, sizes_of
 from evoprune.tracing.operators import OPERATORS, unknown
-from evoprune.space.table import ChannelTable
 from evoprune.tracing.tabulate import tabulate
 
 Known = Value | list[Value] | None

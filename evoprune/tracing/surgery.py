@@ -1,6 +1,7 @@
 """A code and a traced network -> a narrower copy of the user's own module, or a copy with pruned channels at zero."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from evoprune.common.errors import UserError
 from evoprune.space.repair import repair
-from evoprune.space.table import ChannelTable, Code, PadRow, TensorRow
+from evoprune.space.table import ChannelTable, Code, TensorRow
+from evoprune.tracing.pads import kept_pads, select
 
 
 @torch.no_grad()
-def narrow(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.Module:
+def narrow(
+    table: ChannelTable, network: nn.Module, code: npt.ArrayLike, changes: Mapping[str, Tensor] | None = None
+) -> nn.Module:
     """The slim network of a code: a deep copy of the network with narrower parameters and buffers.
 
     Its class, its `forward` and the names in its state are those of the network. In eval mode it computes what
@@ -25,6 +30,7 @@ def narrow(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.M
         table: of the network.
         network: the traced network, or one of the same shapes. It is left as it is.
         code: 0/1, shape (table.length,); repaired first.
+        changes: other values, of full width, for entries of its state.
 
     Returns:
         A new module on the device and in the mode of `network`.
@@ -33,14 +39,41 @@ def narrow(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.M
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
     kept = kept_bits(table, code)
-    slim = copy.deepcopy(network, _replaced(table, network, kept))
-    for module in slim.modules():
-        _set_widths(module)
-    for row in table.pads:
-        index = _positions(row, kept)
-        if index is not None:
-            slim.get_submodule(row.module).register_forward_hook(_Selection(row.axis, torch.from_numpy(index)))
+    slim = _copied(network, _replaced(table, network, kept, changes or {}))
+    for pad in kept_pads(table, kept):
+        select(slim, pad)
     return slim
+
+
+@torch.no_grad()
+def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
+    """A copy of a network whose parameters and buffers have other shapes, and no values yet.
+
+    Args:
+        network: as it was before `narrow`.
+        shapes: by the names of its state.
+
+    Raises:
+        UserError: a shape that cannot be that of a narrower tensor.
+    """
+    replaced: dict[int, Any] = {}
+    for name, value in network.state_dict(keep_vars=True).items():
+        shape = tuple(shapes.get(name, value.shape))
+        if len(shape) != value.dim() or any(new > old for new, old in zip(shape, value.shape, strict=True)):
+            raise UserError(f"{name} has shape {shape}, which is not narrower than the network's {tuple(value.shape)}")
+        if shape != tuple(value.shape):
+            part = value.detach().new_empty(shape)
+            is_parameter = isinstance(value, nn.Parameter)
+            replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
+    return _copied(network, replaced)
+
+
+def _copied(network: nn.Module, replaced: dict[int, Any]) -> nn.Module:
+    """A deep copy with other tensors, which are given by the identity of those that they replace."""
+    copied = copy.deepcopy(network, replaced)
+    for module in copied.modules():
+        _set_widths(module)
+    return copied
 
 
 @torch.no_grad()
@@ -93,14 +126,14 @@ def _by_group(value: Tensor, row: TensorRow) -> Tensor:
     return value if row.groups == 1 else value.view(row.groups, -1, *value.shape[1:])
 
 
-def _replaced(table: ChannelTable, network: nn.Module, kept: Code) -> dict[int, Any]:
+def _replaced(table: ChannelTable, network: nn.Module, kept: Code, changes: Mapping[str, Tensor]) -> dict[int, Any]:
     """Narrower tensors by the identity of those that a deep copy shall have them in place of."""
     replaced: dict[int, Any] = {}
     for row in table.tensors:
-        if all(kept[bits].all() for bits in row.bits):
+        if row.name not in changes and all(kept[bits].all() for bits in row.bits):
             continue
         value = _tensor(network, row.name)
-        part = _part(value.detach(), row, kept)
+        part = _part(changes.get(row.name, value).detach(), row, kept)
         is_parameter = isinstance(value, nn.Parameter)
         replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
     return replaced
@@ -144,24 +177,3 @@ def _set_widths(module: nn.Module) -> None:
         module.num_features = module.num_features if known is None else len(known)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
-
-
-def _positions(row: PadRow, kept: Code) -> npt.NDArray[np.int64] | None:
-    """Which channels of a padding module's output stay; None where all constant ones do."""
-    is_constant = np.ones(len(row.bits), dtype=bool)
-    is_constant[row.before : len(row.bits) - row.after] = False
-    keep = kept[row.bits] == 1
-    if keep[is_constant].all():
-        return None
-    return np.flatnonzero(keep[keep | is_constant])  # what is pruned of the others does not come in
-
-
-class _Selection:
-    """A forward hook that keeps some indices of an axis of what a module returns."""
-
-    def __init__(self, axis: int, index: Tensor) -> None:
-        self.axis, self.index = axis, index
-
-    def __call__(self, module: nn.Module, given: Any, output: Tensor) -> Tensor:
-        """The kept part of `output`."""
-        return output.index_select(self.axis, self.index.to(output.device))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from evoprune.space.groups import Segment
+from evoprune.space.table import ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
 from evoprune.tracing.call import LayerNote, Notes, Value
 from evoprune.tracing.labels import Array, Axis
-from evoprune.space.table import ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
 
 Uses = dict[int, list[tuple[int, int]]]
 
@@ -107,8 +107,8 @@ def _tensor_row(notes: Notes, classes: _Classes, value: Value, is_parameter: boo
 
 
 def _layer_row(notes: Notes, classes: _Classes, note: LayerNote) -> LayerRow:
-    norm = notes.norms.get(note.node)
-    is_shared = list(notes.norms.values()).count(norm) > 1
+    norm = notes.norms.get(note.node, "")
+    is_shared = list(notes.norms.values()).count(norm) != 1
     return LayerRow(
         note.name,
         note.kind,

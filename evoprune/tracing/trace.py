@@ -4,8 +4,8 @@ import copy
 
 from torch import Tensor, nn
 
-from evoprune.tracing.graph import read_graph
 from evoprune.space.table import ChannelTable
+from evoprune.tracing.graph import read_graph
 from evoprune.tracing.widths import pin_fixed_widths
 
 

@@ -6,11 +6,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from evoprune.common.errors import UserError
+from evoprune.space.table import ChannelTable, Code
 from evoprune.tracing.call import sizes_of
 from evoprune.tracing.graph import Graph, export
 from evoprune.tracing.labels import Array
 from evoprune.tracing.surgery import kept_bits, narrow
-from evoprune.space.table import ChannelTable, Code
 
 _REASON = "the forward has its width fixed"
 

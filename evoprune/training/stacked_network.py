@@ -56,7 +56,7 @@ class StackedNetwork(nn.Module):
         assert len(codes) == len(changes) == self.size, f"{len(codes)} codes for {self.size} candidates"
         device = next(base.parameters()).device
         rows = torch.from_numpy(np.stack([self.space.repair(code) for code in codes])).to(device).bool()
-        kept = {segment.name: rows[:, segment.slice] for segment in self.space.segments}
+        kept: dict[str | None, Tensor] = {segment.name: rows[:, segment.slice] for segment in self.space.segments}
         state = _stacked_state(base.state_dict(), changes)
         for layer in self.space.layers:
             target = self.network.get_submodule(layer.name)

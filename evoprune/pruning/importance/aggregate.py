@@ -8,7 +8,7 @@ import numpy as np
 
 from evoprune.common.errors import UserError
 from evoprune.space.ranking import Scores
-from evoprune.space.space import SearchSpace
+from evoprune.space.space import Bits, SearchSpace
 
 LayerScores = Mapping[str, Scores]
 """Layer name -> importance of its output or its input channels, shape (channels,), larger is more important."""
@@ -47,19 +47,30 @@ def segment_scores(space: SearchSpace, found: Importance) -> Scores:
     Raises:
         UserError: a group of which no layer has scores.
     """
-    result = np.empty(space.length)
+    totals, counts = np.zeros(space.length), np.zeros(space.length)
+    for layer in space.layers:
+        for known, bits in ((found.outputs, space.output_bits), (found.inputs, space.input_bits)):
+            if layer.name in known:
+                _add(totals, counts, known[layer.name], bits(layer))
     for group in space.groups:
-        written = [found.outputs.get(layer.name) for layer in space.layers if layer.outputs in group.segments]
-        read = [found.inputs.get(layer.name) for layer in space.layers if layer.inputs in group.segments]
-        scores = [values for values in (*written, *read) if values is not None]
-        if not scores:
+        total, count = (sum(values[place] for place in group.slices) for values in (totals, counts))
+        if not np.all(count):
             raise UserError(
                 f"importance.criterion: no layer of {', '.join(group.segments)} has a score; bn_scale needs a batch "
-                "norm behind it, least_squares and activation a layer that reads it and whose inputs were measured; "
-                "consumer_l2 needs neither"
+                "norm behind it, activation a layer that reads it and whose inputs were measured; consumer_l2 needs "
+                "neither"
             )
-        group.put(result, np.mean(scores, axis=0))
-    return result
+        group.put(totals, total / count)
+    return totals
+
+
+def _add(totals: Scores, counts: Scores, values: Scores, bits: Bits) -> None:
+    """Add the scores of a layer's channels to those of their bits; of a bit that stands there often, their mean."""
+    free = bits >= 0
+    times = np.bincount(bits[free], minlength=len(totals))
+    there = times > 0
+    totals[there] += np.bincount(bits[free], values[free], len(totals))[there] / times[there]
+    counts[there] += 1
 
 
 def relative(scores: LayerScores) -> dict[str, Scores]:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from evoprune.pruning.compensation import RIDGE
 from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.pruning.importance.magnitude import consumer_scores
 from evoprune.pruning.moments import Moments
-from evoprune.space.groups import ChannelGroup
+from evoprune.space.groups import ChannelGroup, Layer
 from evoprune.space.ranking import Scores
-from evoprune.space.space import SearchSpace
+from evoprune.space.space import Bits, SearchSpace
 
 
 def activation_scores(space: SearchSpace, network: nn.Module, moments: Moments) -> LayerScores:
@@ -43,14 +44,50 @@ def least_squares_scores(space: SearchSpace, network: nn.Module, moments: Moment
         moments: what its layers read; a layer that is left out there has no score.
     """
     scores: dict[str, Scores] = {}
+    norms: LayerScores | None = None
+    layers_with_weights = [layer for layer in space.layers if layer.kind not in ("adapter", "depthwise")]
     for group in space.groups:
-        layers = [layer for layer in space.layers if layer.inputs in group.segments and layer.kind != "adapter"]
+        layers = [layer for layer in layers_with_weights if _reads(space, layer, group).size]
         measured = [layer for layer in layers if layer.name in moments.layers]
         if measured:
-            state = [_Reader.of(network, layer.name, layer.norm, moments, group) for layer in measured]
-            errors = _eliminate(state, group.width)
-            scores |= {layer.name: values for layer, values in zip(measured, errors, strict=True)}
+            state = [_Reader.of(network, layer, moments, _reads(space, layer, group)) for layer in measured]
+            for layer, errors in zip(measured, _eliminate(state, group.width), strict=True):
+                _write(scores, space, layer, group, errors)
+            continue
+        norms = consumer_scores(space, network) if norms is None else norms
+        for layer in (layer for layer in layers if layer.name in norms):
+            _write(scores, space, layer, group, _share_of_energy(norms[layer.name][_reads(space, layer, group)]))
     return scores
+
+
+def _reads(space: SearchSpace, layer: Layer, group: ChannelGroup) -> Bits:
+    """Where the channels of a group stand among a layer's inputs, shape (width, times); the group's order."""
+    bits = space.input_bits(layer)
+    place = np.full(space.length + 1, -1)
+    for part in group.slices:
+        place[part] = np.arange(group.width)
+    found = place[bits]
+    order = np.flatnonzero(found >= 0)
+    return order[np.argsort(found[order], kind="stable")].reshape(group.width, order.size // group.width)
+
+
+def _write(scores: dict[str, Scores], space: SearchSpace, layer: Layer, group: ChannelGroup, errors: Scores) -> None:
+    """Note the scores, shape (width,), of the channels of a group that a layer reads, among those of all its inputs."""
+    own = scores.setdefault(layer.name, np.zeros(len(space.input_bits(layer))))
+    own[_reads(space, layer, group)] = errors[:, None]
+
+
+def _share_of_energy(norms: Scores) -> Scores:
+    """What goes with each channel and all smaller ones, as a share, where nothing is known of what is read.
+
+    Args:
+        norms: of the weights that read each channel, shape (width, times).
+    """
+    energy = (norms**2).sum(axis=1)
+    order = np.argsort(energy, kind="stable")
+    shares = np.empty(len(energy))
+    shares[order] = np.cumsum(energy[order]) / max(energy.sum(), 1e-12)
+    return shares
 
 
 @dataclass
@@ -61,7 +98,8 @@ class _Reader:
         weight: with what it makes up for those that are gone, shape (outputs, values), as its norm scales them.
         inverse: of the second moment of what it still reads, shape (values, values).
         energy: variance of its outputs with all inputs.
-        positions: values that it reads of each channel.
+        positions: values that it reads of each channel that may go; these come first.
+        channels: how many of these are left.
         lost: the error so far, as a share of `energy`.
     """
 
@@ -69,24 +107,32 @@ class _Reader:
     inverse: Tensor
     energy: float
     positions: int
+    channels: int
     lost: float = 0.0
 
     @classmethod
-    def of(cls, network: nn.Module, name: str, norm: str | None, moments: Moments, group: ChannelGroup) -> "_Reader":
-        weight = network.get_submodule(name).state_dict()["weight"].double().flatten(1)
-        if norm is not None:
-            weight = weight * _scale(network.get_submodule(norm))[:, None]
-        second = weight.new_tensor(moments.layers[name].covariance)
+    def of(cls, network: nn.Module, layer: Layer, moments: Moments, reads: Bits) -> "_Reader":
+        """Of a layer; `reads` are the places, shape (channels, times), of the inputs that may go."""
+        whole = network.get_submodule(layer.name).state_dict()["weight"].double()
+        weight, inputs = whole.flatten(1), whole.shape[1]
+        if layer.norm is not None:
+            weight = weight * _scale(network.get_submodule(layer.norm))[:, None]
+        second = weight.new_tensor(moments.layers[layer.name].covariance)
         energy = float((weight @ second * weight).sum().clamp(min=1e-12))
         second.diagonal().add_(RIDGE * second.diagonal().mean().clamp(min=1e-12))
-        return cls(weight, torch.linalg.inv(second), energy, len(second) // group.width)
+        columns = np.arange(len(second)).reshape(inputs, -1)
+        others = np.setdiff1d(np.arange(inputs), reads)
+        order = np.concatenate([columns[reads.ravel()].ravel(), columns[others].ravel()])
+        inverse = torch.linalg.inv(second)[order][:, order]
+        return cls(weight[:, order], inverse, energy, reads.shape[1] * columns.shape[1], len(reads))
 
     def errors(self) -> Tensor:
         """What the removal of each channel adds to `lost`, shape (channels left,)."""
-        count, size = len(self.inverse) // self.positions, self.positions
-        blocks = self.inverse.unflatten(0, (count, size)).unflatten(2, (count, size))
+        count, size = self.channels, self.positions
+        end = count * size
+        blocks = self.inverse[:end, :end].unflatten(0, (count, size)).unflatten(2, (count, size))
         own = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-        weights = self.weight.unflatten(1, (count, size)).permute(1, 2, 0)
+        weights = self.weight[:, :end].unflatten(1, (count, size)).permute(1, 2, 0)
         return (weights * torch.linalg.solve(own, weights)).sum((1, 2)) / self.energy
 
     def remove(self, channel: int) -> None:
@@ -97,12 +143,14 @@ class _Reader:
         spread = torch.linalg.solve(self.inverse[gone][:, gone], self.inverse[gone])
         self.weight = (self.weight - self.weight[:, gone] @ spread)[:, ~gone]
         self.inverse = (self.inverse - self.inverse[:, gone] @ spread)[~gone][:, ~gone]
+        self.channels -= 1
 
 
 def _scale(norm: nn.Module) -> Tensor:
     """By how much a batch norm in eval mode multiplies."""
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None
-    return (norm.weight / (norm.running_var + norm.eps).sqrt()).double()
+    assert isinstance(norm, _BatchNorm) and norm.running_var is not None
+    scale = (norm.running_var + norm.eps).rsqrt().double()
+    return scale if norm.weight is None else scale * norm.weight
 
 
 def _eliminate(readers: Sequence[_Reader], width: int) -> list[Scores]:

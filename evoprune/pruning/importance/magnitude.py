@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.space.groups import Layer
 from evoprune.space.ranking import Scores
-from evoprune.space.space import SearchSpace
+from evoprune.space.space import Bits, SearchSpace
 
 
 def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> LayerScores:
@@ -25,7 +26,7 @@ def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> Lay
     scored: dict[str, Scores] = {}
     for layer in writers(space, network):
         norm = network.get_submodule(layer.norm) if layer.norm is not None else None
-        values = score(_weight(network.get_submodule(layer.name)), norm)
+        values = score(_filters(network.get_submodule(layer.name)), norm)
         if values is not None:
             scored[layer.name] = _numpy(values)
     return scored
@@ -33,8 +34,17 @@ def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> Lay
 
 def consumer_scores(space: SearchSpace, network: nn.Module) -> LayerScores:
     """L2 norm of what each layer's weights take from each of its input channels."""
-    weights = {layer.name: _weight(network.get_submodule(layer.name)) for layer in readers(space, network)}
-    return {name: _numpy(weight.transpose(0, 1).flatten(1).norm(dim=1)) for name, weight in weights.items()}
+    modules = {layer.name: network.get_submodule(layer.name) for layer in readers(space, network)}
+    return {name: _numpy(_input_norms(module)) for name, module in modules.items()}
+
+
+def _input_norms(module: nn.Module) -> Tensor:
+    """L2 norm of the weights that read each input channel, shape (inputs,)."""
+    weight = _weight(module)
+    if isinstance(module, _ConvTransposeNd):  # its weight has inputs first
+        return weight.flatten(1).norm(dim=1)
+    groups = module.groups if isinstance(module, _ConvNd) else 1
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2).norm(dim=2).flatten()
 
 
 def writers(space: SearchSpace, network: nn.Module) -> list[Layer]:
@@ -43,16 +53,27 @@ def writers(space: SearchSpace, network: nn.Module) -> list[Layer]:
     One that only hands channels on, as an imported shortcut without parameters does, says nothing of them. It counts
     where no other layer writes to the segment.
     """
-    layers = [layer for layer in space.layers if layer.kind != "adapter" and layer.outputs != "classes"]
+    layers = _with_weights(space, network, space.output_bits)
     own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
     return [layer for layer in layers if layer in own or not any(one.outputs == layer.outputs for one in own)]
 
 
 def readers(space: SearchSpace, network: nn.Module) -> list[Layer]:
     """The layers that read a segment with weights of their own; the same holds for them."""
-    layers = [layer for layer in space.layers if layer.kind != "adapter" and layer.inputs != "image"]
+    layers = _with_weights(space, network, space.input_bits)
     own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
     return [layer for layer in layers if layer in own or not any(one.inputs == layer.inputs for one in own)]
+
+
+def _with_weights(space: SearchSpace, network: nn.Module, bits: Callable[[Layer], Bits]) -> list[Layer]:
+    """The layers of which some bits decide, and that are modules with a weight; a depthwise one has a channel's own."""
+    return [
+        layer
+        for layer in space.layers
+        if layer.kind not in ("adapter", "depthwise")
+        and (bits(layer) >= 0).any()
+        and isinstance(network.get_submodule(layer.name), _ConvNd | nn.Linear)
+    ]
 
 
 def _hands_on(module: nn.Module) -> bool:
@@ -91,6 +112,14 @@ def _weight(module: nn.Module) -> Tensor:
     weight = module.weight
     assert isinstance(weight, Tensor), f"{type(module).__name__} has no weight"
     return weight.detach().double()
+
+
+def _filters(module: nn.Module) -> Tensor:
+    """The weight with outputs first, shape (outputs, ...)."""
+    weight = _weight(module)
+    if not isinstance(module, _ConvTransposeNd):
+        return weight
+    return weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _numpy(values: Tensor) -> Scores:

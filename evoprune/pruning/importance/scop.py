@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, UserError
 from evoprune.common.seeds import derive_seed
@@ -19,7 +20,7 @@ from evoprune.data.tensors import Data
 from evoprune.pruning.importance.aggregate import Importance, LayerScores, relative
 from evoprune.pruning.importance.knockoffs import KNOCKOFFS, MOST_VALUES, Knockoff
 from evoprune.pruning.importance.options import ImportanceOptions
-from evoprune.space.groups import Layer
+from evoprune.space.groups import ChannelGroup, Layer
 from evoprune.space.ranking import Scores
 from evoprune.space.space import SearchSpace
 
@@ -97,10 +98,11 @@ def controlled_layers(space: SearchSpace) -> list[Layer]:
         UserError: a segment that no convolution with a batch norm writes to.
     """
     with_norm = [layer for layer in space.layers if layer.kind == "conv" and layer.norm is not None]
-    chosen = [layer for layer in with_norm if layer.inputs != "image" and not _is_shortcut(layer, space)]
+    with_norm = [layer for layer in with_norm if (space.output_bits(layer) >= 0).any()]
+    chosen = [layer for layer in with_norm if not _reads_image(layer) and not _is_shortcut(layer, space)]
     for group in space.groups:
-        if not any(layer.outputs in group.segments for layer in chosen):
-            writers = [layer for layer in with_norm if layer.outputs in group.segments]
+        if not any(_writes(space, layer, group) for layer in chosen):
+            writers = [layer for layer in with_norm if _writes(space, layer, group)]
             if not writers:
                 raise UserError(
                     f"importance scop needs a batch norm behind the layers that write to {', '.join(group.segments)} "
@@ -108,6 +110,15 @@ def controlled_layers(space: SearchSpace) -> list[Layer]:
                 )
             chosen += writers
     return [layer for layer in space.layers if layer in chosen]
+
+
+def _reads_image(layer: Layer) -> bool:
+    return layer.inputs in ("image", None)
+
+
+def _writes(space: SearchSpace, layer: Layer, group: ChannelGroup) -> bool:
+    bits = space.output_bits(layer)
+    return any(((bits >= part.start) & (bits < part.stop)).any() for part in group.slices)
 
 
 def _is_shortcut(layer: Layer, space: SearchSpace) -> bool:
@@ -187,8 +198,8 @@ def _clamp(scales: Mapping[str, Tensor]) -> None:
 def _gamma(network: nn.Module, layer: Layer) -> Scores:
     assert layer.norm is not None
     norm = network.get_submodule(layer.norm)
-    assert isinstance(norm, nn.BatchNorm2d)
-    return _values(norm.weight)
+    assert isinstance(norm, _BatchNorm)
+    return np.ones(norm.num_features) if norm.weight is None else _values(norm.weight)
 
 
 def _values(tensor: Tensor) -> Scores:

@@ -1,0 +1,43 @@
+"""The section `network`."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from evoprune.config.section import Section
+
+CARRIED = {
+    "resnet50": "torchvision:resnet50",
+    "vgg16_bn": "torchvision:vgg16_bn",
+    "mobilenet_v1": "timm:mobilenetv1_100",
+    "mobilenet_v2": "torchvision:mobilenet_v2",
+}
+"""Short names of networks whose search spaces evoprune carries."""
+Argument = bool | int | float | str | None
+
+
+class NetworkConfig(Section):
+    """Which network is pruned: any CNN, whose search space is read from the network itself."""
+
+    source: str
+    """`torchvision:NAME`, `timm:NAME`, `path/to/mynet.py:make_net` (a function of yours that returns the network; its
+    file is imported), or a name that evoprune carries: `resnet20`, `resnet32`, `resnet56`, `resnet50`, `vgg16_bn`,
+    `mobilenet_v1`, `mobilenet_v2`."""
+    arguments: Mapping[str, Argument | list[Argument]] = Field(default_factory=dict)
+    """Arguments of the function that makes the network. Classes and image channels follow the data."""
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """`imagenet` leaves the network as it is. `cifar` fits it to small images: the first convolution has stride 1 and a
+    kernel of 3 at most, the pooling behind it goes, and the classifier reads the mean of the last map."""
+    weights: str | None = None
+    """The same as `base.weights`."""
+
+    @property
+    def full_source(self) -> str:
+        """The source with the library or file that it is from."""
+        return CARRIED.get(self.source, self.source)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the search space is read from the network; not for the families that evoprune has itself."""
+        return ":" in self.full_source

@@ -1,0 +1,74 @@
+"""Networks made for ImageNet, fitted to small images, to other images than RGB, and to their classes."""
+
+from torch import nn
+
+from evoprune.common.errors import UserError
+
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+
+
+def fit_channels(network: nn.Module, in_channels: int) -> None:
+    """Give the first convolution as many inputs as the images have channels; its weights are new then."""
+    name, first = _first(network, nn.Conv2d)
+    if first.in_channels != in_channels:
+        _replace(network, name, _like(first, in_channels))
+
+
+def fit_small_images(network: nn.Module) -> None:
+    """The CIFAR stem: nothing is thrown away before the second convolution.
+
+    The first convolution has stride 1 and a kernel of 3x3 at most, a pooling before the second one goes (He et al. 2016
+    for CIFAR). A classifier that reads a map of several pixels reads their mean.
+
+    Raises:
+        UserError: a network without convolutions.
+    """
+    name, first = _first(network, nn.Conv2d)
+    small = min(first.kernel_size[0], 3)
+    new = nn.Conv2d(
+        first.in_channels, first.out_channels, small, padding=small // 2, bias=first.bias is not None
+    )  # fmt: skip
+    _replace(network, name, new)
+    seen = 0
+    for name, module in list(network.named_modules()):
+        seen += isinstance(module, nn.Conv2d)
+        if seen == 1 and isinstance(module, _POOLS):
+            _replace(network, name, nn.Identity())
+    _pool_to_one(network)
+
+
+def _pool_to_one(network: nn.Module) -> None:
+    """The last adaptive pooling leaves one pixel, and the linear layer behind it reads that."""
+    modules = list(network.named_modules())
+    for place, (name, pool) in enumerate(modules):
+        if isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size not in (1, (1, 1)):
+            height, width = pool.output_size if isinstance(pool.output_size, tuple) else (pool.output_size,) * 2
+            linear = next(((name, one) for name, one in modules[place:] if isinstance(one, nn.Linear)), None)
+            if linear is not None and height and width and linear[1].in_features % (height * width) == 0:
+                old = linear[1]
+                new = nn.Linear(old.in_features // (height * width), old.out_features, old.bias is not None)
+                _replace(network, linear[0], new)
+                _replace(network, name, nn.AdaptiveAvgPool2d(1))
+
+
+def _first(network: nn.Module, kind: type[nn.Conv2d]) -> tuple[str, nn.Conv2d]:
+    for name, module in network.named_modules():
+        if isinstance(module, kind):
+            return name, module
+    raise UserError(f"{type(network).__name__} has no convolution")
+
+
+def _like(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)

@@ -1,0 +1,89 @@
+"""Networks whose search space is read from themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evoprune.common.errors import UserError
+from evoprune.networks.sources import build_source, source_name
+from evoprune.space.space import PARAMETERS
+from evoprune.space.traced import TracedSpace, layers_of
+from evoprune.tracing.trace import trace_channels
+
+_UNKNOWN: Mapping[str, Any] = {"source": "", "arguments": {}, "stem": "imagenet"}
+
+
+def trace_search_space(
+    network: nn.Module, example: Tensor, spec: Mapping[str, Any] | None = None, name: str | None = None
+) -> TracedSpace:
+    """Read the search space of a convolutional network from the network itself.
+
+    Args:
+        network: any module that takes images and returns logits. It is left as it is.
+        example: an input, shape (batch, channels, height, width). Costs are those of this size.
+        spec: where the network comes from, as `evoprune.networks.sources.source_spec` says it. Without it a saved model
+            does not know, and `load_model` must be told.
+        name: of the search space; by default that of the network's class.
+
+    Returns:
+        The search space, for `slim_network`, `compute_costs` and all else.
+
+    Raises:
+        UserError: a network that cannot be read, that does not take such images, whose output is not one tensor of
+            logits, or of which nothing can be pruned.
+    """
+    name = name or type(network).__name__.lower()
+    num_classes = _check_outputs(network, example, name)
+    table = trace_channels(network, example)
+    if not table.segments:
+        reasons = "; ".join(dict.fromkeys(pin.reason for pin in table.pins)) or "it has no convolution"
+        raise UserError(f"{name}: nothing of it can be pruned: {reasons}")
+    shape = {"num_classes": num_classes, "in_channels": example.shape[1], "image_size": example.shape[-1]}
+    parameters = {key: shape[key] for key in PARAMETERS if key in shape}
+    known = {**_UNKNOWN, **shape} if spec is None else spec
+    known = {key: value for key, value in known.items() if key != "image_size"}
+    return TracedSpace(name, known, table.segments, layers_of(table), parameters, table)
+
+
+def read_network(spec: Mapping[str, Any], image_size: int) -> TracedSpace:
+    """Build the network that `source_spec` described, and read its search space.
+
+    Raises:
+        UserError: what `build_source` and `trace_search_space` find, or another number of classes than the data have.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network, name = build_source(spec), source_name(spec["source"])
+    example = torch.zeros(2, spec["in_channels"], image_size, image_size)
+    space = trace_search_space(network, example, spec, name)
+    if space.parameters["num_classes"] != spec["num_classes"]:
+        raise UserError(
+            f"network: {name} has {space.parameters['num_classes']} outputs, the data have {spec['num_classes']} "
+            "classes; have its function take `num_classes`, or name the number in network.arguments"
+        )
+    return space
+
+
+@torch.no_grad()
+def _check_outputs(network: nn.Module, example: Tensor, name: str) -> int:
+    """How many logits a network has, in training too."""
+    mode, state = network.training, {key: value.clone() for key, value in network.named_buffers()}
+    images = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
+    try:
+        outputs = [network.train(training)(images) for training in (True, False)]
+    except Exception as error:
+        size = "x".join(map(str, example.shape[1:]))
+        raise UserError(f"{name} cannot take images of {size}: {type(error).__name__}: {error}") from error
+    finally:
+        network.train(mode)
+        for key, value in network.named_buffers():
+            value.copy_(state[key])
+    for output in outputs:
+        if not isinstance(output, Tensor) or output.shape[:1] + output.shape[2:] != (len(images),):
+            came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise UserError(
+                f"{name} must return one tensor of logits, shape (batch, classes), in training too; got {came}; "
+                "turn auxiliary outputs off in network.arguments"
+            )
+    return int(outputs[1].shape[1])

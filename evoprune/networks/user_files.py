@@ -1,0 +1,65 @@
+"""Networks of the user's own: a function in a Python file."""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from evoprune.common.errors import UserError
+
+_SEPARATOR = ":"
+_PREFIX = "evoprune_user_file_"
+
+
+def is_user_file(source: str) -> bool:
+    """Whether a source names a function in a file, as `path/to/mynet.py:make_net` does."""
+    return source.rpartition(_SEPARATOR)[0].endswith(".py")
+
+
+def find_factory(source: str) -> Callable[..., Any]:
+    """Import the file of a source, and find the function in it.
+
+    Raises:
+        UserError: no such file, one that cannot be imported, or no such function in it.
+    """
+    name, _, function = source.rpartition(_SEPARATOR)
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"{name}: no such file")
+    found = getattr(_import(path), function, None)
+    if not callable(found):
+        raise UserError(f"{source}: {name} has no function {function!r} that makes the network")
+    return found
+
+
+def file_digest(source: str) -> str:
+    """What tells the versions of a source's file apart."""
+    return hashlib.sha256(Path(source.rpartition(_SEPARATOR)[0]).read_bytes()).hexdigest()[:16]
+
+
+def user_modules() -> list[ModuleType]:
+    """The files that were imported. What runs elsewhere must bring them along."""
+    return [module for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+
+
+def _import(path: Path) -> ModuleType:
+    """The module of a file, imported once."""
+    digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:16]
+    name = f"{_PREFIX}{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pickling looks classes up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        raise UserError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
+    return module
