@@ -9,7 +9,7 @@ from torch import nn
 from evoprune.common.errors import UserError, suggest
 from evoprune.networks.resnet_cifar import ResNetCifar
 from evoprune.networks.sources import build_source
-from evoprune.networks.user_files import file_digest, is_user_file
+from evoprune.common.user_files import file_digest, is_user_file
 from evoprune.space.space import SearchSpace
 from evoprune.space.traced import TracedSpace
 from evoprune.tracing.pads import kept_pads, select

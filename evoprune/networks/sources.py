@@ -8,7 +8,7 @@ from torch import nn
 
 from evoprune.common.errors import UserError, suggest
 from evoprune.networks.stem import fit_channels, fit_small_images
-from evoprune.networks.user_files import file_digest, find_factory, is_user_file
+from evoprune.common.user_files import file_digest, find_factory, is_user_file
 
 
 def source_spec(source: str, arguments: Mapping[str, Any], stem: str, shape: Mapping[str, Any]) -> dict[str, Any]:

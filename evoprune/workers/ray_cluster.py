@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evoprune.common.errors import UserError
+from evoprune.common.user_files import user_modules
 from evoprune.config import WorkersConfig
 from evoprune.workers.resources import Shape, make_shape, this_machine
 
@@ -37,8 +38,11 @@ def start_ray(config: WorkersConfig) -> tuple[Any, Shape]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 any other process starves a search on CPUs
     import ray
+    import ray.cloudpickle
     import ray.exceptions
 
+    for module in user_modules():  # workers cannot import the user's files: classes travel with their code
+        ray.cloudpickle.register_pickle_by_value(module)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if config.address is None:
         machine = this_machine(config)
