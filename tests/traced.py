@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from evoprune.space.traced_costs import traced_costs
 from evoprune.space.repair import repair
-from evoprune.tracing.surgery import masked, narrow
 from evoprune.space.table import ChannelTable, Code
+from evoprune.space.traced_costs import traced_costs
+from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm2d)

@@ -7,9 +7,9 @@ import numpy.typing as npt
 from torch import nn
 
 from evoprune.common.errors import UserError, suggest
+from evoprune.common.user_files import file_digest, is_user_file
 from evoprune.networks.resnet_cifar import ResNetCifar
 from evoprune.networks.sources import build_source
-from evoprune.common.user_files import file_digest, is_user_file
 from evoprune.space.space import SearchSpace
 from evoprune.space.traced import TracedSpace
 from evoprune.tracing.pads import kept_pads, select
@@ -76,11 +76,11 @@ def _from_source(keys: dict[str, Any], shapes: Mapping[str, Sequence[int]], sour
         raise UserError(
             f"the description of the network does not fit; it lacks {', '.join(sorted(missing)) or 'types'}"
         )
-    if is_user_file(keys["source"]) or source is not None:
+    if is_user_file(keys["source"]) or not keys["source"] or source is not None:
         if source is None:
             raise UserError(
-                f"the network is made by code of yours, and a file does not decide which code runs; name it: "
-                f"load_model(..., source={keys['source']!r}), if you trust that file"
+                "the network is made by code of yours, and a file does not decide which code runs; if you trust that "
+                f"code, name it: load_model(..., source={keys['source'] or 'path/to/mynet.py:make_net'!r})"
             )
         keys = {**keys, "source": source, "digest": file_digest(source)}
     network = shaped(build_source(keys), shapes)

@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from evoprune.common.errors import UserError, suggest
-from evoprune.networks.stem import fit_channels, fit_small_images
 from evoprune.common.user_files import file_digest, find_factory, is_user_file
+from evoprune.networks.stem import fit_channels, fit_small_images
 
 
 def source_spec(source: str, arguments: Mapping[str, Any], stem: str, shape: Mapping[str, Any]) -> dict[str, Any]:

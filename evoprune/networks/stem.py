@@ -17,24 +17,29 @@ def fit_channels(network: nn.Module, in_channels: int) -> None:
 def fit_small_images(network: nn.Module) -> None:
     """The CIFAR stem: nothing is thrown away before the second convolution.
 
-    The first convolution has stride 1 and a kernel of 3x3 at most, a pooling before the second one goes (He et al. 2016
-    for CIFAR). A classifier that reads a map of several pixels reads their mean.
+    A first convolution of a larger stride than 1, or a larger kernel than 3x3, gets these, and a pooling before the
+    second one goes (as He et al. 2016 have it for CIFAR). A classifier that reads a map of several pixels reads their
+    mean.
 
     Raises:
         UserError: a network without convolutions.
     """
     name, first = _first(network, nn.Conv2d)
     small = min(first.kernel_size[0], 3)
-    new = nn.Conv2d(
-        first.in_channels, first.out_channels, small, padding=small // 2, bias=first.bias is not None
-    )  # fmt: skip
-    _replace(network, name, new)
+    if first.stride != (1, 1) or small < first.kernel_size[0]:
+        new = nn.Conv2d(first.in_channels, first.out_channels, small, padding=small // 2, bias=first.bias is not None)
+        _replace(network, name, new)
+        _drop_first_pools(network)
+    _pool_to_one(network)
+
+
+def _drop_first_pools(network: nn.Module) -> None:
+    """No pooling before the second convolution."""
     seen = 0
     for name, module in list(network.named_modules()):
         seen += isinstance(module, nn.Conv2d)
         if seen == 1 and isinstance(module, _POOLS):
             _replace(network, name, nn.Identity())
-    _pool_to_one(network)
 
 
 def _pool_to_one(network: nn.Module) -> None:

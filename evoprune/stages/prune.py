@@ -14,8 +14,8 @@ from evoprune.config import Experiment, ImportanceName
 from evoprune.data.dataset import Split
 from evoprune.data.tensors import Data, place_data, to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.networks.build import network_spec
-from evoprune.networks.checkpoints import load_model, save_model
+from evoprune.networks.build import build_network, network_spec
+from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.networks.device import Compute
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.importance.aggregate import segment_scores
@@ -121,8 +121,9 @@ def _before(work: _Work, step: int) -> _Slim:
     if step == 1:
         return _Slim(space.full_code(), space, base.network, base.info["validation_accuracy"], work.context.moments)
     description = finished_steps(work.context.folder, work.pruning)[step - 2]
-    network = load_model(step_folder(work.context.folder, work.pruning, step - 1)).to(work.compute.device)
     code = space.parse_code(description["code"])
+    network = load_weights(build_network(space, code), step_folder(work.context.folder, work.pruning, step - 1))
+    network = network.eval().to(work.compute.device)
     own, moments = space.slim(code), None
     if work.context.experiment.inherit == "compensated":
         inputs = moment_inputs(work.data, work.context.experiment.seed)

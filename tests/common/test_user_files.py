@@ -1,0 +1,48 @@
+"""A user's file: imported once, found by name, and each mistake is one message."""
+
+import pickle
+
+import pytest
+
+from evoprune import UserError
+from evoprune.common.user_files import file_digest, find_factory, is_user_file, user_modules
+
+TEXT = "class Thing:\n    pass\n\ndef make_net():\n    return Thing()\n"
+
+
+def test_a_function_is_found_and_its_file_imported_once(tmp_path):
+    path = tmp_path / "mynet.py"
+    path.write_text(TEXT)
+    first, again = find_factory(f"{path}:make_net"), find_factory(f"{path}:make_net")
+    assert first is again
+    assert isinstance(pickle.loads(pickle.dumps(first())), type(first()))
+    assert first.__module__ in [module.__name__ for module in user_modules()]
+
+
+def test_what_is_a_file_of_a_user():
+    assert (
+        is_user_file("some/net.py:make") and not is_user_file("torchvision:resnet50") and not is_user_file("resnet20")
+    )
+
+
+def test_the_digest_follows_the_content(tmp_path):
+    path = tmp_path / "mynet.py"
+    path.write_text(TEXT)
+    before = file_digest(f"{path}:make_net")
+    path.write_text(TEXT + "\n")
+    assert file_digest(f"{path}:make_net") != before
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (None, "no such file"),
+    ("import nothing_like_this", "cannot be imported: ModuleNotFoundError"),
+    ("def broken(:", "cannot be imported: SyntaxError"),
+    ("raise SystemExit(3)", "cannot be imported: SystemExit"),
+    ("make_net = 3", "has no function 'make_net'"),
+])  # fmt: skip
+def test_mistakes(tmp_path, text, message):
+    path = tmp_path / "mynet.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        find_factory(f"{path}:make_net")

@@ -1,0 +1,68 @@
+"""The file of a traced search space: it reads back equal, and one that is not whole is one message."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from strangers import STRANGERS
+from traced import images, ready
+
+from evoprune import UserError, load_search_space, trace_search_space
+from evoprune.space.table import ChannelTable
+from evoprune.space.traced_yaml import read_fitting_space, read_space, write_space
+
+
+def same(first: ChannelTable, second: ChannelTable) -> bool:
+    """Whether two tables say the same; arrays have no equality of their own."""
+    return repr_of(first) == repr_of(second)
+
+
+def repr_of(table: ChannelTable) -> str:
+    with np.printoptions(threshold=10**6):
+        return repr(replace(table, writers=dict(table.writers)))
+
+
+@pytest.fixture(params=STRANGERS)
+def space(request):
+    return trace_search_space(ready(STRANGERS[request.param]()), images())
+
+
+def test_a_file_reads_back_equal(space, tmp_path):
+    path = tmp_path / "space.yaml"
+    write_space(space, path)
+    there = read_space(path)
+    assert same(there.table, space.table)
+    assert (there.name, there.layers, there.parameters) == (space.name, space.layers, space.parameters)
+    assert load_search_space(str(path)).layers == space.layers
+
+
+def test_other_parameters_are_refused(space, tmp_path):
+    write_space(space, tmp_path / "space.yaml")
+    with pytest.raises(UserError, match="num_classes 10, got 3; a section `network`"):
+        load_search_space(str(tmp_path / "space.yaml"), num_classes=3)
+
+
+def test_a_file_of_another_network_is_refused(space, tmp_path):
+    path = tmp_path / "space.yaml"
+    write_space(space, path)
+    assert read_fitting_space(path, space.network, space.parameters).length == space.length
+    with pytest.raises(UserError, match="of another network"):
+        read_fitting_space(path, {**space.network, "stem": "cifar"}, space.parameters)
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("format: traced 1", "format: 7"),
+    ("segments:", "segment:"),
+    ("outputs: stem", "outputs: nothing"),
+    ("width: 8", "width: eight"),
+])  # fmt: skip
+def test_a_damaged_file_is_one_message(space, tmp_path, old, new):
+    path = tmp_path / "space.yaml"
+    write_space(space, path)
+    text = path.read_text()
+    if old not in text:
+        old = old.replace("8", "4")
+        new = new.replace("eight", "four")
+    path.write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=r"space\.yaml"):
+        read_space(path)

@@ -1,0 +1,72 @@
+"""The stage that reads a search space: written once, checked, and taken from the disk afterwards."""
+
+import pytest
+from helpers import ROOT, TINY, merge
+
+from evoprune import UserError
+from evoprune.config import Experiment, parse_experiment
+from evoprune.runs.folder import RunFolder
+from evoprune.space.traced_yaml import read_space, write_space
+from evoprune.stages.context import Context
+from evoprune.stages.space import checked_space, provide_space
+
+STRANGERS = ROOT / "tests" / "strangers.py"
+
+
+def experiment_of(source: str, **changes: object) -> Experiment:
+    document = {key: value for key, value in TINY.items() if key != "search_space"}
+    return parse_experiment(merge({**document, "network": {"source": source}}, changes), "test")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def test_the_space_is_written_and_read_back(folder):
+    context = Context(experiment_of(f"{STRANGERS}:make_branches"), folder)
+    provide_space(context)
+    assert folder.search_space.is_file()
+    assert [segment.name for segment in context.space.segments] == ["stem", "other", "join"]
+    assert context.space.parameters == {"num_classes": 10, "in_channels": 1, "image_size": 8}
+
+
+def test_a_space_that_is_there_is_not_read_again(folder):
+    experiment = experiment_of(f"{STRANGERS}:make_branches")
+    provide_space(Context(experiment, folder))
+    before = folder.search_space.stat().st_mtime_ns
+    fewer = read_space(folder.search_space).without(["stem"], "mine")
+    write_space(fewer, folder.search_space)
+    context = Context(experiment, folder)
+    provide_space(context)
+    assert before != folder.search_space.stat().st_mtime_ns and len(context.space.segments) == 2
+
+
+def test_a_carried_family_has_no_file(folder):
+    provide_space(Context(parse_experiment(TINY, "test"), folder))
+    assert not folder.search_space.exists()
+
+
+def test_what_fails_the_gate_is_never_pruned(folder, tmp_path, capsys):
+    path = tmp_path / "mynet.py"
+    path.write_text(
+        "from strangers import FixedWidth\n\ndef make_fixed(in_channels):\n    return FixedWidth(10, in_channels)\n"
+    )
+    context = Context(experiment_of(f"{path}:make_fixed"), folder)
+    provide_space(context)
+    assert [segment.name for segment in context.space.segments] == ["free"]
+    assert "stem is never pruned" in capsys.readouterr().out
+    assert context.space.table.pins[-1].layers == ("stem",)
+
+
+def test_an_edited_space_is_held_against_its_network(folder, tmp_path):
+    source = f"{STRANGERS}:make_branches"
+    space = checked_space(Context(experiment_of(source), folder))
+    path = tmp_path / "space.yaml"
+    write_space(space.without(["other"], "mine"), path)
+    edited = Context(experiment_of(source, search_space={"name": str(path)}), folder)
+    assert [segment.name for segment in checked_space(edited).segments] == ["stem", "join"]
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "name: join, kind" not in line))
+    with pytest.raises(UserError, match="its search space says"):
+        checked_space(Context(experiment_of(source, search_space={"name": str(path)}), folder))
