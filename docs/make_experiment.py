@@ -24,7 +24,7 @@ HEAD = """# The experiment file
 
 One YAML file describes one run. The words that this page uses are explained in [concepts](concepts.md).
 
-- The file is a mapping of sections. Only `data.dataset` and `search_space.name` are required.
+- The file is a mapping of sections. Only `data.dataset`, and `network.source` or `search_space.name`, are required.
 - Unknown keys are errors. The message names the nearest key.
 - A default of `null` means that the key is not set.
 - `--set section.key=value` overrides a key on the command line. The value is YAML, such as
@@ -75,9 +75,10 @@ data: {dataset: image_folder, root: data/flowers, image_size: 32}
 
 ### A network of your own
 
-evoprune knows one family of networks so far, the ResNets for CIFAR. A member with other numbers of blocks is a YAML
-file like `search_spaces/resnet20.yaml`, and `search_space.name` is the path of that file. A new family is
-[one file in `evoprune/networks/`](architecture.md#where-do-i-add-what).
+`network: {source: path/to/mynet.py:make_net}` calls the function `make_net` of your file. It returns a
+`torch.nn.Module` that takes images and returns logits. Where it has parameters `num_classes` and `in_channels`, it gets
+those of the data. The search space is read from the network; `evoprune space` prints it. [The
+tutorial](tutorials/03_own_cnn.md) shows the whole way.
 """
 
 

@@ -51,6 +51,12 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "crop": st.integers(0, 9),
         "flip": st.booleans(),
     },
+    "NetworkConfig": {
+        "source": TEXT,
+        "arguments": st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT)),
+        "stem": st.sampled_from(["imagenet", "cifar"]),
+        "weights": st.none() | TEXT,
+    },
     "SearchSpaceConfig": {"name": TEXT, "width": st.none() | COUNT},
     "TrainingConfig": TRAINING,
     "BaseConfig": {**TRAINING, "weights": st.none() | TEXT, "cache": TEXT},
@@ -118,6 +124,8 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "seed": st.integers(0, 2**63),
         "precision": st.sampled_from(["auto", "fp32", "bf16"]),
         "inherit": st.sampled_from(["compensated", "plain"]),
+        "network": st.none(),
+        "search_space": st.just({"name": "resnet20"}),
     },
 }
 """Key -> what it may be."""

@@ -27,7 +27,7 @@ IMPORTS = {
     "search": "space config common",
     "runs": "config common",
     "report": "search pruning space runs config common",
-    "stages": "common config space data networks training pruning workers evaluation search runs report",
+    "stages": "common config space data tracing networks training pruning workers evaluation search runs report",
     "cli": "stages runs common",
     "__init__": "",
 }

@@ -44,6 +44,8 @@ def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
             return f"{path} is missing"
         case "model_type" | "dict_type":
             return f"{path or 'the file'} is a mapping of keys, got {came}"
+        case "value_error" if not path:
+            return message.removeprefix("allowed: ")
         case _:
             return f"{path}: got {came}; allowed: {message.removeprefix('Input should be ').removeprefix('allowed: ')}"
 

@@ -36,7 +36,9 @@ class Experiment(Section):
     with which each layer's output is nearest to the base network's (least squares)."""
     data: DataConfig
     network: NetworkConfig | None = None
+    """Which network is pruned, whose search space is read from it."""
     search_space: SearchSpaceConfig | None = None
+    """Or: which search space, of a network that evoprune knows."""
     base: BaseConfig = BaseConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     importance: ImportanceConfig = ImportanceConfig()

@@ -109,7 +109,7 @@ def test_a_wrong_override_says_what_is_wrong(load, override, message):
         (BASIS + "base: {lr: [0.1", "not valid YAML"),
         ("- a\n- b", "mapping of sections, got list"),
         ("", "mapping of sections, got NoneType"),
-        ("data: {dataset: digits}", r"search_space is missing"),
+        ("data: {dataset: digits}", "a section `network` or a section `search_space` says what is pruned"),
         ("search_space: {name: resnet20}\ndata: {root: x}", r"data\.dataset is missing"),
         (BASIS + "seed: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

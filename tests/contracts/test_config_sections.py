@@ -1,8 +1,9 @@
 """One contract for every section of an experiment's file.
 
 Names what it tests: evoprune.config.base, evoprune.config.data, evoprune.config.evaluation, evoprune.config.experiment,
-evoprune.config.importance, evoprune.config.report, evoprune.config.retrain, evoprune.config.search,
-evoprune.config.search_space, evoprune.config.section, evoprune.config.training, evoprune.config.workers.
+evoprune.config.importance, evoprune.config.network, evoprune.config.report, evoprune.config.retrain,
+evoprune.config.search, evoprune.config.search_space, evoprune.config.section, evoprune.config.training,
+evoprune.config.workers.
 """
 
 import copy
@@ -26,6 +27,7 @@ from evoprune.config.section import Section
 PLACES = {
     "": "Experiment",
     "data": "DataConfig",
+    "network": "NetworkConfig",
     "search_space": "SearchSpaceConfig",
     "base": "BaseConfig",
     "evaluation": "EvaluationConfig",
@@ -46,6 +48,7 @@ ELSEWHERE = {"Section", "TrainingConfig", "CountSelection"}
 REQUIRED: dict[str, dict[str, Any]] = {
     "Experiment": {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}},
     "DataConfig": {"dataset": "digits"},
+    "NetworkConfig": {"source": "torchvision:resnet18"},
     "SearchSpaceConfig": {"name": "resnet20"},
     "RungConfig": {"epochs": 0, "promote": 0.5},
     "CountSelection": {"count": 3},
@@ -90,6 +93,9 @@ def document_with(place: str, **keys: Any) -> dict[str, Any]:
     if place == "evaluation.ladder.0":
         document["evaluation"] = {"epochs": 1, "ladder": [{"epochs": 0, "promote": 0.5, **keys}]}
         return document
+    if place == "network":  # in place of a search space
+        del document["search_space"]
+        document["network"] = dict(REQUIRED["NetworkConfig"])
     inner = document
     for part in filter(None, place.split(".")):
         inner = inner.setdefault(part, {})
@@ -98,6 +104,20 @@ def document_with(place: str, **keys: Any) -> dict[str, Any]:
 
 
 # --- the contract
+
+
+def test_one_of_two_sections_says_what_is_pruned():
+    document = {key: value for key, value in REQUIRED["Experiment"].items() if key != "search_space"}
+    with pytest.raises(UserError, match="x: a section `network` or a section `search_space`"):
+        parse_experiment(document, "x")
+    network = REQUIRED["NetworkConfig"]
+    assert parse_experiment({**document, "network": network}, "x").network.source == network["source"]
+    with pytest.raises(UserError, match="both only where"):
+        parse_experiment({**REQUIRED["Experiment"], "network": network}, "x")
+    both = {**network, "weights": "a.pt"}
+    assert parse_experiment({**document, "network": both}, "x").weights == "a.pt"
+    with pytest.raises(UserError, match=r"network\.weights or base\.weights, not both"):
+        parse_experiment({**document, "network": both, "base": {"weights": "b.pt"}}, "x")
 
 
 def test_this_contract_knows_every_section():
@@ -138,7 +158,7 @@ def test_defaults_are_right_themselves_and_no_less_strictly(name):
 
 @every_section
 def test_what_has_no_default_is_asked_for(name):
-    required = REQUIRED.get(name, {})
+    required = {key: value for key, value in REQUIRED.get(name, {}).items() if key != "search_space"}
     assert {key for key, field in keys_of(SECTIONS[name]).items() if field.is_required()} == set(required)
     for key in required:
         with pytest.raises(ValidationError, match=rf"{key}\s+Field required"):
