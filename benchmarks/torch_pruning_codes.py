@@ -67,10 +67,9 @@ def _steps(space: SearchSpace, base: nn.Module, data: Data, setting: Callable[[A
     import torch_pruning as tp
 
     network = copy.deepcopy(base).cpu().eval().requires_grad_(True)
-    channels, size = space.parameters["in_channels"], space.parameters["image_size"]
     pruner = tp.pruner.BasePruner(
         network,
-        torch.randn(1, channels, size, size),
+        torch.randn(1, space.parameters["in_channels"], *space.height_width),
         pruning_ratio=0.95,
         iterative_steps=_STEPS,
         ignored_layers=[network.get_submodule("linear")],

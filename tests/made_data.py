@@ -72,6 +72,13 @@ def npz(root: str, **keys: object) -> DataConfig:
     return DataConfig(dataset="npz", root=root, **keys)
 
 
+def folder_config(root: Path, **keys: object) -> DataConfig:
+    """The section `data` of a folder of images, whose decoded ones lie in it, hidden."""
+    return DataConfig(
+        dataset="image_folder", root=str(root), **{"image_size": 5, "cache": str(root / ".cache"), **keys}
+    )
+
+
 def write_folder(root: Path, parts: tuple[str, ...] = ("train", "test")) -> DataConfig:
     """Two classes; each image has one colour that says part and class."""
     for index, part in enumerate(parts):
@@ -80,16 +87,16 @@ def write_folder(root: Path, parts: tuple[str, ...] = ("train", "test")) -> Data
             for number in range(3):
                 colour = (100 * label, 50 * index, number)
                 Image.new("RGB", (5, 5), colour).save(root / part / name / f"{number}.png")
-    return DataConfig(dataset="image_folder", root=str(root), image_size=5)
+    return folder_config(root)
 
 
 def write_class_folders(root: Path) -> DataConfig:
     """Two classes of ten images, without parts; every image has a grey of its own."""
     for name, value in (("cat", 10), ("dog", 200)):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
         for index in range(10):
             Image.fromarray(np.full((6, 7, 3), value + index, np.uint8)).save(root / name / f"{index}.png")
-    return DataConfig(dataset="image_folder", root=str(root), image_size=5)
+    return folder_config(root)
 
 
 def write_cifar(root: Path, name: str, copies: int = 1) -> DataConfig:
@@ -104,5 +111,6 @@ def write_cifar(root: Path, name: str, copies: int = 1) -> DataConfig:
             pickle.dumps({"data": np.tile(rows, (copies, 1)), key: [number, 9] * copies})
         )
     for meta in ("batches.meta", "meta"):
-        (root / folder / meta).write_bytes(pickle.dumps({"label_names": [], "fine_label_names": []}))
+        names = {"label_names": [f"c{k}" for k in range(10)], "fine_label_names": [f"f{k}" for k in range(100)]}
+        (root / folder / meta).write_bytes(pickle.dumps(names))
     return DataConfig(dataset=name, root=str(root))

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from evoprune.config.section import NonNegative, Positive, Section
-from evoprune.config.values import validation_source
+from evoprune.config.section import NonNegative, Section
+from evoprune.config.values import image_sides, validation_source
 
 
 class DataConfig(Section):
@@ -21,8 +21,14 @@ class DataConfig(Section):
     part of the data set; or the path of an `.npz` archive with `val_images` and `val_labels`."""
     split_seed: NonNegative = 0
     """Decides which training images become validation images."""
-    image_size: Positive | None = None
-    """Only for `image_folder`: images are resized to this many pixels a side."""
+    image_size: Annotated[int | tuple[int, int] | None, BeforeValidator(image_sides)] = None
+    """Only for `image_folder`: images are resized to this many pixels a side, or to `[height, width]`."""
+    skip_corrupt: bool = False
+    """Only for `image_folder`: go on without files that cannot be read as images. Otherwise they are all named, and
+    nothing is done."""
+    cache: str | None = None
+    """Only for `image_folder`: the folder of decoded images, which other runs of the same images and size use too. By
+    default `image_cache`, beside the run's folder."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     """Mean of each image channel, of pixels in [0, 1]. By default that of the training split."""
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None

@@ -84,7 +84,7 @@ class Experiment(Section):
         plain = self._plain()
         for key in ("workers", "retrain", "report"):
             del plain[key]
-        del plain["base"]["cache"]
+        del plain["base"]["cache"], plain["data"]["cache"]
         return plain
 
     def _plain(self) -> dict[str, Any]:

@@ -36,6 +36,16 @@ def validation_source(value: Any) -> float | str:
     raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
 
 
+def image_sides(value: Any) -> int | tuple[int, int] | None:
+    """One number for square images; others have a height and a width."""
+    sides = list(value) if isinstance(value, list | tuple) else [value, value]
+    if value is None:
+        return None
+    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
+        return sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
+    raise ValueError("a whole number of at least 1, or two of them, [height, width]")
+
+
 def named_once(limits: Any) -> Any:
     """Refuse two names of one quantity, of which a dict would silently keep the later."""
     if isinstance(limits, dict):

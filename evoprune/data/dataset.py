@@ -1,15 +1,20 @@
 """Types of a data set: as it is read, as it is split, and what a network sees of a split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from evoprune.data.mapped import MappedImages
+
 if TYPE_CHECKING:  # data sets are read and split without torch
     from torch import Tensor
 
-Images = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
+Images = Pixels | MappedImages
+"""In memory, or in a file. Indexing chooses images of either, and `np.asarray` has their pixels in memory."""
 Labels = npt.NDArray[np.int64]
 Part = tuple[Images, Labels]
 """Images, shape (N, height, width, channels), and their labels, shape (N,)."""
@@ -17,26 +22,52 @@ Part = tuple[Images, Labels]
 
 @dataclass(frozen=True)
 class DataShape:
-    """What a search space must know of a data set."""
+    """What a search space must know of a data set.
+
+    Attributes:
+        num_classes: number of classes.
+        in_channels: of an image.
+        image_size: side of square images in pixels; (height, width) of others.
+    """
 
     num_classes: int
     in_channels: int
-    image_size: int
+    image_size: int | tuple[int, int]
+
+    def __post_init__(self) -> None:
+        """Have one form for each size, also where it was read from JSON."""
+        if isinstance(self.image_size, Sequence):
+            height, width = self.image_size
+            object.__setattr__(self, "image_size", height if height == width else (height, width))
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as it is read; `validation` is its own validation part, or None where it has none."""
+    """A data set as it is read.
+
+    Attributes:
+        train: training images, of which some may be set aside for validation.
+        test: test images.
+        validation: its own validation part, or None where it has none.
+        num_classes: number of classes.
+        classes: their names in the order of the labels; None where the data set does not say.
+    """
 
     train: Part
     test: Part
     validation: Part | None
     num_classes: int
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """What workers share of a data set, as contiguous NumPy arrays; no test image is in it.
+    """What workers share of a data set: contiguous NumPy arrays, or images in a file; no test image is in it.
 
     Attributes:
         train: images that weights may learn from, and labels.
@@ -46,6 +77,7 @@ class Arrays:
         crop: pixels of zero padding for random crops while training; 0 for none.
         flip: whether training mirrors images at random.
         num_classes: number of classes.
+        classes: as in `RawData`.
     """
 
     train: Part
@@ -55,6 +87,7 @@ class Arrays:
     crop: int
     flip: bool
     num_classes: int
+    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where images come from: every source ends as uint8 NumPy arrays. No torch here; torchvision only to read CIFAR."""
+"""Where images come from: every source ends as uint8 arrays, or images in a file. torchvision only to read CIFAR."""
 
 import zipfile
 import zlib
@@ -13,7 +13,7 @@ import numpy as np
 from evoprune.common.errors import UserError
 from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape, Part, RawData
-from evoprune.data.image_folder import class_folders, read_image_folder
+from evoprune.data.image_folder import ImageFolder
 from evoprune.data.split import hold_out_test
 
 Archive = dict[str, Any]
@@ -22,9 +22,11 @@ Archive = dict[str, Any]
 class DataSource:
     """A data set of the user's. Whatever is asked of it, an archive is opened once until its images are read."""
 
-    def __init__(self, config: DataConfig):
+    def __init__(self, config: DataConfig, beside: Path = Path("results")):
+        """`beside` is the folder that decoded images lie in where `data.cache` names none."""
         self.config = config
         self._archives: dict[str, Archive] = {}
+        self._beside = beside
 
     @cached_property
     def shape(self) -> DataShape:
@@ -38,8 +40,11 @@ class DataSource:
             return _KNOWN_SHAPES[config.dataset]
         if config.dataset == "npz":
             train, _, _ = _npz_parts(self)
-            return DataShape(int(train[1].max()) + 1, train[0].shape[3], train[0].shape[1])
-        return DataShape(len(class_folders(config)), 3, config.image_size or 0)
+            _, height, width, channels = train[0].shape
+            return DataShape(int(train[1].max()) + 1, channels, (height, width))
+        classes = self.folder.classes
+        assert config.image_size is not None
+        return DataShape(len(classes), 3, config.image_size)
 
     def check(self) -> None:
         """Find keys of `data` that cannot fit, without downloading images.
@@ -53,11 +58,25 @@ class DataSource:
         if self._has_foreign_validation:
             _foreign_validation(self)
 
+    def facts(self) -> list[str]:
+        """What is to be said of the images before a run; those of a folder are decoded for it, and so checked.
+
+        Raises:
+            UserError: files that are no images, or no room for what is in them.
+        """
+        return self.folder.facts() if self.config.dataset == "image_folder" else []
+
+    @cached_property
+    def folder(self) -> ImageFolder:
+        """The folder of images, where there is one."""
+        cache = Path(self.config.cache) if self.config.cache is not None else self._beside / "image_cache"
+        return ImageFolder(self.config, cache)
+
     def read(self) -> RawData:
         """Read all images.
 
         Raises:
-            UserError: missing or malformed files, no network to download from, images that are not square.
+            UserError: missing or malformed files, no network to download from.
         """
         raw = _READERS[self.config.dataset](self)
         if self._has_foreign_validation:
@@ -93,8 +112,6 @@ def _check_part(name: str, part: Part, raw: RawData) -> None:
         )
     if images.shape[1:] != raw.train[0].shape[1:]:
         raise UserError(f"{name} images have shape {images.shape[1:]}, training images {raw.train[0].shape[1:]}")
-    if images.shape[1] != images.shape[2]:
-        raise UserError(f"images are square, got {images.shape[1]}x{images.shape[2]}")
     if labels.min() < 0 or labels.max() >= raw.num_classes:
         raise UserError(
             f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; "
@@ -118,7 +135,7 @@ def _read_torchvision(source: DataSource) -> RawData:
                 "put the unpacked archive there, or set data.dataset: npz and data.root to an .npz archive"
             ) from None
         parts.append((np.asarray(part.data, dtype=np.uint8), np.asarray(part.targets, dtype=np.int64)))
-    return RawData(parts[0], parts[1], None, {"cifar10": 10, "cifar100": 100}[config.dataset])
+    return RawData(parts[0], parts[1], None, {"cifar10": 10, "cifar100": 100}[config.dataset], tuple(part.classes))
 
 
 def _read_npz(source: DataSource) -> RawData:
@@ -178,11 +195,11 @@ def _read_digits(source: DataSource) -> RawData:
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     train, test = hold_out_test((images, digits.target.astype(np.int64)))
-    return RawData(train, test, None, 10)
+    return RawData(train, test, None, 10, tuple(map(str, digits.target_names)))
 
 
 def _read_folder(source: DataSource) -> RawData:
-    return read_image_folder(source.config)
+    return source.folder.read()
 
 
 _READERS: dict[str, Callable[[DataSource], RawData]] = {

@@ -1,18 +1,22 @@
 """Which images train, validate and test. numpy only."""
 
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from evoprune.common.errors import UserError
 from evoprune.config import DataConfig
-from evoprune.data.dataset import Arrays, Dataset, Labels, Part, RawData
+from evoprune.data.dataset import Arrays, Dataset, Images, Labels, Part, Pixels, RawData
+from evoprune.data.mapped import MappedImages
+
+_IMAGES_AT_ONCE = 4096
 
 
 def make_dataset(raw: RawData, config: DataConfig) -> Dataset:
     """Split a data set as an experiment says: all that is done once, however many workers there are."""
-    first, second = (zlib.crc32(np.ascontiguousarray(part[::97]).tobytes()) for part in raw.train)
+    first, second = (zlib.crc32(np.ascontiguousarray(part[::97]).data) for part in raw.train)
     return Dataset(split_data(raw, config), contiguous(raw.test), (first, second))
 
 
@@ -20,7 +24,7 @@ def split_data(raw: RawData, config: DataConfig) -> Arrays:
     """Training and validation part, and the statistics of training pixels."""
     train, validation = (contiguous(part) for part in split_train_validation(raw, config))
     mean, std = _statistics(train, config)
-    return Arrays(train, validation, mean, std, config.crop, config.flip, raw.num_classes)
+    return Arrays(train, validation, mean, std, config.crop, config.flip, raw.num_classes, raw.classes)
 
 
 def split_train_validation(raw: RawData, config: DataConfig) -> tuple[Part, Part]:
@@ -59,8 +63,9 @@ def hold_out_test(whole: Part) -> tuple[Part, Part]:
 
 
 def contiguous(part: Part) -> Part:
-    """The same images and labels as whole blocks of memory, which processes can share."""
-    return np.ascontiguousarray(part[0]), np.ascontiguousarray(part[1])
+    """The same images and labels as processes can share them: whole blocks of memory, or images in a file."""
+    images, labels = part
+    return images if isinstance(images, MappedImages) else np.ascontiguousarray(images), np.ascontiguousarray(labels)
 
 
 def _statistics(train: Part, config: DataConfig) -> tuple[list[float], list[float]]:
@@ -69,8 +74,17 @@ def _statistics(train: Part, config: DataConfig) -> tuple[list[float], list[floa
     for key, given in (("mean", config.mean), ("std", config.std)):
         if given is not None and len(given) != channels:
             raise UserError(f"data.{key}: one number per channel, so {channels}; got {len(given)}")
-    counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)])
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for some in _chunks(images):
+        counts += [np.bincount(some[..., c].reshape(-1), minlength=256) for c in range(channels)]
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
     std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
     return list(config.mean or mean), list(config.std or std)
+
+
+def _chunks(images: Images) -> Iterator[Pixels]:
+    """The images some at a time: counting needs eight times their memory."""
+    if isinstance(images, MappedImages):
+        return images.chunks()
+    return (images[first : first + _IMAGES_AT_ONCE] for first in range(0, len(images), _IMAGES_AT_ONCE))

@@ -2,13 +2,16 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from evoprune.config import DataConfig
 from evoprune.data.augment import Plan, crop_and_flip, crop_flip_normalise, draw
 from evoprune.data.dataset import Arrays, Part, RawData, Split
+from evoprune.data.mapped import MappedImages
 from evoprune.data.sources import load_raw_data
 from evoprune.data.split import contiguous, split_data
 
@@ -43,6 +46,35 @@ class TensorSplit:
 
 
 @dataclass(frozen=True)
+class MappedSplit:
+    """A split whose images stay in a file that processes share; batches are on the CPU. Labels int64 (N,)."""
+
+    images: MappedImages
+    labels: Tensor
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        _, height, width, channels = self.images.shape
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels at `indices`, as `Split` says."""
+        indices = indices.cpu()
+        return torch.from_numpy(self.images.read(indices.numpy())).permute(0, 3, 1, 2), self.labels[indices]
+
+    def evenly(self, count: int) -> "MappedSplit":
+        """`count` of the images at even steps, all of them where there are no more."""
+        if count >= len(self):
+            return self
+        places = torch.arange(count) * len(self) // count
+        return MappedSplit(self.images[places.numpy()], self.labels[places])
+
+
+@dataclass(frozen=True)
 class Data:
     """Training and validation splits, and how an image becomes a network's input.
 
@@ -54,6 +86,7 @@ class Data:
         crop: pixels of zero padding for random crops while training; 0 for none.
         flip: whether training mirrors images at random.
         num_classes: number of classes.
+        classes: their names in the order of the labels, where they are known.
     """
 
     train: Split
@@ -63,6 +96,7 @@ class Data:
     crop: int
     flip: bool
     num_classes: int
+    classes: tuple[str, ...] | None = None
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (batch, channels, height, width) -> float32 input of a network, channels last."""
@@ -113,13 +147,31 @@ def place_data(arrays: Arrays, device: torch.device) -> Data:
         crop=arrays.crop,
         flip=arrays.flip,
         num_classes=arrays.num_classes,
+        classes=arrays.classes,
     )
 
 
-def to_split(part: Part, device: torch.device) -> TensorSplit:
-    """NumPy images and labels -> tensors on `device`, without a copy on the CPU."""
+def to_split(part: Part, device: torch.device) -> TensorSplit | MappedSplit:
+    """NumPy images and labels -> tensors on `device`, without a copy on the CPU; there images of a file stay in it."""
     images, labels = contiguous(part)
-    with warnings.catch_warnings():  # arrays that processes share are read-only, and nothing here writes to images
+    placed = _from_numpy(labels).to(device)
+    if not isinstance(images, MappedImages):
+        return TensorSplit(_from_numpy(images).to(device).permute(0, 3, 1, 2), placed)
+    if device.type == "cpu":
+        return MappedSplit(images, placed)
+    return TensorSplit(_send(images, device).permute(0, 3, 1, 2), placed)
+
+
+def _from_numpy(array: npt.NDArray[Any]) -> Tensor:
+    with warnings.catch_warnings():  # arrays that processes share are read-only, and nothing here writes to them
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        tensors = torch.from_numpy(images), torch.from_numpy(labels)
-    return TensorSplit(tensors[0].to(device).permute(0, 3, 1, 2), tensors[1].to(device))
+        return torch.from_numpy(array)
+
+
+def _send(images: MappedImages, device: torch.device) -> Tensor:
+    """Images of a file on a GPU, (N, height, width, channels), which pass through memory some at a time."""
+    sent, first = torch.empty(images.shape, dtype=torch.uint8, device=device), 0
+    for some in images.chunks():
+        sent[first : first + len(some)] = torch.from_numpy(some)
+        first += len(some)
+    return sent

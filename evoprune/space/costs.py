@@ -1,5 +1,7 @@
 """Closed-form costs of a whole population of codes at once. numpy only."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -109,8 +111,8 @@ def _repaired(space: SearchSpace, codes: npt.NDArray[np.uint8], name: str | None
 
 
 def _area(space: SearchSpace, stride: int) -> int:
-    """Pixels of a map; each halving rounds up, as a stride-2 layer with 'same' padding does."""
-    return 1 if stride == 0 else (-(-space.parameters["image_size"] // stride)) ** 2
+    """Pixels of a map; each halving of rows and columns rounds up, as a stride-2 layer with 'same' padding does."""
+    return 1 if stride == 0 else math.prod(-(-side // stride) for side in space.height_width)
 
 
 def _differ(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -17,7 +17,7 @@ def load_search_space(
     width: int | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
 ) -> SearchSpace:
     """Load a search space by its name (`resnet20`) or from a YAML file of the user's.
 
@@ -26,7 +26,7 @@ def load_search_space(
         width: channels of the narrowest segment.
         num_classes: outputs of the classifier.
         in_channels: channels of the image.
-        image_size: side of the square image in pixels; costs depend on it, weights do not.
+        image_size: side of the square image in pixels, or (height, width); costs depend on it, weights do not.
 
     The search space of a traced network is that of its file, and takes no other parameters.
 
@@ -52,7 +52,7 @@ def load_search_space(
     return space
 
 
-def _check_parameters(space: TracedSpace, given: Mapping[str, int | None]) -> TracedSpace:
+def _check_parameters(space: TracedSpace, given: Mapping[str, Any]) -> TracedSpace:
     """A traced space has the parameters of its file."""
     for key, value in given.items():
         there = space.parameters.get(key, "its own")
@@ -64,10 +64,12 @@ def _check_parameters(space: TracedSpace, given: Mapping[str, int | None]) -> Tr
     return space
 
 
-def _build_space(document: Mapping[str, Any], parameters: dict[str, int]) -> SearchSpace:
+def _build_space(document: Mapping[str, Any], parameters: dict[str, Any]) -> SearchSpace:
     for key, value in parameters.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"search space parameter {key} is a whole number of at least 1, got {value!r}")
+        is_pair = key == "image_size" and isinstance(value, list | tuple) and len(value) == 2
+        for number in value if is_pair else [value]:
+            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+                raise UserError(f"search space parameter {key} is a whole number of at least 1, got {value!r}")
     segments, start = [], 0
     for row in document["segments"]:
         times = row["times"]

@@ -26,14 +26,14 @@ class SearchSpace:
         network: keys of the network's family, as `evoprune.networks` takes them.
         segments: in the order of the code.
         layers: every layer with channels, in network order.
-        parameters: `width`, `num_classes`, `in_channels`, `image_size`.
+        parameters: `width`, `num_classes`, `in_channels`, `image_size`; the last is a pair where images are not square.
     """
 
     name: str
     network: Mapping[str, Any]
     segments: tuple[Segment, ...]
     layers: tuple[Layer, ...]
-    parameters: Mapping[str, int]
+    parameters: Mapping[str, Any]
 
     @property
     def length(self) -> int:
@@ -43,6 +43,12 @@ class SearchSpace:
     def identity(self) -> list[Any]:
         """What the full network depends on, beside `parameters`, as JSON types."""
         return [self.name, dict(self.network), [repr(part) for part in (*self.segments, *self.layers)]]
+
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        size = self.parameters["image_size"]
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:

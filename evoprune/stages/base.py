@@ -55,7 +55,7 @@ def base_folder(context: Context) -> Path:
     identity = {
         "space": space.identity(),
         "parameters": dict(space.parameters),
-        "data": experiment.data.model_dump(mode="json"),
+        "data": experiment.data.model_dump(mode="json", exclude={"cache"}),
         "images": list(context.dataset.fingerprint),
         "recipe": _recipe(context).model_dump(mode="json"),
         "seed": experiment.seed,
@@ -101,6 +101,7 @@ def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> N
         "seconds": round(seconds, 1),
         "recipe": _recipe(context).model_dump(mode="json"),
         "preprocessing": data.preprocessing,
+        "classes": data.classes,
         **_accuracies(network, context, data, compute),
     }
     save_base(Base(network, info), space, folder)
@@ -115,6 +116,7 @@ def _given(context: Context) -> Base:
     info = {
         "source": path,
         "preprocessing": data.preprocessing,
+        "classes": data.classes,
         **_accuracies(network, context, data, compute),
         "warnings": [
             f"{path} was trained elsewhere: if it has seen the validation images, "

@@ -171,6 +171,7 @@ def _save(work: _Work, network: nn.Module, step: int, code: Code, measured: dict
         **work.pruning.facts(step),
         **measured,
         "preprocessing": work.data.preprocessing,
+        "classes": work.data.classes,
     }
     save_model(network, network_spec(space, code), folder, **facts)
     for checkpoint in folder.glob("training-*.ckpt"):

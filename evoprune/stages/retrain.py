@@ -148,6 +148,7 @@ def _save(trained: Trained, task: Task, context: Context) -> None:
         validation_accuracy=trained.validation_accuracy,
         test_accuracy=trained.test_accuracy,
         preprocessing=trained.preprocessing,
+        classes=context.dataset.arrays.classes,
     )
     for checkpoint in Path(task.checkpoint).parent.glob("training-*.ckpt"):
         checkpoint.unlink()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evoprune.common.errors import UserError
+from evoprune.common.progress import say
 from evoprune.config import ImportanceName, SearchConfig
 from evoprune.pruning.importance.scop import check_scop
 from evoprune.search.nsga3 import reference_directions
@@ -13,7 +14,7 @@ from evoprune.stages.context import Context
 
 
 def validate(context: Context, importances: tuple[ImportanceName, ...] | None = None) -> None:
-    """Check files, limits, population and importances.
+    """Check files, limits, population and importances, and say what images a folder has.
 
     Args:
         context: of the run.
@@ -32,6 +33,8 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     weights = experiment.weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
+    for fact in context.source.facts():  # last: decoding takes longest
+        say(fact)
 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:

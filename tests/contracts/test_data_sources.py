@@ -1,6 +1,6 @@
 """One contract for every source of images.
 
-Names what it tests: evoprune.data.sources, evoprune.data.image_folder, evoprune.data.dataset.
+Names what it tests: evoprune.data.sources, evoprune.data.image_folder.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,10 @@ from evoprune.data.sources import DataSource, load_raw_data
 from evoprune.data.split import make_dataset
 from evoprune.data.tensors import load_data
 
+WIDE = {
+    "train_images": np.arange(720, dtype=np.uint16).astype(np.uint8).reshape(12, 4, 5, 3),
+    "test_images": np.zeros((6, 4, 5, 3), np.uint8),
+}
 GREY = {
     "train_images": np.arange(432, dtype=np.uint16).astype(np.uint8).reshape(12, 6, 6),
     "test_images": np.zeros((6, 6, 6), np.uint8),
@@ -28,9 +32,14 @@ SOURCES: dict[str, tuple[Callable[[Path], DataConfig], DataShape]] = {
     "npz": (lambda folder: npz(write_npz(folder)), DataShape(3, 3, 4)),
     "npz with validation": (lambda folder: npz(write_npz(folder, **validation_arrays(200))), DataShape(3, 3, 4)),
     "grey npz": (lambda folder: npz(write_npz(folder, **GREY)), DataShape(3, 1, 6)),
+    "wide npz": (lambda folder: npz(write_npz(folder, **WIDE)), DataShape(3, 3, (4, 5))),
     "folder": (write_folder, DataShape(2, 3, 5)),
     "folder with validation": (lambda folder: write_folder(folder, ("train", "test", "val")), DataShape(2, 3, 5)),
     "folder of classes": (write_class_folders, DataShape(2, 3, 5)),
+    "tall folder": (
+        lambda folder: write_class_folders(folder).model_copy(update={"image_size": (7, 3)}),
+        DataShape(2, 3, (7, 3)),
+    ),
     "cifar10": (lambda folder: write_cifar(folder, "cifar10", copies=2), DataShape(10, 3, 32)),
     "cifar100": (lambda folder: write_cifar(folder, "cifar100", copies=2), DataShape(100, 3, 32)),
 }
@@ -62,7 +71,8 @@ def test_the_shape_that_is_told_is_the_shape_that_is_read(source):
     assert DataSource(config).shape == shape
     raw = load_raw_data(config)
     assert raw.num_classes == shape.num_classes
-    assert raw.train[0].shape[1:] == (shape.image_size, shape.image_size, shape.in_channels)
+    assert raw.train[0].shape[1:] == (*shape.height_width, shape.in_channels)
+    assert raw.classes is None or len(raw.classes) == raw.num_classes
 
 
 def test_images_are_bytes_and_every_image_has_a_label_of_a_class(source):
@@ -110,7 +120,7 @@ def test_one_mean_and_deviation_per_channel_is_asked_for_before_anything_is_read
 
 def test_validation_images_may_come_from_an_archive(source, tmp_path):
     config, shape = source
-    images = np.full((3, shape.image_size, shape.image_size, shape.in_channels), 99, np.uint8)
+    images = np.full((3, *shape.height_width, shape.in_channels), 99, np.uint8)
     np.savez(tmp_path / "v.npz", val_images=images, val_labels=np.array([0, 1, 0]))
     foreign = config.model_copy(update={"validation": str(tmp_path / "v.npz")})
     asked = DataSource(foreign)
@@ -131,7 +141,7 @@ def test_a_network_gets_channels_first(source):
     config, shape = source
     config = config.model_copy(update={"validation": 0.5, "crop": 1})
     data = load_data(config, CPU)
-    assert data.train.image_shape == data.validation.image_shape == (shape.in_channels, *[shape.image_size] * 2)
+    assert data.train.image_shape == data.validation.image_shape == (shape.in_channels, *shape.height_width)
     assert data.num_classes == shape.num_classes
     images, labels = data.train.batch(torch.arange(len(data.train)))
     assert images.shape == (len(labels), *data.train.image_shape)

@@ -15,10 +15,10 @@ from helpers import few_digits, same_weights
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_data import CPU
-from torch import Tensor
 
 from evoprune.config import TrainingConfig
 from evoprune.data.dataset import Part, Split
+from evoprune.data.mapped import MappedImages
 from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import CPU as COMPUTE
@@ -27,36 +27,11 @@ from evoprune.training.batch_norm import recalibrate
 from evoprune.training.loop import train
 
 
-class MappedSplit:
-    """Images that stay on the disk until they are asked for: what a split that is larger than memory would be."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray | None = None):
-        self._images, self._labels = images, labels
-        self._chosen = np.arange(len(labels)) if chosen is None else chosen
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        _, height, width, channels = self._images.shape
-        return channels, height, width
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        places = self._chosen[indices.cpu().numpy()]
-        pixels = torch.from_numpy(np.array(self._images[places]))
-        return pixels.permute(0, 3, 1, 2), torch.from_numpy(np.array(self._labels[places]))
-
-    def evenly(self, count: int) -> "MappedSplit":
-        if count >= len(self):
-            return self
-        return MappedSplit(self._images, self._labels, self._chosen[np.arange(count) * len(self) // count])
-
-
 def mapped(part: Part, folder: Path) -> Split:
-    for name, array in zip(("images", "labels"), part, strict=True):
-        np.save(folder / f"{name}.npy", array)
-    return MappedSplit(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "labels")))
+    """Images in a file, among others and in another order there."""
+    images = np.asarray(part[0])
+    np.save(folder / "images.npy", np.repeat(images[::-1], 2, axis=0))
+    return to_split((MappedImages(folder / "images.npy", np.arange(2 * len(images))[::-2]), part[1]), CPU)
 
 
 def thinned(part: Part, folder: Path) -> Split:

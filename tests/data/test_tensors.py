@@ -1,13 +1,18 @@
 """What a network sees of an image: normalised, on the device, and no test image."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from made_data import CPU, make_augmenting, make_raw, plain_config
 from torchvision.transforms.functional import normalize, to_tensor
 
+from evoprune.data.dataset import RawData
+from evoprune.data.mapped import MappedImages
 from evoprune.data.split import split_data, split_train_validation
-from evoprune.data.tensors import load_data, make_data, place_data, to_split
+from evoprune.data.tensors import MappedSplit, _send, load_data, make_data, place_data, to_split
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,6 +42,35 @@ def test_tensors_on_the_cpu_share_the_arrays_that_workers_share(recwarn):
         assert np.shares_memory(split.labels.numpy(), part[1])
         assert split.images.is_contiguous(memory_format=torch.channels_last)
     assert not recwarn.list
+
+
+def in_file(raw: RawData, folder: Path) -> RawData:
+    """The same data set with its training images in a file."""
+    np.save(folder / "images.npy", raw.train[0])
+    return replace(raw, train=(MappedImages(folder / "images.npy", np.arange(len(raw.train[1]))), raw.train[1]))
+
+
+def test_images_of_a_file_are_split_and_counted_as_those_in_memory_and_stay_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("evoprune.data.mapped._BYTES_AT_ONCE", 200)
+    monkeypatch.setattr("evoprune.data.split._IMAGES_AT_ONCE", 7)
+    raw = make_raw(channels=3)
+    wanted, arrays = (split_data(each, plain_config()) for each in (raw, in_file(raw, tmp_path)))
+    assert (arrays.mean, arrays.std) == (wanted.mean, wanted.std)
+    data = place_data(arrays, CPU)
+    for split, images, (pixels, labels) in (
+        (data.train, arrays.train[0], wanted.train),
+        (data.validation, arrays.validation[0], wanted.validation),
+    ):
+        assert isinstance(split, MappedSplit) and split.images is images
+        np.testing.assert_array_equal(images, pixels)
+        assert split.labels.tolist() == labels.tolist()
+
+
+def test_images_of_a_file_reach_a_device_some_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("evoprune.data.mapped._BYTES_AT_ONCE", 200)
+    raw = make_raw(channels=3)
+    sent = _send(in_file(raw, tmp_path).train[0], CPU)
+    assert sent.dtype == torch.uint8 and np.array_equal(sent, raw.train[0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -42,7 +42,7 @@ def count_bandwidth(network: nn.Module, image: torch.Tensor) -> int:
 @torch.no_grad()
 def count(space, code) -> dict[str, int]:
     network = build_network(space, code).eval()
-    image = torch.zeros(1, space.parameters["in_channels"], *[space.parameters["image_size"]] * 2)
+    image = torch.zeros(1, space.parameters["in_channels"], *space.height_width)
     return {
         "flops": count_flops(network, image),
         "params": count_params(network),
@@ -105,7 +105,7 @@ def test_costs_equal_a_count_on_the_built_network(name):
     check_against_the_built_network(space, [space.full_code(), np.zeros(space.length), *random_codes(space, 6)])
 
 
-@pytest.mark.parametrize("image_size", [7, 8, 28, 30, 32, 33])
+@pytest.mark.parametrize("image_size", [7, 8, 28, 30, 32, 33, (7, 30), (33, 8), (1, 9)])
 def test_costs_equal_a_count_for_other_images_and_widths(image_size):
     space = load_search_space("resnet20", width=5, num_classes=7, in_channels=1, image_size=image_size)
     check_against_the_built_network(space, [space.full_code(), *random_codes(space, 6)])

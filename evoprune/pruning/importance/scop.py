@@ -1,6 +1,7 @@
 """SCOP (Tang et al., NeurIPS 2020): a channel matters as far as its real features beat those of a knockoff image."""
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -78,7 +79,7 @@ def check_scop(space: SearchSpace, config: ScopConfig) -> list[Layer]:
     Raises:
         UserError: a segment that no convolution with a batch norm writes to, or images too large for their knockoffs.
     """
-    values = space.parameters["in_channels"] * space.parameters["image_size"] ** 2
+    values = space.parameters["in_channels"] * math.prod(space.height_width)
     if config.knockoff == "gaussian" and values > MOST_VALUES:
         raise UserError(
             f"importance.scop.knockoff: gaussian takes images of at most {MOST_VALUES:,} values (height x width x "
