@@ -54,7 +54,7 @@ An `.npz` archive in MedMNIST's layout holds these arrays:
 
 | array | shape | type |
 |---|---|---|
-| `train_images`, `test_images` | N x H x W, or N x H x W x C, with H = W | uint8 |
+| `train_images`, `test_images` | N x H x W, or N x H x W x C, all of one size | uint8 |
 | `train_labels`, `test_labels` | N, or N x 1 | whole numbers from 0 |
 | `val_images`, `val_labels` | likewise; they may be left out | |
 
@@ -66,12 +66,37 @@ data: {dataset: npz, root: data/pathmnist.npz, validation: own}
 
 ### A folder of images
 
-A folder with one folder per class, or `train/`, `test/` and maybe `val/` with these in each. Images are resized to
-squares of `image_size` pixels a side. A folder without `test/` gives a fixed fifth of every class to testing.
+A folder with one folder per class, or `train/`, `test/` and maybe `val/` with these in each. A folder without `test/`
+gives a fixed fifth of every class to testing. The [tutorial](tutorials/02_own_images.md) shows a whole run.
 
 ```yaml
-data: {dataset: image_folder, root: data/flowers, image_size: 32}
+data: {dataset: image_folder, root: data/flowers, image_size: [96, 128]}
 ```
+
+Images may be as cameras and people leave them:
+
+| what | what is done with it |
+|---|---|
+| formats | JPEG, PNG, GIF, WebP, BMP, TIFF, PPM; of an animation the first frame |
+| sizes and shapes | each image is resized to `image_size`, whole, not cropped; proportions may change |
+| rotation that a camera has noted (EXIF) | carried out |
+| grey, CMYK, palettes, 16 bits | become RGB of 8 bits |
+| transparency | white shows through |
+| folders inside a class's folder | their images belong to the class |
+| hidden files and folders | not seen: `.ipynb_checkpoints` is no class |
+| other files | ignored, and counted |
+| files that cannot be read, or have above 134 million pixels | all named, status 2; `skip_corrupt: true` goes on |
+
+Each command says how many images and classes there are. The names of the classes stand in each `model.json`, in the
+order of the network's outputs.
+
+Images are decoded once, on all cores, into a file beside the runs (`results/image_cache/`) or in `data.cache`. All
+processes map that file, so that none has a copy of the images: with 50,000 images of 96 pixels, a file of 1.4 GB, the
+process that you start had 319 MB of its own and each of 2 Ray workers 375 MB when they had read all images, of which
+290 to 320 MB were there before (`python benchmarks/image_memory.py`, 2 CPU cores). Where the disk has no room, the
+command says so before it begins. When a file is added, removed or changed, or `image_size` is another, all images are
+decoded anew. Old folders in `image_cache` may be deleted when no run uses them. Where workers run on several machines,
+`data.cache` is a folder that all of them see.
 
 ### A network of your own
 

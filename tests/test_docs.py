@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import ROOT
+from PIL import Image
 
 from evoprune import load_search_space
 from evoprune.cli import COMMANDS, _parser, main
@@ -109,16 +111,29 @@ def test_snippets_run(page: Path, work: Path, monkeypatch: pytest.MonkeyPatch):
 def test_tutorial_works_from_its_first_command_to_its_last(
     page: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """With a tiny experiment in place of the one that evoprune carries."""
+    """With tiny experiments in place of those that evoprune carries."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(tiny(name="quickstart").to_yaml())
+    folder = {"dataset": "image_folder", "root": "photos", "image_size": 8}
+    for name, data in (("quickstart", {}), ("own_images", folder)):
+        (tmp_path / f"{name}.yaml").write_text(tiny(name=name, data=data).to_yaml())
+    write_photos(tmp_path / "photos")
     names: dict[str, Any] = {}
     for language, text in blocks(page):
         if language == "python":
             exec(text, names)
         for program, *words in shell_lines(text) if language == "sh" else ():
             if program == "evoprune":
-                assert main(["tiny.yaml" if word == "quickstart" else word for word in words]) == 0, words
+                carried = {name: f"{name}.yaml" for name in ("quickstart", "own_images")}
+                assert main([carried.get(word, word) for word in words]) == 0, words
+
+
+def write_photos(folder: Path) -> None:
+    """Three classes of 20 JPEGs."""
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        path = folder / str(number % 3) / f"{number}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

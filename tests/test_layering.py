@@ -41,6 +41,7 @@ DOORS = {
     "rich": "common/progress.py",
     "matplotlib": "report/figures.py",
     "pydantic": "config",
+    "PIL": "data/decoding.py",
     "yaml": "common/yaml_files.py",
 }
 """Third parties, each behind one file, or one folder."""

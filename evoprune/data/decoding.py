@@ -60,7 +60,8 @@ def decode(path: Path, height: int, width: int) -> Pixels:
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError(f"none of the formats {', '.join(FORMATS)}") from None
+        formats = f"none of the formats {', '.join(FORMATS)}"
+        raise DecodeError(formats if path.stat().st_size else "the file is empty") from None
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DecodeError(" ".join(reason.split())) from None

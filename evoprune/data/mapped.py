@@ -48,7 +48,7 @@ class MappedImages:
 
     def read(self, which: Any) -> npt.NDArray[np.uint8]:
         """Pixels of the images at `which`, in memory of their own."""
-        return self._file[self._chosen[which]]
+        return np.take(self._file, self._chosen[which], axis=0)
 
     def chunks(self) -> Iterator[npt.NDArray[np.uint8]]:
         """The pixels of all images in order, some MB at a time."""

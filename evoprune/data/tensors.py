@@ -123,8 +123,10 @@ class Data:
 
     @property
     def preprocessing(self) -> dict[str, list[float]]:
-        """What a deployed model's input needs: (pixel / 255 - mean) / std per channel."""
-        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+        """What a deployed model's input needs: height and width, and (pixel / 255 - mean) / std per channel."""
+        _, height, width = self.train.image_shape
+        mean, std = (values.flatten().tolist() for values in (self.mean, self.std))
+        return {"image_size": [height, width], "mean": mean, "std": std}
 
 
 def load_data(config: DataConfig, device: torch.device) -> Data:

@@ -38,7 +38,7 @@ class Context:
     def __init__(self, experiment: Experiment, folder: RunFolder, shape: DataShape | None = None):
         """`shape` is that of the data set, where it is known and the data set need not be at hand."""
         self.experiment, self.folder = experiment, folder
-        self.source = DataSource(experiment.data, folder.path.parent)
+        self.source = DataSource(experiment.data, folder.path.resolve().parent)
         self._shape = shape
         self.scores = cache(self._read_scores)
 

@@ -190,12 +190,14 @@ def test_identity_ignores_where_the_work_runs_and_nothing_that_is_measured(make_
         {"retrain": {"epochs": 9}},
         {"report": {"every": 2}},
         {"base": {"cache": "x"}},
+        {"data": {"cache": "x"}},
     ]
     assert all(make_experiment(**changes).identity() == identity for changes in same)
     other = [
         {"seed": 1},
         {"evaluation": {"lr": 0.3}},
         {"data": {"crop": 2}},
+        {"data": {"skip_corrupt": True}},
         {"search": {"objectives": ["flops", "params"]}},
     ]
     assert all(make_experiment(**changes).identity() != identity for changes in other)

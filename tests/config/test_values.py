@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoprune.config.values import auto_or_count, bound, each_once, gpu_share, named_once, shares, validation_source
+from evoprune.config.values import (
+    auto_or_count,
+    bound,
+    each_once,
+    gpu_share,
+    image_sides,
+    named_once,
+    shares,
+    validation_source,
+)
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.none())
@@ -46,6 +55,19 @@ def test_gpus_are_whole_or_parts_of_one(value):
 def test_ray_has_no_other_share_of_gpus(value):
     with pytest.raises(ValueError, match="a fraction of one GPU"):
         gpu_share(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(None, None), (96, 96), ([96, 128], (96, 128)), ((3, 2), (3, 2)), ([5, 5], 5)]
+)
+def test_images_have_a_side_or_a_height_and_a_width(value, wanted):
+    assert image_sides(value) == wanted
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 9.0, "96", [96], [96, 0], [1, 2, 3], [96, True], {}])
+def test_images_have_no_other_size(value):
+    with pytest.raises(ValueError, match=r"a whole number of at least 1, or two of them, \[height, width\]"):
+        image_sides(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, True, 1.0, "many", None])

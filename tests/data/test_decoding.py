@@ -121,6 +121,8 @@ def test_a_damaged_file_is_an_error_with_a_reason_and_nothing_else(tmp_path, cap
             decode(path, 8, 8)
         assert "\n" not in str(error.value)
     assert capfd.readouterr() == ("", "")
+    with pytest.raises(DecodeError, match="the file is empty"):
+        decode(tmp_path / "empty.png", 8, 8)
 
 
 @pytest.mark.parametrize("side", [20_000, round((MOST_PIXELS * 1.01) ** 0.5)])

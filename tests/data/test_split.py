@@ -98,3 +98,9 @@ def test_a_fingerprint_tells_data_sets_apart_by_images_and_by_labels_and_not_by_
     for train, is_same in ((strided, True), ((images, raw.train[1]), False), ((raw.train[0], labels), False)):
         fingerprint = make_dataset(replace(raw, train=train), plain_config()).fingerprint
         assert (fingerprint == first) is is_same
+
+
+def test_the_names_of_classes_go_with_the_images():
+    raw = replace(make_raw(), classes=("a", "b", "c"))
+    assert split_data(raw, plain_config()).classes == ("a", "b", "c")
+    assert split_data(make_raw(), plain_config()).classes is None

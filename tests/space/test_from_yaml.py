@@ -52,10 +52,15 @@ def test_classes_and_image_channels_reach_the_network():
 
 
 @pytest.mark.parametrize("key", ["width", "num_classes", "in_channels", "image_size"])
-@pytest.mark.parametrize("value", [0, -3, 1.5, True, "16"])
+@pytest.mark.parametrize("value", [0, -3, 1.5, True, "16", (8, 0), (8, 8, 8), [8, True]])
 def test_parameters_are_whole_numbers_of_at_least_one(key, value):
     with pytest.raises(UserError, match=key):
         load_search_space("resnet20", **{key: value})
+
+
+def test_images_need_not_be_square():
+    assert load_search_space("resnet20", image_size=24).height_width == (24, 24)
+    assert load_search_space("resnet20", image_size=(24, 32)).height_width == (24, 32)
 
 
 # --- files

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from commands import write_experiment
 from helpers import prepared
+from made_data import write_class_folders
 from sklearn.datasets import load_digits
 
 from evoprune import UserError
@@ -113,3 +114,16 @@ def test_a_run_records_the_shape_of_its_data(tiny, tmp_path):
 def test_compute_is_the_device_and_precision_of_the_experiment(tiny, tmp_path):
     compute = Context(tiny(workers={"device": "cpu"}), RunFolder(tmp_path)).compute
     assert compute.device.type == "cpu" and compute.precision == "fp32"
+
+
+def test_decoded_images_lie_beside_the_run_however_its_folder_is_named(tiny, tmp_path, monkeypatch):
+    write_class_folders(tmp_path / "photos")
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs" / "one")
+    folder = {"dataset": "image_folder", "root": str(tmp_path / "photos"), "image_size": 6}
+    for path in (Path(), Path("../one"), tmp_path / "runs" / "two"):
+        assert len(Context(tiny(data=folder), RunFolder(path)).dataset.test[0]) == 4
+    assert len(list((tmp_path / "runs" / "image_cache").iterdir())) == 1
+    elsewhere = {**folder, "cache": str(tmp_path / "elsewhere")}
+    assert len(Context(tiny(data=elsewhere), RunFolder(Path())).dataset.test[0]) == 4
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1

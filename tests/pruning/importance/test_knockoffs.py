@@ -99,3 +99,7 @@ def test_images_too_large_for_a_covariance_are_found_before_anything_is_computed
     with pytest.raises(UserError, match=r"importance\.scop\.knockoff: gaussian .* 150,528; use derangement"):
         check_scop(space, ScopConfig(knockoff="gaussian"))
     assert len(check_scop(space, ScopConfig(knockoff="derangement"))) == 18
+    for image_size in ((4096, 1), (16, 256)):
+        assert check_scop(load_search_space("resnet20", image_size=image_size), ScopConfig(knockoff="gaussian"))
+    with pytest.raises(UserError, match=r"these have 12,291"):
+        check_scop(load_search_space("resnet20", image_size=(17, 241)), ScopConfig(knockoff="gaussian"))
