@@ -89,16 +89,19 @@ def decode_files(request: Request, cache: Path) -> Decoded:
 
 
 def _read(folder: Path, request: Request) -> Decoded | None:
-    """What is there, where it is whole."""
+    """What is there, where it is whole, and what was corrupt still is: not every reason leaves a file another time."""
     path = folder / _IMAGES
     try:
-        corrupt = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["corrupt"]
+        found = json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))["corrupt"]
         if np.load(path, mmap_mode="r").shape != request.shape:
             return None
+        corrupt = {int(place): reason for place, reason in found.items()}
     except (OSError, EOFError, ValueError, KeyError):
         return None
-    places = np.arange(len(request.files))
-    return Decoded(MappedImages(path, places), {int(place): reason for place, reason in corrupt.items()})
+    with quiet():
+        if any(not isinstance(_decode(request, request.files[place]), str) for place in corrupt):
+            return None
+    return Decoded(MappedImages(path, np.arange(len(request.files))), corrupt)
 
 
 def _write(folder: Path, request: Request, meter: Meter) -> None:

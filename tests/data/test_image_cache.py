@@ -92,7 +92,20 @@ def test_what_is_corrupt_is_known_to_the_next_process_too(root, tmp_path, decode
     for _ in range(2):
         found = decode_files(request_for(root), tmp_path / "cache")
         assert list(found.corrupt) == [4] and "none of the formats" in found.corrupt[4]
-    assert decoded["4.png"] == 1
+    assert decoded["3.png"] == 1
+
+
+def test_what_could_not_be_read_for_another_reason_is_decoded_when_it_can(root, tmp_path, monkeypatch):
+    """Such as a file that nobody was allowed to read: being allowed to does not change its time."""
+
+    def refuse(path: Path, *size: int):
+        raise DecodeError("Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_cache, "decode", refuse)
+        assert len(decode_files(request_for(root), tmp_path / "cache").corrupt) == NUMBER
+    found = decode_files(request_for(root), tmp_path / "cache")
+    assert not found.corrupt and greys(found.images) == list(range(NUMBER))
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from helpers import NINE_CODES
+from made_data import write_class_folders
 
 from evoprune.common.errors import UserError
 from evoprune.config import Experiment
@@ -69,3 +70,15 @@ def test_weights_that_are_not_there_are_named(tiny, tmp_path):
         check(tiny(base={"weights": "nowhere.pt"}))
     (tmp_path / "there.pt").write_bytes(b"")
     check(tiny(base={"weights": str(tmp_path / "there.pt")}))
+
+
+def test_images_of_a_folder_are_decoded_when_all_else_is_right(tiny, tmp_path, capsys):
+    data = write_class_folders(tmp_path).model_dump()
+    with pytest.raises(UserError, match=r"search\.limits"):
+        check(tiny(data=data, search={"limits": {"flops": {"max": 10}}}))
+    assert not (tmp_path / ".cache").exists()
+    check(tiny(data=data))
+    assert (tmp_path / ".cache").exists() and "16 for training, 4 for testing" in capsys.readouterr().out
+    (tmp_path / "cat" / "0.png").write_text("x")
+    with pytest.raises(UserError, match=r"1 of 20 files .*\n  cat/0\.png: none of the formats"):
+        check(tiny(data=data))
