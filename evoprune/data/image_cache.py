@@ -125,13 +125,13 @@ def _check_room(folder: Path, request: Request) -> None:
     needed, free = int(np.prod(request.shape, dtype=object)), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"data.cache: {number:,} images of {height} x {width} pixels need {_gigabytes(needed)}, and {folder} has "
-            f"{_gigabytes(free)} left; set data.cache to a folder on a larger disk, or data.image_size to less"
+            f"data.cache: {number:,} images of {height} x {width} pixels need {_size(needed)}, and {folder} has "
+            f"{_size(free)} left; set data.cache to a folder on a larger disk, or data.image_size to less"
         )
 
 
-def _gigabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.2f} GB"
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.1f} MB"
 
 
 def _decode_into(file: BinaryIO, request: Request, meter: Meter) -> dict[int, str]:

@@ -33,6 +33,15 @@ class MappedImages:
     def __len__(self) -> int:
         return len(self._chosen)
 
+    def open(self) -> "MappedImages":
+        """These images, whose file is mapped now and not at the first read.
+
+        Raises:
+            UserError: the file cannot be read here.
+        """
+        self._file  # noqa: B018
+        return self
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Number, height, width and channels."""

@@ -160,7 +160,7 @@ def to_split(part: Part, device: torch.device) -> TensorSplit | MappedSplit:
     if not isinstance(images, MappedImages):
         return TensorSplit(_from_numpy(images).to(device).permute(0, 3, 1, 2), placed)
     if device.type == "cpu":
-        return MappedSplit(images, placed)
+        return MappedSplit(images.open(), placed)
     return TensorSplit(_send(images, device).permute(0, 3, 1, 2), placed)
 
 

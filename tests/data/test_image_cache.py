@@ -165,9 +165,9 @@ def test_of_two_processes_one_decodes_and_both_have_the_images(root, tmp_path):
 def test_a_disk_without_room_is_told_before_anything_is_decoded(root, tmp_path, monkeypatch, decoded):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda folder: usage._replace(free=9 * 2000 * 3000 * 3 - 1))
-    with pytest.raises(UserError, match=r"data\.cache: 9 images of 2000 x 3000 pixels need 0\.16 GB.*has 0\.16 GB"):
+    with pytest.raises(UserError, match=r"data\.cache: 9 images of 2000 x 3000 pixels need 162\.0 MB.*has 162\.0 MB"):
         decode_files(request_for(root, 2000, 3000), tmp_path / "cache")
-    with pytest.raises(UserError, match=r"images of 1000000000 x 1000000000 pixels need 27,000,000,000\.00 GB"):
+    with pytest.raises(UserError, match=r"images of 1000000000 x 1000000000 pixels need 27,000,000,000\.0 GB"):
         decode_files(request_for(root, 10**9, 10**9), tmp_path / "cache")
     assert not decoded
 

@@ -9,6 +9,7 @@ import torch
 from made_data import CPU, make_augmenting, make_raw, plain_config
 from torchvision.transforms.functional import normalize, to_tensor
 
+from evoprune.common.errors import UserError
 from evoprune.data.dataset import RawData
 from evoprune.data.mapped import MappedImages
 from evoprune.data.split import split_data, split_train_validation
@@ -64,6 +65,14 @@ def test_images_of_a_file_are_split_and_counted_as_those_in_memory_and_stay_ther
         assert isinstance(split, MappedSplit) and split.images is images
         np.testing.assert_array_equal(images, pixels)
         assert split.labels.tolist() == labels.tolist()
+
+
+def test_a_worker_that_cannot_see_the_file_says_so_before_it_works(tmp_path):
+    part = in_file(make_raw(), tmp_path).train
+    (tmp_path / "images.npy").unlink()
+    for device in (CPU, torch.device("meta")):
+        with pytest.raises(UserError, match=r"data\.cache: .*a folder that all of them see"):
+            to_split(part, device)
 
 
 def test_images_of_a_file_reach_a_device_some_at_a_time(tmp_path, monkeypatch):

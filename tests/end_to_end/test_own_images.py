@@ -136,4 +136,4 @@ def test_corrupt_files_end_every_command_with_their_names_until_they_are_to_be_s
 def test_a_disk_without_room_is_refused_with_what_is_needed(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent)
     message = refusal(capsys, "validate", experiment(photos), "--set", "data.image_size=[1000000, 1000000]")
-    assert "data.cache: 60 images of 1000000 x 1000000 pixels need 180,000.00 GB" in message
+    assert "data.cache: 60 images of 1000000 x 1000000 pixels need 180,000.0 GB" in message
