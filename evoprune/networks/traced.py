@@ -40,22 +40,24 @@ def trace_search_space(
     if not table.segments:
         reasons = "; ".join(dict.fromkeys(pin.reason for pin in table.pins)) or "it has no convolution"
         raise UserError(f"{name}: nothing of it can be pruned: {reasons}")
-    shape = {"num_classes": num_classes, "in_channels": example.shape[1], "image_size": example.shape[-1]}
+    height, width = example.shape[2:]
+    size = height if height == width else (height, width)
+    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": example.shape[1], "image_size": size}
     parameters = {key: shape[key] for key in PARAMETERS if key in shape}
     known = {**_UNKNOWN, **shape} if spec is None else spec
     known = {key: value for key, value in known.items() if key != "image_size"}
     return TracedSpace(name, known, table.segments, layers_of(table), parameters, table)
 
 
-def read_network(spec: Mapping[str, Any], image_size: int) -> TracedSpace:
-    """Build the network that `source_spec` described, and read its search space.
+def read_network(spec: Mapping[str, Any], height_width: tuple[int, int]) -> TracedSpace:
+    """Build the network that `source_spec` described, and read its search space at images of this size.
 
     Raises:
         UserError: what `build_source` and `trace_search_space` find, or another number of classes than the data have.
     """
     with torch.random.fork_rng(devices=[]):
         network, name = build_source(spec), source_name(spec["source"])
-    example = torch.zeros(2, spec["in_channels"], image_size, image_size)
+    example = torch.zeros(2, spec["in_channels"], *height_width)
     space = trace_search_space(network, example, spec, name)
     if space.parameters["num_classes"] != spec["num_classes"]:
         raise UserError(

@@ -30,7 +30,7 @@ def write_space(space: TracedSpace, path: Path) -> None:
         "format": FORMAT,
         "name": space.name,
         "network": dict(space.network),
-        "parameters": dict(space.parameters),
+        "parameters": {name: list(one) if isinstance(one, tuple) else one for name, one in space.parameters.items()},
         "segments": [
             {"name": segment.name, "width": segment.width, "written_by": ", ".join(table.writers[segment.name])}
             for segment in table.segments
@@ -145,7 +145,7 @@ def _space(document: Any) -> TracedSpace:
         segments.append(Segment(str(row["name"]), int(row["width"]), start))
         start += segments[-1].width
     table = _table(document, segments)
-    parameters = {name: int(value) for name, value in document["parameters"].items()}
+    parameters = {name: tuple(one) if isinstance(one, list) else one for name, one in document["parameters"].items()}
     return TracedSpace(
         document["name"], dict(document["network"]), table.segments, layers_of(table), parameters, table
     )  # fmt: skip

@@ -69,7 +69,7 @@ class Context:
             return read_fitting_space(written, spec, asdict(shape))
         from evoprune.networks.traced import read_network
 
-        return read_network(spec, shape.image_size)
+        return read_network(spec, shape.height_width)
 
     def settle_space(self) -> None:
         """Take the search space from the run's folder from now on."""

@@ -34,7 +34,7 @@ def test_slim_networks_are_exact_and_cost_what_the_space_says(name):
 
 
 def test_a_network_of_torchvision_is_pruned_saved_and_loaded(tmp_path):
-    space = read_network(source_spec("torchvision:resnet18", {}, "cifar", SHAPE), 32)
+    space = read_network(source_spec("torchvision:resnet18", {}, "cifar", SHAPE), (32, 32))
     network = ready(build_network(space))
     code = space.repair(np.arange(space.length) % 3 > 0)
     slim = slim_network(space, network, code)
@@ -46,7 +46,7 @@ def test_a_network_of_torchvision_is_pruned_saved_and_loaded(tmp_path):
 
 
 def test_a_network_of_a_users_file_is_loaded_only_where_the_file_is_named(tmp_path):
-    space = read_network(source_spec(STRANGER, {}, "imagenet", SHAPE), 8)
+    space = read_network(source_spec(STRANGER, {}, "imagenet", SHAPE), (8, 8))
     network = ready(build_network(space))
     code = space.repair(np.arange(space.length) % 2)
     slim = slim_network(space, network, code)
@@ -116,4 +116,4 @@ def test_another_number_of_classes_than_the_data_have_is_refused(tmp_path):
     path = tmp_path / "mynet.py"
     path.write_text("from strangers import Branches\n\ndef make_net():\n    return Branches(5)\n")
     with pytest.raises(UserError, match="has 5 outputs, the data have 10 classes"):
-        read_network(source_spec(f"{path}:make_net", {}, "imagenet", SHAPE), 8)
+        read_network(source_spec(f"{path}:make_net", {}, "imagenet", SHAPE), (8, 8))

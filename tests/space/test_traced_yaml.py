@@ -36,6 +36,13 @@ def test_a_file_reads_back_equal(space, tmp_path):
     assert load_search_space(str(path)).layers == space.layers
 
 
+def test_images_that_are_not_square_are_kept(tmp_path):
+    space = trace_search_space(ready(STRANGERS["branches"]()), images()[..., :6])
+    write_space(space, tmp_path / "space.yaml")
+    assert read_space(tmp_path / "space.yaml").parameters == space.parameters
+    assert space.parameters["image_size"] == (8, 6) and space.height_width == (8, 6)
+
+
 def test_other_parameters_are_refused(space, tmp_path):
     write_space(space, tmp_path / "space.yaml")
     with pytest.raises(UserError, match="num_classes 10, got 3; a section `network`"):
