@@ -66,7 +66,9 @@ def test_a_run_on_photographs_ends_in_models_that_know_their_classes(photos, cap
     for path, accuracy in zip(front.model, front.test_accuracy, strict=True):
         about = json.loads((Path(path) / "model.json").read_text())
         assert about["classes"] == CLASSES and about["preprocessing"]["image_size"] == [HEIGHT, WIDTH]
-        assert score_alone(evoprune.load_model(path), about["preprocessing"], photos, file) == pytest.approx(accuracy)
+        assert score_alone(evoprune.load_model(path), about["preprocessing"], photos, file) == pytest.approx(
+            accuracy, abs=1e-3
+        )
     assert json.loads((out / "run.json").read_text())["base"]["classes"] == CLASSES
     assert main(["report", str(out)]) == 0
     assert main(["prune", file, "--rate", "0.3", "--out", str(out)]) == 0
