@@ -44,16 +44,13 @@ class Labels:
     def tie(self, first: Array, second: Array) -> None:
         """Tie the labels of two arrays of equal shape, one by one."""
         assert first.shape == second.shape
-        pairs = np.stack([self.find(first).ravel(), self.find(second).ravel()])
-        for one, other in pairs[:, pairs[0] != pairs[1]].T:
-            low, high = sorted((self._root(int(one)), self._root(int(other))))
-            self._parents[high] = low
-
-    def _root(self, label: int) -> int:
-        while self._parents[label] != label:
-            self._parents[label] = self._parents[self._parents[label]]
-            label = int(self._parents[label])
-        return label
+        while True:
+            one, other = self.find(first), self.find(second)
+            differ = one != other
+            if not differ.any():
+                return
+            high, low = np.maximum(one, other)[differ], np.minimum(one, other)[differ]
+            np.minimum.at(self._parents, high, low)  # of several lows one is taken: the next round ties the others
 
     def pin(self, axis: Axis, reason: str) -> None:
         """The channels of these labels, and of all that are tied to them by the end, must stay."""

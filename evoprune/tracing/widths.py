@@ -1,8 +1,11 @@
-"""Finds what a network's `forward` needs at a fixed width: narrow copies are exported and held against the labels."""
+"""Finds what a network's `forward` needs at a fixed width: narrow copies run, and are held against the labels."""
 
+import copy
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from evoprune.common.errors import UserError
@@ -28,14 +31,36 @@ def pin_fixed_widths(graph: Graph, network: nn.Module, example: Tensor) -> Chann
     Returns:
         The table of what is left.
     """
+    weightless, like = _without_weights(network, example)
     while (table := graph.table()).segments:
-        trial = _Trial(graph, table, network, example)
-        wrong = trial.wrong_nodes(range(len(table.segments)))
-        if wrong == []:
+        trial = _Trial(graph, table, weightless, like)
+        if not trial.runs(range(len(table.segments))):
+            found = trial.of_segments()
+        elif wrong := trial.wrong_nodes(network, example):
+            found = trial.of_nodes(wrong)
+        else:
             return table
-        for labels, name in trial.of_nodes(wrong) if wrong else trial.of_segments():
+        for labels, name in found:
             graph.notes.labels.pin(labels, f"{_REASON}: {name}")
     return table
+
+
+def _without_weights(network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+    """Copies on the meta device, where nothing is computed; the network and the example where it cannot run there."""
+    tensors: dict[int, Any] = {id(one): nn.Parameter(one.to("meta"), one.requires_grad) for one in network.parameters()}
+    tensors |= {id(one): one.to("meta") for one in network.buffers()}
+    copied, like = copy.deepcopy(network, tensors), example.to("meta")
+    return (copied, like) if _runs(copied, like) else (network, example)
+
+
+def _runs(network: nn.Module, example: Tensor) -> bool:
+    """Whether a forward passes without an error, of whatever kind."""
+    try:
+        with torch.no_grad(), example.device:
+            network(example)
+    except Exception:
+        return False
+    return True
 
 
 class _Trial:
@@ -51,15 +76,21 @@ class _Trial:
         self.bits: Array = of_root[roots]
         self.segment_of = np.repeat(np.arange(len(table.segments)), [segment.width for segment in table.segments])
 
-    def wrong_nodes(self, segments: Collection[int]) -> list[str] | None:
-        """Nodes with other sizes than the labels say when these segments keep half; None where nothing runs."""
-        kept = kept_bits(self.table, self._half(segments))
-        try:
-            program = export(narrow(self.table, self.network, kept[:-1]), self.example)
-        except UserError:
-            return None
-        there = {node.name: sizes_of(node) for node in program.graph.nodes}
+    def runs(self, segments: Collection[int]) -> bool:
+        """Whether the network runs when these segments keep half."""
+        return _runs(narrow(self.table, self.network, self._half(segments)), self.example)
+
+    def wrong_nodes(self, network: nn.Module, example: Tensor) -> list[str]:
+        """Nodes of a network with weights that have other sizes than the labels say when all segments keep half."""
         names = dict.fromkeys(note.node for note in self.graph.notes.sizes)
+        if not names:
+            return []
+        kept = kept_bits(self.table, self._half(range(len(self.table.segments))))
+        try:
+            program = export(narrow(self.table, network, kept[:-1]), example)
+        except UserError:  # it runs, and yet it cannot be read: none of its sizes can be trusted
+            return list(names)
+        there = {node.name: sizes_of(node) for node in program.graph.nodes}
         return [name for name in names if there.get(name) != self._expected(name, kept)]
 
     def _half(self, segments: Collection[int]) -> Code:
@@ -89,12 +120,20 @@ class _Trial:
         meet: dict[tuple[int, ...], str] = {}
         for note in self.graph.notes.sizes:
             meet.setdefault(tuple(self._segments_of(note.labels)), note.place)
-        suspects = {some: name for some, name in meet.items() if some and self.wrong_nodes(some) is None}
+        suspects = self._culprits([some for some in meet if some])
         if not suspects:
-            alone = (((index,), segment.name) for index, segment in enumerate(self.table.segments))
-            suspects = {some: name for some, name in alone if self.wrong_nodes(some) is None}
-        found = [(self._labels_of(some), name) for some, name in suspects.items()]
-        return found or self._everything()
+            meet = {(index,): segment.name for index, segment in enumerate(self.table.segments)}
+            suspects = self._culprits(list(meet))
+        return [(self._labels_of(some), meet[some]) for some in suspects] or self._everything()
+
+    def _culprits(self, suspects: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Those sets of segments with which alone nothing runs. Where many run together, they are not tried alone."""
+        if not suspects or self.runs({index for some in suspects for index in some}):
+            return []
+        if len(suspects) == 1:
+            return suspects
+        middle = len(suspects) // 2
+        return [*self._culprits(suspects[:middle]), *self._culprits(suspects[middle:])]
 
     def _segments_of(self, labels: Array) -> list[int]:
         bits = self.bits[labels]

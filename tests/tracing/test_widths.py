@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from traced import Forward, pinned, trace_exactly, widths
 
+from evoprune.tracing.widths import _Trial
+
 
 def network(hidden, last: int = 8) -> nn.Module:
     return Forward(
@@ -82,3 +84,36 @@ def test_a_depthwise_convolution_by_hand_with_fixed_groups_is_found():
     table = trace_exactly(made)
     assert widths(table) == {"first": 6}
     assert pinned(table) == {"the forward has its width fixed: middle": ("middle",)}
+
+
+def test_a_network_with_a_tensor_that_cannot_leave_its_device_is_tried_there():
+    scale = torch.ones(1)
+    table = trace_exactly(network(lambda net, x: pooled(x * scale).view(-1, 8)))
+    assert widths(table) == {"first": 6}
+
+
+def test_a_narrow_network_that_runs_and_cannot_be_exported_is_not_trusted():
+    def hidden(net, x):
+        assert net.middle.out_channels == 8 or type(x) is torch.Tensor
+        return pooled(x).view(x.shape[:2])
+
+    table = trace_exactly(network(hidden))
+    assert widths(table) == {"first": 6}
+    assert pinned(table) == {"the forward has its width fixed: view in the network itself": ("middle",)}
+
+
+def test_of_many_blocks_those_with_fixed_widths_are_found_with_few_runs(monkeypatch):
+    def block(net, x):
+        for index, layer in enumerate(net.blocks):
+            size = 4 if index in (3, 11) else layer.out_channels // 2
+            x = torch.cat([part.relu() for part in layer(x).split(size, 1)][::-1], 1)
+        return pooled(x)
+
+    made = network(block)
+    made.blocks = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(16))
+    ran = []
+    monkeypatch.setattr(_Trial, "runs", lambda trial, some, runs=_Trial.runs: ran.append(some) or runs(trial, some))
+    table = trace_exactly(made)
+    fixed = {name for reason, layers in pinned(table).items() for name in layers}
+    assert fixed == {"blocks.3", "blocks.11"}
+    assert len(ran) < 20
