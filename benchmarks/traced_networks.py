@@ -1,65 +1,45 @@
-"""Which of torchvision's CNNs can be narrowed, and whether the narrow network computes what the masked one does.
+"""Which CNNs of torchvision and timm can be narrowed, and whether the narrow network computes what the masked one does.
 
-Usage: python benchmarks/traced_networks.py [--networks resnet50 mobilenet_v2] [--size 64] [--codes 2] [--out FOLDER]
-Batch norm has random statistics. Networks that stand in the table already are not tried again.
+Usage: python benchmarks/traced_networks.py [--networks resnet50 timm/dla34] [--timm 110] [--codes 2] [--out FOLDER]
+Needs `pip install timm torch-pruning`. Every network has a process of its own. Networks that stand in the table already
+are not tried again.
 """
 
 import argparse
-import sys
+import multiprocessing
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_tools import markdown
+from cnn_zoo import make_images, make_network, timm_names, torchvision_names
+from coverage_tables import write_coverage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision import models
+from torch_pruning_coverage import peer_row
 
 from evoprune import UserError
-from evoprune.common.hardware import available_cpus
-from evoprune.networks.device import device_name
-from evoprune.runs.provenance import git_commit
-from evoprune.space.traced_costs import traced_costs
 from evoprune.space.repair import repair
-from evoprune.tracing.surgery import masked, narrow
 from evoprune.space.table import ChannelTable
+from evoprune.space.traced_costs import traced_costs
+from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
-NOT_CONVOLUTIONAL = ("vit", "swin", "maxvit")
-LEAST_SIZES = {"inception_v3": 96}
+CONTEXT = multiprocessing.get_context("fork")  # the libraries are loaded once
+LAYERS = {"aten.convolution", "aten.mm", "aten.addmm"}
 Row = dict[str, object]
 
 
-def names_of_networks() -> list[str]:
-    """Torchvision's CNNs for classification."""
-    names = models.list_models(module=models)
-    return [name for name in names if not name.startswith(NOT_CONVOLUTIONAL)]
-
-
-def make_network(name: str) -> nn.Module:
-    """A network with random weights, and batch norms and layer scales that are not trivial; in eval mode."""
-    torch.manual_seed(0)
-    keys = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network = models.get_model(name, weights=None, **keys)
-    with torch.no_grad():
-        for key, value in network.state_dict(keep_vars=True).items():
-            leaf = key.rpartition(".")[2]
-            if leaf in ("running_var", "layer_scale") or (leaf == "weight" and value.dim() == 1):
-                value.uniform_(0.5, 1.5)
-            elif leaf in ("running_mean", "bias"):
-                value.normal_(0, 0.2)
-    return network.eval()
-
-
 def count(network: nn.Module, image: Tensor) -> tuple[int, int]:
-    """Multiply-adds of a forward pass of one image, as torch counts them, and parameters."""
+    """Multiply-adds of the layers in a forward pass of one image, as torch counts them, and parameters."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         network(image)
     flops = counter.get_flop_counts()["Global"]
-    layers = sum(number for operator, number in flops.items() if any(word in str(operator) for word in ("conv", "mm")))
+    layers = sum(number for operator, number in flops.items() if str(operator) in LAYERS)
     return layers // 2, sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -77,42 +57,73 @@ def compare(table: ChannelTable, network: nn.Module, images: Tensor, num_codes: 
     return {"difference": f"{worst:.1e}", "costs equal": equal}
 
 
-def cover(name: str, size: int, num_codes: int) -> Row:
-    """One row of the table."""
+def our_row(name: str, num_codes: int) -> Row:
+    """What the tracer makes of a network."""
     network = make_network(name)
-    images = torch.randn(2, 3, *[max(size, LEAST_SIZES.get(name, 0))] * 2)
+    images = make_images(network)
     begin = time.perf_counter()
     try:
         table = trace_channels(network, images)
     except UserError as error:
-        return {"network": name, "pinned": str(error)}
+        return {"pixels": images.shape[-1], "status": "unreadable", "pinned": str(error)}
     seconds = round(time.perf_counter() - begin, 1)
-    reach = round(table.reach, 3)
-    row = {"network": name, "seconds": seconds, "bits": table.length, "segments": len(table.segments), "reach": reach}
+    row = {"pixels": images.shape[-1], "status": "traced", "seconds": seconds, "bits": table.length,
+           "segments": len(table.segments), "reach": round(table.reach, 3)}  # fmt: skip
     reasons = dict.fromkeys(pin.reason.partition(" in ")[0] for pin in table.pins)
     return {**row, **compare(table, network, images, num_codes), "pinned": "; ".join(reasons)}
 
 
+def peer_of(name: str, _: int) -> Row:
+    """What Torch-Pruning makes of it."""
+    network = make_network(name)
+    return peer_row(network, make_images(network), num_classes=1000)
+
+
+def in_process(make_row: Callable[[str, int], Row], column: str, name: str, arguments: argparse.Namespace) -> Row:
+    """A row that is made in a process of its own. Where it fails, `column` says how."""
+    here, there = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_send, args=(there, make_row, column, (name, arguments.codes)))
+    process.start()
+    there.close()
+    row: Row = {column: f"more than {arguments.limit} s"}
+    try:
+        if here.poll(arguments.limit):
+            row = here.recv()
+    except EOFError:
+        row = {column: "dies"}
+    process.kill()
+    process.join()
+    return row
+
+
+def _send(there: Connection, make_row: Callable[[str, int], Row], column: str, given: tuple[str, int]) -> None:
+    torch.set_num_threads(1)
+    try:
+        there.send(make_row(*given))
+    except Exception as error:  # the peer's are of any kind; ours would be bugs, and shall stand in the table
+        there.send({column: " ".join(f"raises {type(error).__name__}: {error}".split())[:100]})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=names_of_networks())
-    parser.add_argument("--size", type=int, default=64, help="side of the images")
+    parser.add_argument("--networks", nargs="+", help="instead of all")
+    parser.add_argument("--timm", type=int, default=110, help="how many convolutional networks of timm are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--codes", type=int, default=2, help="random codes for each network")
+    parser.add_argument("--limit", type=int, default=300, help="seconds for each network")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "coverage.csv"
     rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
-    for name in arguments.networks:
+    for name in arguments.networks or [*torchvision_names(), *timm_names(arguments.timm, arguments.seed)]:
         if name not in {row["network"] for row in rows}:
-            rows.append(cover(name, arguments.size, arguments.codes))
-            print(rows[-1], flush=True)
+            row = {"network": name, **in_process(our_row, "status", name, arguments)}
+            row |= in_process(peer_of, "peer", name, arguments)
+            print(row, flush=True)
+            rows.append({key: str(value) for key, value in row.items()})
             pd.DataFrame(rows).to_csv(path, index=False)
-    command = f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(torch.device('cpu'))}"
-    head = f"{command}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"
-    (arguments.out / "coverage.md").write_text(
-        f"{head}\n\n{markdown(pd.read_csv(path, dtype=str, keep_default_na=False))}\n"
-    )
+    write_coverage(path)
 
 
 if __name__ == "__main__":

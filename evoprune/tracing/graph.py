@@ -25,11 +25,13 @@ class Graph:
     Attributes:
         notes: what the rules wrote down.
         parameters: every parameter and buffer by its name, and whether it is a parameter.
+        unused: names of parameters that nothing reads.
         values: every value by the name of its node.
     """
 
     notes: Notes = field(default_factory=Notes)
     parameters: dict[str, tuple[Value, bool]] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
     values: dict[str, Known] = field(default_factory=dict)
 
     def table(self) -> ChannelTable:
@@ -59,9 +61,15 @@ def read_graph(network: nn.Module, example: Tensor) -> Graph:
     """Export a network and walk through its graph.
 
     Raises:
-        UserError: `torch.export` cannot read the network.
+        UserError: `torch.export` cannot read the network, or it does not return one tensor of logits.
     """
     program = export(network, example)
+    _check_logits(program, network)
+    return walk(program, network, example)
+
+
+def walk(program: torch.export.ExportedProgram, network: nn.Module, example: Tensor) -> Graph:
+    """What the graph of an exported network says of its channels."""
     graph = Graph()
     inputs = _inputs(program, network, graph)
     for node in program.graph.nodes:
@@ -74,6 +82,25 @@ def read_graph(network: nn.Module, example: Tensor) -> Graph:
                 for axis in value.axes:
                     graph.notes.labels.pin(axis, "output of the network")
     return graph
+
+
+def _check_logits(program: torch.export.ExportedProgram, network: nn.Module) -> None:
+    """The output must be one tensor with a row of logits for each image."""
+    spec = program.call_spec.out_spec
+    (outputs,) = next(node.args for node in program.graph.nodes if node.op == "output")
+    assert spec is not None and isinstance(outputs, list | tuple)
+    if spec.num_nodes > 1 or not outputs:
+        came = f"a {spec.type.__name__} of {spec.num_leaves} values"
+    elif not isinstance(outputs[-1], fx.Node):
+        came = type(outputs[-1]).__name__
+    elif len(sizes_of(outputs[-1])[0]) == 2:
+        return
+    else:
+        came = f"a tensor of shape {sizes_of(outputs[-1])[0]}"
+    raise UserError(
+        f"a network must return one tensor of logits, of shape (images, classes), but {type(network).__name__} returns "
+        f"{came}. Give a module whose forward returns the logits alone."
+    )
 
 
 def _inputs(program: torch.export.ExportedProgram, network: nn.Module, graph: Graph) -> dict[str, Known]:
@@ -91,7 +118,10 @@ def _inputs(program: torch.export.ExportedProgram, network: nn.Module, graph: Gr
     for spec in program.graph_signature.input_specs:
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
             module, _, leaf = str(spec.target).rpartition(".")
-            values[spec.arg.name] = graph.parameters[first[id(getattr(network.get_submodule(module), leaf))]][0]
+            name = first[id(getattr(network.get_submodule(module), leaf))]
+            values[spec.arg.name] = graph.parameters[name][0]
+            if spec.kind is InputKind.PARAMETER and not nodes[spec.arg.name].users:
+                graph.unused.append(name)
         else:
             shapes = sizes_of(nodes[spec.arg.name])
             values[spec.arg.name] = Value(shapes[0], (None,) * len(shapes[0])) if shapes else None

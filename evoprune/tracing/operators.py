@@ -100,7 +100,7 @@ OPERATORS: dict[str, Rule] = {
     **_rows("abs neg exp expm1 log log1p sqrt rsqrt square reciprocal sign erf sin cos floor round", each_element),
     **_rows("gt ge lt le eq ne", each_element),
     **_rows("dropout feature_dropout alpha_dropout feature_alpha_dropout", first_only),
-    **_rows("clone contiguous detach to type_as", first_only),
+    **_rows("clone contiguous detach alias to type_as", first_only),
     **_rows("zeros_like ones_like full_like", first_only),
     **_rows("max_pool1d avg_pool1d adaptive_avg_pool1d", partial(maps, rank=1)),
     **_rows("max_pool2d avg_pool2d adaptive_avg_pool2d upsample_nearest2d", partial(maps, rank=2)),

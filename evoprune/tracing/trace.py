@@ -1,11 +1,13 @@
 """A network -> its channel table."""
 
 import copy
+from dataclasses import replace
 
 from torch import Tensor, nn
 
+from evoprune.common.errors import UserError
 from evoprune.space.table import ChannelTable
-from evoprune.tracing.graph import read_graph
+from evoprune.tracing.graph import Graph, export, read_graph, walk
 from evoprune.tracing.widths import pin_fixed_widths
 
 
@@ -23,7 +25,46 @@ def trace_channels(network: nn.Module, example: Tensor) -> ChannelTable:
         The channel table.
 
     Raises:
-        UserError: `torch.export` cannot read the network.
+        UserError: `torch.export` cannot read the network, or it does not return one tensor of logits.
     """
     copied = copy.deepcopy(network).eval()
-    return pin_fixed_widths(read_graph(copied, example), copied, example)
+    graph = read_graph(copied, example)
+    if graph.unused:
+        graph = _with_training_heads(graph, copied, example)
+    return pin_fixed_widths(graph, copied, example)
+
+
+def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> Graph:
+    """The graph with what only runs in training, such as auxiliary classifiers: it must fit the narrow network too.
+
+    The modules that hold such parts are told that they train, and nothing else is. What is added costs nothing.
+
+    Args:
+        graph: of the network in eval mode, where some parameters are not used.
+        network: in eval mode; its modules that hold such parts are in training mode afterwards, if it can be read so.
+        example: an input.
+    """
+    holders = [network.get_submodule(name) for name in _holders(graph)]
+    for module in holders:
+        module.training = True
+    try:
+        whole = walk(export(network, example), network, example)
+    except UserError:  # it cannot train at this size, so nothing is known of these parts
+        for module in holders:
+            module.training = False
+        return graph
+    names = {note.name for note in graph.notes.layers}
+    whole.notes.layers = [note if note.name in names else replace(note, repeats=0) for note in whole.notes.layers]
+    return whole
+
+
+def _holders(graph: Graph) -> set[str]:
+    """Modules of which one part is used and another is not: the innermost ones around each unused parameter."""
+    used = {name for name, (_, is_parameter) in graph.parameters.items() if is_parameter} - set(graph.unused)
+    found = set()
+    for name in graph.unused:
+        module = name.rpartition(".")[0]
+        while module and not any(other.startswith(f"{module}.") for other in used):
+            module = module.rpartition(".")[0]
+        found.add(module)
+    return found

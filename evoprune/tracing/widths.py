@@ -70,9 +70,10 @@ class _Trial:
         self.graph, self.table, self.network, self.example = graph, table, network, example
         roots = graph.notes.labels.find(np.arange(graph.notes.labels.count))
         of_root = np.full(len(roots), -1, dtype=np.int64)
-        for note, row in zip(graph.notes.layers, table.layers, strict=True):
-            if note.outputs is not None:
-                of_root[roots[note.outputs]] = row.outputs
+        for (value, _), row in zip(graph.parameters.values(), table.tensors, strict=True):
+            for labels, bits in zip(value.axes, row.bits, strict=True):
+                if labels is not None and len(labels) == len(bits):  # a grouped weight's row has all of its inputs
+                    of_root[roots[labels]] = bits
         self.bits: Array = of_root[roots]
         self.segment_of = np.repeat(np.arange(len(table.segments)), [segment.width for segment in table.segments])
 

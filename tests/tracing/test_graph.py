@@ -8,11 +8,12 @@ from torch import nn
 from traced import Forward, images
 
 from evoprune import UserError
-from evoprune.tracing.graph import export, read_graph
+from evoprune.tracing.graph import export, read_graph, walk
 
 
 def test_parameters_have_labels_along_every_axis_of_more_than_one_index():
-    graph = read_graph(nn.Sequential(nn.Conv2d(3, 4, (3, 1)), nn.BatchNorm2d(4)).eval(), images())
+    network = nn.Sequential(nn.Conv2d(3, 4, (3, 1)), nn.BatchNorm2d(4), nn.Flatten()).eval()
+    graph = read_graph(network, images())
     value, is_parameter = graph.parameters["0.weight"]
     assert is_parameter and [None if axis is None else len(axis) for axis in value.axes] == [4, 3, 3, None]
     assert not graph.parameters["1.running_mean"][1]
@@ -20,7 +21,7 @@ def test_parameters_have_labels_along_every_axis_of_more_than_one_index():
 
 
 def test_images_and_constants_have_none():
-    network = Forward(lambda net, x: net.first(x) + torch.ones(4, 1, 1), first=nn.Conv2d(3, 4, 1)).eval()
+    network = Forward(lambda net, x: (net.first(x) + torch.ones(4, 1, 1)).mean((2, 3)), first=nn.Conv2d(3, 4, 1)).eval()
     graph = read_graph(network, images())
     assert graph.values["x"].axes == (None,) * 4 and graph.values["x"].shape == (2, 3, 8, 8)
     assert graph.values["ones"].axes == (None,) * 3
@@ -35,7 +36,7 @@ def test_a_shared_parameter_has_one_row():
 def test_several_outputs_are_pinned():
     network = Forward(lambda net, x: {"one": net.one(x), "more": [net.two(x)]}, one=nn.Conv2d(3, 4, 1),
                       two=nn.Conv2d(3, 5, 1)).eval()  # fmt: skip
-    table = read_graph(network, images()).table()
+    table = walk(export(network, images()), network, images()).table()
     assert table.length == 0
     assert [(pin.reason, pin.layers) for pin in table.pins] == [("output of the network", ("one", "two"))]
 
@@ -48,3 +49,25 @@ def test_a_network_that_fails_is_a_user_error_with_its_own_words_and_logs_nothin
         export(Forward(fail), images())
     assert caplog.records == []
     assert not logging.getLogger("torch._subclasses.fake_tensor").disabled
+
+
+@pytest.mark.parametrize(
+    ("outputs", "came"),
+    [
+        (lambda x: {"logits": x.mean((2, 3))}, "a dict of 1 values"),
+        (lambda x: (x.mean((2, 3)), [x]), "a tuple of 2 values"),
+        (lambda x: (), "a tuple of 0 values"),
+        (lambda x: None, "NoneType"),
+        (lambda x: x, r"a tensor of shape \(2, 4, 8, 8\)"),
+        (lambda x: x.mean(), r"a tensor of shape \(\)"),
+    ],
+)
+def test_what_is_not_one_tensor_of_logits_is_refused(outputs, came):
+    network = Forward(lambda net, x: outputs(net.first(x)), first=nn.Conv2d(3, 4, 1)).eval()
+    with pytest.raises(UserError, match=f"one tensor of logits.* but Forward returns {came}"):
+        read_graph(network, images())
+
+
+def test_parameters_that_nothing_reads_are_named():
+    network = Forward(lambda net, x: net.first(x).mean((2, 3)), first=nn.Conv2d(3, 4, 1), other=nn.Linear(2, 2)).eval()
+    assert read_graph(network, images()).unused == ["other.weight", "other.bias"]

@@ -32,7 +32,7 @@ ELEMENTS = {
     "_assert_tensor_metadata": lambda x: x.to(torch.float64).to(torch.float32),
 
     "clone": torch.clone, "contiguous": lambda x: x.contiguous(memory_format=torch.channels_last),
-    "detach": torch.detach, "to": lambda x: x.to(torch.float64).to(torch.float32),
+    "detach": torch.detach, "alias": torch.ops.aten.alias, "to": lambda x: x.to(torch.float64).to(torch.float32),
     "type_as": lambda x: x.type_as(torch.zeros(1)), "zeros_like": lambda x: x + torch.zeros_like(x),
     "ones_like": lambda x: x + torch.ones_like(x), "full_like": lambda x: x + torch.full_like(x, 2.0),
     "feature_dropout": lambda x: F.dropout2d(x, training=False),

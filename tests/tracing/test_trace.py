@@ -9,6 +9,7 @@ from traced import Forward, images, pinned, trace_exactly, widths
 
 import evoprune
 from evoprune import UserError
+from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
 
@@ -87,3 +88,32 @@ def test_a_network_of_which_nothing_can_be_cut_has_an_empty_table():
 def test_what_cannot_be_exported_is_one_message():
     with pytest.raises(UserError, match=r"torch\.export cannot read Sequential"):
         trace_channels(nn.Sequential(nn.Conv2d(5, 4, 3)), images())
+
+
+class WithHead(nn.Module):
+    """A network with an auxiliary classifier, as GoogLeNet has them: it runs in training only."""
+
+    def __init__(self, size: int = 6):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 4)
+        self.head = nn.Sequential(nn.Conv2d(6, 5, size), nn.ReLU(), nn.Flatten(), nn.Linear(5, 4))
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.first(x)))
+        logits = self.last(x.mean((2, 3)))
+        return (logits, self.head(x)) if self.training else logits
+
+
+def test_an_auxiliary_classifier_is_narrowed_too_and_costs_nothing():
+    network = WithHead()
+    table = trace_exactly(network)
+    assert widths(table) == {"first": 6, "head.0": 5} and table.reach > 0.99
+    slim, truth = (change(table, network, [1, 0, 1, 0, 0, 1, 0, 1, 1, 0, 0]) for change in (narrow, masked))
+    assert slim.head[0].weight.shape[:2] == (2, 3)
+    slim.training = truth.training = True  # batch norms stay in eval mode
+    torch.testing.assert_close(slim(images()), truth(images()))
+    slim.train()(images())[1].sum().backward()
+
+
+def test_an_auxiliary_classifier_that_cannot_run_at_this_size_stays_as_it_is():
+    assert widths(trace_exactly(WithHead(size=7))) == {"first": 6}

@@ -1,0 +1,102 @@
+"""The CNNs that the coverage of tracing is measured on: torchvision's, and timm's drawn at random over its families."""
+
+import random
+from collections.abc import Iterator
+from itertools import islice, zip_longest
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+TRANSFORMERS = ("vit", "swin", "maxvit")
+"""Beginnings of the names of torchvision's networks that are no CNNs."""
+
+WITHOUT_CONVOLUTIONS = """
+    beit cait coat convit crossvit davit deepseek_vit deit efficientvim eva gcvit gemma4_vit hiera hieradet_sam2
+    mlp_mixer mvitv2 naflexvit nest pit pvt_v2 qwen3_vit sequencer swin_transformer swin_transformer_v2
+    swin_transformer_v2_cr tnt twins vision_transformer vision_transformer_relpos vision_transformer_sam volo xcit
+"""
+"""Families of timm that are no CNNs."""
+
+HYBRIDS = """
+    byoanet cpubone edgenext efficientformer efficientformer_v2 efficientvit_mit efficientvit_msra fastvit iformer levit
+    lowformer maxxvit metaformer mobilenetv5 mobilevit nextvit shvit swiftformer tiny_vit visformer
+    vision_transformer_hybrid vitamin
+"""
+"""Families of timm that have convolutions and attention."""
+
+SIZES = (64, 128, 256)
+MOST_PARAMETERS = 40_000_000
+
+
+def torchvision_names() -> list[str]:
+    """Torchvision's CNNs for classification."""
+    return [name for name in models.list_models(module=models) if not name.startswith(TRANSFORMERS)]
+
+
+def timm_names(num_convolutional: int, seed: int) -> list[str]:
+    """Convolutional networks of timm, in turn from each family, and one of each family of hybrids.
+
+    Of each family the members come in random order. Big ones are left out where there are others.
+    """
+    import timm
+
+    skipped = {*WITHOUT_CONVOLUTIONS.split(), *HYBRIDS.split()}
+    families = [_members(family, seed) for family in timm.list_modules() if family not in skipped]
+    drawn = (name for turn in zip_longest(*families) for name in turn if name)
+    hybrids = [next(_members(family, seed)) for family in HYBRIDS.split()]
+    return [f"timm/{name}" for name in [*islice(drawn, num_convolutional), *hybrids]]
+
+
+def _members(family: str, seed: int) -> Iterator[str]:
+    """Names of a family in random order, without big networks; where all are big, the first of them alone."""
+    import timm
+
+    names = timm.list_models(module=family)
+    random.Random(f"{seed} {family}").shuffle(names)
+    small = (name for name in names if _num_parameters(name) <= MOST_PARAMETERS)
+    yield next(small, names[0])
+    yield from small
+
+
+def _num_parameters(name: str) -> int:
+    import timm
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in timm.create_model(name).parameters())
+
+
+def make_network(name: str) -> nn.Module:
+    """A network with random weights, and batch norms and layer scales that are not trivial; in eval mode."""
+    torch.manual_seed(0)
+    if name.startswith("timm/"):
+        import timm
+
+        network = timm.create_model(name.removeprefix("timm/"), pretrained=False)
+    else:
+        keys = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        network = models.get_model(name, weights=None, **keys)
+    with torch.no_grad():
+        for key, value in network.state_dict(keep_vars=True).items():
+            leaf = key.rpartition(".")[2]
+            if leaf in ("running_var", "layer_scale", "gamma") or (leaf == "weight" and value.dim() == 1):
+                value.uniform_(0.5, 1.5)
+            elif leaf in ("running_mean", "bias"):
+                value.normal_(0, 0.2)
+    return network.eval()
+
+
+def make_images(network: nn.Module) -> Tensor:
+    """Two images of the smallest size that the network takes, of those tried."""
+    config = getattr(network, "pretrained_cfg", {})
+    own = config.get("input_size", [224])[-1]
+    sizes = (own,) if config.get("fixed_input_size") else (*SIZES, own)
+    for size in sizes:
+        images = torch.randn(2, 3, size, size)
+        try:
+            with torch.no_grad():
+                network(images)
+            return images
+        except (RuntimeError, ValueError, AssertionError):  # whatever a network says when maps get too small
+            continue
+    raise AssertionError(f"none of the sizes {sizes} is right")
