@@ -35,7 +35,7 @@ def trace_search_space(
             logits, or of which nothing can be pruned.
     """
     name = name or type(network).__name__.lower()
-    num_classes = _check_outputs(network, example, name)
+    num_classes = _num_logits(network, example, name, training=False)
     table = trace_channels(network, example)
     if not table.segments:
         reasons = "; ".join(dict.fromkeys(pin.reason for pin in table.pins)) or "it has no convolution"
@@ -58,6 +58,7 @@ def read_network(spec: Mapping[str, Any], height_width: tuple[int, int]) -> Trac
     with torch.random.fork_rng(devices=[]):
         network, name = build_source(spec), source_name(spec["source"])
     example = torch.zeros(2, spec["in_channels"], *height_width)
+    _num_logits(network, example, name, training=True)
     space = trace_search_space(network, example, spec, name)
     if space.parameters["num_classes"] != spec["num_classes"]:
         raise UserError(
@@ -68,24 +69,25 @@ def read_network(spec: Mapping[str, Any], height_width: tuple[int, int]) -> Trac
 
 
 @torch.no_grad()
-def _check_outputs(network: nn.Module, example: Tensor, name: str) -> int:
-    """How many logits a network has, in training too."""
-    mode, state = network.training, {key: value.clone() for key, value in network.named_buffers()}
+def _num_logits(network: nn.Module, example: Tensor, name: str, training: bool) -> int:
+    """How many logits a network returns, in training or in eval mode; it is left as it is."""
+    modes = {module: module.training for module in network.modules()}
+    statistics = {key: value.clone() for key, value in network.named_buffers()}
     images = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
     try:
-        outputs = [network.train(training)(images) for training in (True, False)]
+        output = network.train(training)(images)
     except Exception as error:
         size = "x".join(map(str, example.shape[1:]))
         raise UserError(f"{name} cannot take images of {size}: {type(error).__name__}: {error}") from error
     finally:
-        network.train(mode)
+        for module, mode in modes.items():
+            module.training = mode
         for key, value in network.named_buffers():
-            value.copy_(state[key])
-    for output in outputs:
-        if not isinstance(output, Tensor) or output.shape[:1] + output.shape[2:] != (len(images),):
-            came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise UserError(
-                f"{name} must return one tensor of logits, shape (batch, classes), in training too; got {came}; "
-                "turn auxiliary outputs off in network.arguments"
-            )
-    return int(outputs[1].shape[1])
+            value.copy_(statistics[key])
+    if not isinstance(output, Tensor) or output.shape[:1] + output.shape[2:] != (len(images),):
+        came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(
+            f"{name} must return one tensor of logits, shape (batch, classes){', in training too' * training}; got "
+            f"{came}; turn auxiliary outputs off in network.arguments"
+        )
+    return int(output.shape[1])

@@ -54,7 +54,10 @@ def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> G
             module.training = False
         return graph
     names = {note.name for note in graph.notes.layers}
-    whole.notes.layers = [note if note.name in names else replace(note, repeats=0) for note in whole.notes.layers]
+    whole.notes.layers = [
+        note if note.name in names else replace(note, kernel=0, areas=(0, 0), has_bias=False)
+        for note in whole.notes.layers
+    ]
     return whole
 
 

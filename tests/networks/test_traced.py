@@ -86,15 +86,8 @@ class Two(nn.Module):
         return self.layer(x).mean((2, 3)), x
 
 
-class Aux(Two):
-    def forward(self, x):
-        logits = self.layer(x).mean((2, 3))
-        return (logits, logits) if self.training else logits
-
-
 @pytest.mark.parametrize(("network", "message"), [
     (Two(), "must return one tensor of logits.*got tuple"),
-    (Aux(), "in training too; got tuple"),
     (nn.Conv2d(3, 4, 1), r"got shape \(2, 4, 8, 8\)"),
     (nn.Sequential(nn.Conv2d(5, 4, 1)), "cannot take images of 3x8x8"),
     (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)), "nothing of it can be pruned"),
@@ -102,6 +95,17 @@ class Aux(Two):
 def test_networks_that_cannot_be_used(network, message):
     with pytest.raises(UserError, match=message):
         trace_search_space(network, images())
+
+
+def test_auxiliary_outputs_in_training_are_refused_by_experiments(tmp_path):
+    path = tmp_path / "mynet.py"
+    path.write_text(
+        "from strangers import Branches\n\nclass Aux(Branches):\n    def forward(self, x):\n"
+        "        logits = super().forward(x)\n        return (logits, logits) if self.training else logits\n\n"
+        "def make_net():\n    return Aux()\n"
+    )
+    with pytest.raises(UserError, match="in training too; got tuple; turn auxiliary outputs off"):
+        read_network(source_spec(f"{path}:make_net", {}, "imagenet", SHAPE), (8, 8))
 
 
 def test_the_network_is_left_as_it_is():
