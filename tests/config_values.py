@@ -110,6 +110,14 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "seeds": COUNT,
         "distillation": st.none() | st.fixed_dictionaries({"weight": SHARE, "temperature": POSITIVE}),
     },
+    "WeightsConfig": {
+        "sparsity": st.none() | SHARE,
+        "scope": st.sampled_from(["global", "layer"]),
+        "layers": st.dictionaries(TEXT, BELOW_ONE, max_size=3),
+        "schedule": st.sampled_from(["once", "logarithmic", "logarithmic_from_zero", "cubic"]),
+        "changes": COUNT,
+        "until": SHARE,
+    },
     "WorkersConfig": {
         "backend": st.sampled_from(["ray", "local"]),
         "num_workers": st.just("auto") | COUNT,

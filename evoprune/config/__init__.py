@@ -11,6 +11,7 @@ from evoprune.config.retrain import CountSelection, RetrainConfig
 from evoprune.config.search import LimitConfig, ProposalName, SearchConfig
 from evoprune.config.search_space import SearchSpaceConfig
 from evoprune.config.training import DistillationConfig, TrainingConfig
+from evoprune.config.weights import WeightsConfig
 from evoprune.config.workers import WorkersConfig
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SearchConfig",
     "SearchSpaceConfig",
     "TrainingConfig",
+    "WeightsConfig",
     "WorkersConfig",
     "load_experiment",
     "parse_experiment",

@@ -19,6 +19,7 @@ from evoprune.config.retrain import RetrainConfig
 from evoprune.config.search import GENERATIONS, SearchConfig
 from evoprune.config.search_space import SearchSpaceConfig
 from evoprune.config.section import NonNegative, Section
+from evoprune.config.weights import WeightsConfig
 from evoprune.config.workers import WorkersConfig
 
 
@@ -44,6 +45,7 @@ class Experiment(Section):
     importance: ImportanceConfig = ImportanceConfig()
     search: SearchConfig = SearchConfig()
     retrain: RetrainConfig = RetrainConfig()
+    weights: WeightsConfig = WeightsConfig()
     workers: WorkersConfig = WorkersConfig()
     report: ReportConfig = ReportConfig()
 
@@ -82,7 +84,7 @@ class Experiment(Section):
     def identity(self) -> dict[str, Any]:
         """All that the measurements of a run depend on, as plain types; equal for the same run."""
         plain = self._plain()
-        for key in ("workers", "retrain", "report"):
+        for key in ("workers", "retrain", "weights", "report"):
             del plain[key]
         del plain["base"]["cache"], plain["data"]["cache"]
         return plain

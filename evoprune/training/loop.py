@@ -44,12 +44,15 @@ class TrainingOptions:
         teacher: a network to distil from as well.
         deadline: `time.monotonic()` after which training stops with an error.
         checkpoint: file that keeps the state of a long training; one that is there is continued.
+        after_step: may change the network's parameters in place. It is called with the share of the training that is
+            done, in [0, 1]: once before the first step, also of a training that is continued, and after every step.
     """
 
     seed: int = 0
     teacher: Teacher | None = None
     deadline: float | None = None
     checkpoint: Path | None = None
+    after_step: Callable[[float], None] | None = None
 
 
 def train(
@@ -69,14 +72,16 @@ def train(
         data: what to learn from.
         recipe: epochs, batch size, learning rate and so on.
         compute: device and precision.
-        options: seed, teacher, deadline, checkpoint.
+        options: seed, teacher, deadline, checkpoint, what is done after every step.
 
     Raises:
         TrainingError: the loss is not finite, or the deadline has passed.
     """
     loop = _Loop(network, data, recipe, compute, options)
     steps, checkpoint = loop.steps, options.checkpoint
-    for index in range(_restore(loop, checkpoint), steps.num_epochs):
+    done = _restore(loop, checkpoint)
+    loop.after_steps(steps.first_of(done))
+    for index in range(done, steps.num_epochs):
         started = time.monotonic()
         loss = loop.run_epoch(index)
         if checkpoint is not None:
@@ -123,9 +128,15 @@ class _Loop:
         for step, plan in self.steps.plans(self.data, self.options.seed, index):
             self._set_lr(learning_rate(self.recipe, self.steps, step))
             total += self._run(*plan)
+            self.after_steps(step + 1)
             if step % BATCHES_PER_CHECK == 0 or step == last - 1:
                 self._check(total)
         return float(total) / max(1, last - first)
+
+    def after_steps(self, done: int) -> None:
+        """What the options want when `done` steps are done; on CUDA behind the step's graph, and no part of it."""
+        if self.options.after_step is not None:
+            self.options.after_step(done / self.steps.number if self.steps.number else 1.0)
 
     @cached_property
     def _run(self) -> Callable[..., Tensor]:

@@ -3,7 +3,7 @@
 Names what it tests: evoprune.config.base, evoprune.config.data, evoprune.config.evaluation, evoprune.config.experiment,
 evoprune.config.importance, evoprune.config.network, evoprune.config.report, evoprune.config.retrain,
 evoprune.config.search, evoprune.config.search_space, evoprune.config.section, evoprune.config.training,
-evoprune.config.workers.
+evoprune.config.weights, evoprune.config.workers.
 """
 
 import copy
@@ -38,6 +38,7 @@ PLACES = {
     "search.limits.flops": "LimitConfig",
     "retrain": "RetrainConfig",
     "retrain.distillation": "DistillationConfig",
+    "weights": "WeightsConfig",
     "workers": "WorkersConfig",
     "report": "ReportConfig",
 }

@@ -163,3 +163,28 @@ def test_every_step_is_torchs_sgd_with_nesterov_momentum(small_space, digits):
             optimizer.step()
     for mine, theirs in zip(network.state_dict().values(), by_hand.state_dict().values(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_after_step_is_told_how_far_the_training_is_and_may_change_weights(small_space, digits, tmp_path):
+    """Also of a training that goes on; a weight that it sets to zero is zero at the end, with momentum and decay."""
+    told: list[float] = []
+    network = fresh(small_space)
+
+    def after_step(done: float) -> None:
+        told.append(done)
+        with torch.no_grad():
+            network.conv1.weight[0] = 0
+
+    recipe = RECIPE.model_copy(update={"epochs": 1.6})
+    train_all(network, digits, recipe, after_step=after_step)
+    assert told == [step / 8 for step in range(9)]
+    assert not network.conv1.weight[0].any() and network.conv1.weight[1].any()
+
+    told.clear()
+    trained = train(
+        fresh(small_space), digits, recipe, CPU, TrainingOptions(checkpoint=tmp_path / "c", after_step=told.append)
+    )
+    next(trained)
+    trained.close()
+    train_all(network, digits, recipe, checkpoint=tmp_path / "c", after_step=told.append)
+    assert told == [0, 1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 5 / 8, 6 / 8, 7 / 8, 1]
