@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import evoprune
 from evoprune.common.errors import IncompleteError, UserError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # `--help` is to answer at once
     from evoprune.stages.pipeline import Request
 
 INCOMPLETE, USER_ERROR, INTERRUPTED = 1, 2, 130
+_TARGETS, _OF_WEIGHTS = ("rate", "flops", "max_loss"), ("sparsity", "scope")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,10 +59,59 @@ def _search(arguments: argparse.Namespace) -> None:
 
 
 def _prune(arguments: argparse.Namespace) -> None:
-    from evoprune.stages import pipeline
+    from evoprune.stages import pipeline, step_pipeline
 
-    target = {"rate": arguments.rate, "flops": arguments.flops, "max_loss": arguments.max_loss}
-    pipeline.prune(_request(arguments), arguments.method, target, arguments.steps)  # type: ignore[arg-type]
+    _check_prune(arguments)
+    if arguments.weights:
+        step_pipeline.prune_weights(_request(arguments), {name: getattr(arguments, name) for name in _OF_WEIGHTS})
+        return
+    target: dict[Any, str | None] = {name: getattr(arguments, name) for name in _TARGETS}
+    if arguments.step:
+        step_pipeline.prune_channels(_request(arguments), arguments.method, target)
+    else:
+        pipeline.prune(_request(arguments), arguments.method, target, arguments.steps)
+
+
+def _check_prune(arguments: argparse.Namespace) -> None:
+    """Refuse options that say nothing together.
+
+    Raises:
+        UserError: names them.
+    """
+    wrong = [name for name in (_TARGETS if arguments.weights else _OF_WEIGHTS) if getattr(arguments, name) is not None]
+    wrong += ["steps"] if (arguments.weights or arguments.step) and arguments.steps != 1 else []
+    wrong += ["method"] if arguments.weights and arguments.method != "magnitude" else []
+    if wrong:
+        kind = "--weights" if arguments.weights else "--step" if arguments.step else "without --weights"
+        raise UserError(
+            f"prune {kind} takes no {', '.join('--' + name.replace('_', '-') for name in wrong)}; leave it out"
+        )
+
+
+def _analyse(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import step_pipeline
+
+    step_pipeline.analyse(_request(arguments), arguments.method, arguments.images)
+
+
+def _finetune(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import step_pipeline
+
+    step_pipeline.finetune(arguments.run, arguments.overrides)
+
+
+def _transform(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import step_pipeline
+
+    step_pipeline.transform(arguments.run, arguments.overrides)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from evoprune.stages import step_pipeline
+
+    if not arguments.weights:
+        raise UserError("sweep takes --weights, as only the sparsity of single weights is swept; add it")
+    step_pipeline.sweep(_request(arguments), arguments.scope, arguments.epochs)
 
 
 def _sensitivity(arguments: argparse.Namespace) -> None:
@@ -136,6 +186,22 @@ def _add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument("--flops", metavar="N", help="multiply-adds that may stay, such as 20e6 or 50%%")
     command.add_argument("--max-loss", metavar="POINTS", help="accuracy that each segment may cost, pruned alone")
     command.add_argument("--steps", type=int, default=1, metavar="N", help="prune and train N times (default: 1)")
+    text = "prune under masks and train nothing, after analyse; --rate is then the share of the multiply-adds that go"
+    command.add_argument("--step", action="store_true", help=text)
+
+
+def _add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", action="store_true", help="single weights under masks, not channels")
+    command.add_argument("--scope", metavar="SCOPE", help="rank weights of all layers together (global), or by layer")
+
+
+def _add_sparsity(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--sparsity", metavar="SHARE", help="share of the weights that go, such as 0.8")
+
+
+def _add_epochs(command: argparse.ArgumentParser) -> None:
+    text = "fine-tuning of each point by the other keys of retrain (default: 1; 0 for none)"
+    command.add_argument("--epochs", type=float, default=1.0, metavar="N", help=text)
 
 
 def _add_images(command: argparse.ArgumentParser) -> None:
@@ -154,13 +220,29 @@ COMMANDS = (
         "prune",
         _prune,
         "one slim network without a search: score, prune, recalibrate, fine-tune",
-        (_add_experiment, _add_out, _add_method, _add_target),
+        (_add_experiment, _add_out, _add_method, _add_target, _add_weights, _add_sparsity),
     ),
     Command(
         "sensitivity",
         _sensitivity,
         "accuracy against pruning rate of every segment",
         (_add_experiment, _add_out, _add_method, _add_images),
+    ),
+    Command(
+        "analyse",
+        _analyse,
+        "first of four steps: what each segment costs, and which to leave alone",
+        (_add_experiment, _add_out, _add_method, _add_images),
+    ),
+    Command(
+        "finetune", _finetune, "third of four steps, after prune --step or --weights: train, zeros kept", (_add_run,)
+    ),
+    Command("transform", _transform, "last of four steps: channels really go; verified", (_add_run,)),
+    Command(
+        "sweep",
+        _sweep,
+        "accuracy against the share of the weights that go, without and with fine-tuning",
+        (_add_experiment, _add_out, _add_weights, _add_epochs),
     ),
     Command(
         "validate",

@@ -117,6 +117,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "schedule": st.sampled_from(["once", "logarithmic", "logarithmic_from_zero", "cubic"]),
         "changes": COUNT,
         "until": SHARE,
+        "csr_from": SHARE,
     },
     "WorkersConfig": {
         "backend": st.sampled_from(["ray", "local"]),

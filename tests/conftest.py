@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import SHARED_DATA, TINY, merge, scramble
+from steps import Steps, make_steps
 from torch import Tensor
 
 from evoprune import build_network, load_search_space
@@ -56,6 +57,25 @@ def ran(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(tiny().to_yaml())
     assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+@pytest.fixture
+def steps(tmp_path: Path, cache: Path) -> Steps:
+    """Runs commands of the four steps in a run of the test's own."""
+    return make_steps(tmp_path, cache)
+
+
+@pytest.fixture(scope="session")
+def analysed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that `evoprune analyse` has left; tests take `stepped`, which copies it."""
+    return make_steps(tmp_path_factory.mktemp("analysed"), cache)("analyse", "--images", "60")
+
+
+@pytest.fixture
+def stepped(analysed: Path, tmp_path: Path, cache: Path) -> Steps:
+    """As `steps`, in a run that is analysed."""
+    shutil.copytree(analysed, tmp_path / "run")
+    return make_steps(tmp_path, cache)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from evoprune.config.retrain import CountSelection, RetrainConfig
 from evoprune.config.search import LimitConfig, ProposalName, SearchConfig
 from evoprune.config.search_space import SearchSpaceConfig
 from evoprune.config.training import DistillationConfig, TrainingConfig
-from evoprune.config.weights import WeightsConfig
+from evoprune.config.weights import WeightsConfig, parse_weights
 from evoprune.config.workers import WorkersConfig
 
 __all__ = [
@@ -39,4 +39,5 @@ __all__ = [
     "WorkersConfig",
     "load_experiment",
     "parse_experiment",
+    "parse_weights",
 ]

@@ -1,9 +1,11 @@
 """The section `weights`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from evoprune.common.errors import UserError
+from evoprune.config.errors import describe_errors
 from evoprune.config.section import Positive, Section, Share
 
 
@@ -26,3 +28,13 @@ class WeightsConfig(Section):
     """How often the sparsity rises on the way, E/d."""
     until: Share = 0.75
     """Share of the fine-tuning after which the sparsity stays."""
+    csr_from: Share = 0.7
+    """Share of zeros from which `evoprune transform` times a linear layer as compressed sparse rows too."""
+
+
+def parse_weights(document: Any, source: str) -> WeightsConfig:
+    """Check the section as it was written beside a model; `source` names it in errors."""
+    try:
+        return WeightsConfig.model_validate(document)
+    except ValidationError as error:
+        raise UserError(describe_errors(error, WeightsConfig, source)) from None

@@ -11,6 +11,7 @@ import numpy as np
 
 from evoprune.common.objectives import OBJECTIVES, OK, Row
 from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.tables import fragile_groups, knee_of
 from evoprune.search.front import fronts_by_generation, latest_rows
 
 matplotlib.use("Agg")
@@ -51,17 +52,41 @@ def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Seq
 
 
 def draw_sensitivity(path: Path, curves: Curves) -> None:
-    """One line for every group of segments: what pruning it alone costs, against the share of it that is pruned."""
+    """One line for every group of segments: what pruning it alone costs, against the share of it that is pruned.
+
+    Those to leave alone are red.
+    """
+    fragile = fragile_groups(curves)
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.95, len(curves.rates)))
     for group, color, rates, losses in zip(curves.space.groups, colors, curves.rates, curves.losses, strict=True):
         finite = np.isfinite(losses)
-        axes.plot(100 * rates[finite], losses[finite], marker=".", color=color, label=group.name)
+        color, label = ("crimson", f"{group.name}: leave alone") if group.name in fragile else (color, group.name)
+        axes.plot(100 * rates[finite], losses[finite], marker=".", color=color, label=label)
     axes.set(
         xlabel="channels pruned (%)", ylabel="validation accuracy lost (points)", title="each segment pruned alone"
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, ncols=1 + len(curves.rates) // 20)
+    _save(figure, path)
+
+
+def draw_sweep(path: Path, rows: Sequence[Row], scope: str) -> None:
+    """Accuracy against the share of the weights that go, without and with fine-tuning, and where the curve bends."""
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    percent = [100 * row["sparsity"] for row in rows]
+    axes.plot(percent, [row["accuracy"] for row in rows], marker=".", label="pruned")
+    tuned = [row for row in rows if row.get("accuracy_finetuned") is not None]
+    if tuned:
+        label = f"pruned, {tuned[0]['epochs']:g} epochs of fine-tuning"
+        axes.plot([100 * row["sparsity"] for row in tuned], [row["accuracy_finetuned"] for row in tuned],
+                  marker=".", label=label)  # fmt: skip
+    knee = knee_of(rows)
+    axes.scatter([100 * knee["sparsity"]], [knee["accuracy"]], s=80, color="crimson", marker="*", zorder=3,
+                 label=f"knee, {100 * knee['sparsity']:.0f} %")  # fmt: skip
+    axes.set(xlabel="weights pruned (%)", ylabel="validation accuracy (%)", title=f"smallest weights out, {scope}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     _save(figure, path)
 
 

@@ -93,3 +93,68 @@ def _summary_line(row: Row, base: Row) -> list[str]:
     accuracies = ["" if row[name] is None else f"{row[name]:.2f} %" for name in ACCURACIES]
     costs = [f"{row['flops']:,}", f"{100 * row['flops'] / base['flops']:.1f} %", f"{row['params']:,}"]
     return [str(row["step"] or "base"), f"{100 * row['rate']:.1f} %", *accuracies, *costs, f"{row['file_bytes']:,}"]
+
+
+_STATES = {"base": "base network", "pruned": "pruned", "finetuned": "fine-tuned", "transformed": "transformed"}
+
+
+def steps_table(rows: Sequence[Row]) -> str:
+    """The four steps; accuracies in %, costs as in `summary.csv` of `steps/`."""
+    head = ["round", "network", "validation", "test", "parameters", "not zero", "multiply-adds", "by non-zero weights"]
+    return markdown([*head, "file, bytes", "zipped"], [_steps_line(row, rows[0]) for row in rows])
+
+
+def _steps_line(row: Row, base: Row) -> list[str]:
+    accuracies = [f"{row[name]:.2f} %" if row[name] is not None else "" for name in ("accuracy", "test_accuracy")]
+    share = f"{row['nonzero_flops']:,} ({100 * row['nonzero_flops'] / base['flops']:.1f} %)"
+    counts = [f"{row['params']:,}", f"{row['nonzero_params']:,}", f"{row['flops']:,}", share]
+    sizes = [f"{row[name]:,}" for name in ("file_bytes", "zipped_bytes")]
+    return [str(row["round"] or ""), _STATES[row["state"]], *accuracies, *counts, *sizes]
+
+
+ALONE_POINTS, ALONE_RATE = 1.0, 0.1
+
+
+def fragile_groups(curves: Curves) -> list[str]:
+    """Groups to leave alone: with a tenth of their channels gone they cost more than a point of accuracy."""
+    names = []
+    for group, rates, losses in zip(curves.space.groups, curves.rates, curves.losses, strict=True):
+        finite = np.isfinite(losses)
+        if np.interp(ALONE_RATE, rates[finite], losses[finite]) > ALONE_POINTS:
+            names.append(group.name)
+    return names
+
+
+def alone_line(curves: Curves) -> str:
+    """Which groups to leave alone, in a line."""
+    names = ", ".join(fragile_groups(curves)) or "none"
+    return f"leave alone, as {ALONE_RATE:.0%} of the channels cost more than {ALONE_POINTS:g} point: {names}"
+
+
+def knee_of(rows: Sequence[Row]) -> Row:
+    """The row after which accuracy falls: the farthest above the line from the first row to the last one.
+
+    Both axes are scaled to [0, 1] (Satopaa et al. 2011, Finding a "Kneedle" in a Haystack).
+    """
+    accuracies = np.array([row["accuracy"] for row in rows], dtype=float)
+    sparsities = np.array([row["sparsity"] for row in rows], dtype=float)
+    span = np.ptp(accuracies) or 1.0
+    above = (accuracies - accuracies[-1]) / span + (sparsities - sparsities[0]) / np.ptp(sparsities)
+    return rows[int(above.argmax())]
+
+
+def sweep_table(rows: Sequence[Row]) -> str:
+    """A sweep over sparsities; accuracies on the validation split."""
+    knee = knee_of(rows)
+    head = ["sparsity", "validation accuracy", "fine-tuned", "parameters not zero", "zipped weights, bytes"]
+    lines = [
+        [
+            f"{100 * row['sparsity']:.0f} %" + (" (knee)" if row is knee else ""),
+            f"{row['accuracy']:.2f} %",
+            f"{row['accuracy_finetuned']:.2f} %" if row.get("accuracy_finetuned") is not None else "",
+            f"{row['nonzero_params']:,}",
+            f"{row['zipped_bytes']:,}",
+        ]
+        for row in rows
+    ]
+    return markdown(head, lines)

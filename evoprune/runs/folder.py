@@ -67,6 +67,15 @@ class RunFolder:
         """The folder of a pruning without a search."""
         return self.path / "pruned" / name
 
+    @property
+    def steps(self) -> Path:
+        """What the four steps leave: analyse, prune, fine-tune, transform."""
+        return self.path / "steps"
+
+    def sweep(self, name: str) -> Path:
+        """Accuracy against the share of the weights that go."""
+        return self.path / "sweep" / f"{name}.csv"
+
     def model(self, key: str, seed: int = 0) -> Path:
         """The folder of a fully trained network; further seeds lie inside the first one's."""
         folder = self.path / "models" / key

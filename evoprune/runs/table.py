@@ -15,9 +15,10 @@ NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
 
 
-_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model", "segment"}
-_COUNTS = {"id", "generation", "rung", "num_seeds", "images", "kept", "step"}
-_WHOLE = {*_COUNTS, "flops", "params", "bandwidth", "file_bytes"}
+_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model", "segment", "state", "recipe"}
+_COUNTS = {"id", "generation", "rung", "num_seeds", "images", "kept", "step", "round"}
+_SIZES = {"flops", "params", "bandwidth", "nonzero_flops", "nonzero_params", "file_bytes", "zipped_bytes"}
+_WHOLE = {*_COUNTS, *_SIZES}
 
 
 class Table:

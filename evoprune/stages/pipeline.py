@@ -37,7 +37,7 @@ def run(request: Request) -> None:
     """Base network, importance, search, full training, report."""
     from evoprune.stages.search import search
 
-    context = _checked(request)
+    context = checked(request)
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context)
         search(context)
@@ -48,7 +48,7 @@ def search(request: Request) -> None:
     """Base network, importance, search."""
     from evoprune.stages.search import search
 
-    context = _checked(request)
+    context = checked(request)
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context)
         search(context)
@@ -61,7 +61,7 @@ def retrain(path: Path, overrides: Sequence[str]) -> None:
     from evoprune.search.front import front_rows
     from evoprune.stages.retrain import select_rows
 
-    experiment = _experiment_of_run(path, overrides)
+    experiment = experiment_of_run(path, overrides)
     select_rows(front_rows(read_rows(RunFolder(path).reports), experiment.search.objectives), experiment)
     with open_run_folder(path, experiment) as folder:
         context = Context(experiment, folder)
@@ -71,7 +71,7 @@ def retrain(path: Path, overrides: Sequence[str]) -> None:
 
 def report(path: Path, overrides: Sequence[str]) -> None:
     """Pictures and table of a run."""
-    experiment = _experiment_of_run(path, overrides)
+    experiment = experiment_of_run(path, overrides)
     with open_run_folder(path, experiment) as folder:
         _report(Context(experiment, folder, recorded_shape(folder)))
 
@@ -90,7 +90,7 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
     from evoprune.stages.prune import make_pruning, prune
 
     importance = parse_method(method)
-    context = _checked(request, (importance,))
+    context = checked(request, (importance,))
     goal = parse_target(target, context.space)
     pruning = make_pruning(context.experiment, importance, goal, steps)
     with open_run_folder(context.folder.path, context.experiment) as folder:
@@ -113,7 +113,7 @@ def sensitivity(request: Request, method: str, images: int | None) -> None:
     importance = parse_method(method)
     if images is not None and images < 1:
         raise UserError(f"--images is a whole number of at least 1; got {images}; leave it out for all")
-    context = _checked(request, (importance,))
+    context = checked(request, (importance,))
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context, (importance,))
         say(threshold_table(measure_sensitivity(context, importance, images)))
@@ -123,7 +123,7 @@ def validate(request: Request) -> None:
     """Check an experiment, and predict how long it will take."""
     from evoprune.space.costs import code_costs
 
-    context = _checked(request)
+    context = checked(request)
     experiment, space = context.experiment, context.space
     costs = code_costs(space, space.full_code())
     say(f"{experiment.name}: valid")
@@ -166,7 +166,7 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
     compute_importance(context, context.experiment.search.importances if importances is None else importances)
 
 
-def _checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:
+def checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:
     """The context of a run that nothing is known to stop."""
     from evoprune.stages.validate import validate
 
@@ -176,7 +176,8 @@ def _checked(request: Request, importances: tuple[ImportanceName, ...] | None = 
     return context
 
 
-def _experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
+def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
+    """The experiment that a run's folder holds, with overrides."""
     config = RunFolder(path).config
     if not config.is_file():
         raise UserError(f"{path}: not the folder of a run; it has no {config.name}")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.report.figures import draw_front, draw_hypervolume, draw_sensitivity
+from evoprune.report.figures import draw_front, draw_hypervolume, draw_sensitivity, draw_sweep
 from evoprune.search.front import fronts_by_generation
 from evoprune.space.space import SearchSpace
 
@@ -103,6 +103,27 @@ def test_every_group_has_a_curve_without_the_measurements_that_failed(tmp_path, 
     *whole, last = found.values()
     assert all(points == [(0, 0), (50, 2), (75, 4)] for points in whole) and last == [(0, 0), (75, 4)]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_to_leave_alone_are_red(tmp_path, drawn, small_space: SearchSpace):
+    """One that costs more than a point with a tenth of its channels gone."""
+    rates = tuple(np.array([0.0, 0.1, 0.75]) for _ in small_space.groups)
+    losses = [np.array([0.0, 0.9, 4.0]) for _ in small_space.groups]
+    losses[2] = np.array([0.0, 1.1, 4.0])
+    draw_sensitivity(tmp_path / "curves.png", Curves(small_space, rates, tuple(losses)))
+    red = [line.get_label() for line in drawn().axes[0].lines if str(line.get_color()) == "crimson"]
+    assert red == [f"{small_space.groups[2].name}: leave alone"]
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_a_sweep_is_two_lines_and_a_star_on_the_knee(tmp_path, drawn, tuned):
+    points = [(0, 90, 91), (50, 85, 90), (75, 30, 80), (100, 10, 10)]
+    swept = [{"sparsity": x / 100, "accuracy": y, "accuracy_finetuned": z if tuned else None, "epochs": 1}
+             for x, y, z in points]  # fmt: skip
+    draw_sweep(tmp_path / "sweep.png", swept, "layer")
+    found = [points for label, points in lines(drawn()).items() if "_" not in label]
+    assert found == [[(x, y) for x, y, _ in points], [(x, z) for x, _, z in points]][: 1 + tuned]
+    assert clouds(drawn()) == {"knee, 50 %": [(50, 85)]}
 
 
 def test_pictures_are_closed_when_they_are_saved(tmp_path):

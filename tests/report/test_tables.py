@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.report.tables import markdown, result_table, summary_table, threshold_table, trade_offs
+from evoprune.report.tables import (
+    alone_line,
+    knee_of,
+    markdown,
+    result_table,
+    steps_table,
+    summary_table,
+    sweep_table,
+    threshold_table,
+    trade_offs,
+)
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import prune_uniform
 from evoprune.space.space import SearchSpace
@@ -93,3 +103,43 @@ def test_trade_offs_are_the_ends_of_the_front_in_a_few_words(tiny, small_space, 
 
 def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):
     assert trade_offs([front_row(small_space, 0.5, status="failed", accuracy=None)], tiny()) == "best: none yet"
+
+
+def test_groups_that_cost_a_point_with_a_tenth_gone_are_left_alone(small_space):
+    rates = tuple(np.array([0.0, 0.1, 0.5]) for _ in small_space.groups)
+    losses = [np.array([0.0, 1.0, 2.0]) for _ in small_space.groups]
+    assert alone_line(Curves(small_space, rates, tuple(losses))).endswith(": none")
+    losses[1] = losses[3] = np.array([0.0, 1.2, 2.0])
+    names = f"{small_space.groups[1].name}, {small_space.groups[3].name}"
+    assert alone_line(Curves(small_space, rates, tuple(losses))).endswith(f": {names}")
+
+
+def test_the_knee_is_the_farthest_above_the_line_between_both_ends():
+    """By hand: above the line from (0, 100) to (1, 0) by 0, 0.2, 0.3, 0.1, 0."""
+    rows = [{"sparsity": x / 4, "accuracy": y} for x, y in enumerate((100, 95, 80, 35, 0))]
+    assert knee_of(rows) is rows[2]
+    assert knee_of([{"sparsity": x / 4, "accuracy": 10} for x in range(5)])["sparsity"] == 1
+
+
+def test_a_sweep_table_marks_the_knee():
+    rows = [
+        {"sparsity": x, "accuracy": y, "accuracy_finetuned": z, "nonzero_params": 1000, "zipped_bytes": 2000}
+        for x, y, z in ((0.0, 90.0, None), (0.5, 89.0, 90.0), (1.0, 10.0, 10.0))
+    ]
+    assert cells(sweep_table(rows))[1:] == [
+        ["0 %", "90.00 %", "", "1,000", "2,000"],
+        ["50 % (knee)", "89.00 %", "90.00 %", "1,000", "2,000"],
+        ["100 %", "10.00 %", "10.00 %", "1,000", "2,000"],
+    ]
+
+
+def test_a_table_of_steps_has_costs_as_they_are_and_without_zeros():
+    counts = {"params": 1000, "nonzero_params": 1000, "flops": 2000, "nonzero_flops": 2000}
+    sizes = {"file_bytes": 4000, "zipped_bytes": 3000}
+    base = {"round": 0, "state": "base", "accuracy": 91.0, "test_accuracy": 90.0, **counts, **sizes}
+    pruned = base | {"round": 1, "state": "pruned", "test_accuracy": None, "nonzero_params": 500, "nonzero_flops": 1400}
+    _, *lines = cells(steps_table([base, pruned]))
+    assert lines == [
+        ["", "base network", "91.00 %", "90.00 %", "1,000", "1,000", "2,000", "2,000 (100.0 %)", "4,000", "3,000"],
+        ["1", "pruned", "91.00 %", "", "1,000", "500", "2,000", "1,400 (70.0 %)", "4,000", "3,000"],
+    ]

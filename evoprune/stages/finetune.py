@@ -1,0 +1,68 @@
+"""The step that trains a pruned network on: what is zero stays zero, and sparsity may rise on the way."""
+
+import json
+
+from torch import nn
+
+from evoprune.common.errors import TrainingError, UserError
+from evoprune.common.progress import progress, say
+from evoprune.common.seeds import derive_seed
+from evoprune.config import parse_weights
+from evoprune.pruning.weights.hooks import KeptZero, Rising
+from evoprune.runs.folder import timed_stage
+from evoprune.runs.models import training_settings
+from evoprune.runs.rounds import Round, round_to_finetune
+from evoprune.stages.prune_step import groups_of, rising_of
+from evoprune.stages.workspace import Workspace
+from evoprune.training.distillation import Teacher
+from evoprune.training.loop import TrainingOptions, train
+
+
+def finetune(workspace: Workspace) -> str:
+    """Train the network of the last round as `retrain` says, and leave it; returns the table.
+
+    Raises:
+        UserError: a step out of order, or a learning rate with which nothing is learnt.
+    """
+    context = workspace.context
+    settings = training_settings(context.experiment)
+    place = round_to_finetune(context.folder, settings)
+    if not place.has("finetuned"):
+        network, masks, _ = workspace.load(place, "pruned")
+        kept = KeptZero(network, masks, _rising(workspace, network, place), say)
+        with timed_stage(context.folder, "finetune"):
+            _train(workspace, network, place, kept)
+        before = place.description("pruned")
+        facts = {name: before[name] for name in ("pruning", "round", "code", "key")}
+        facts |= {"training": settings, "test_accuracy": workspace.test_accuracy(network)}
+        workspace.save(network, kept.masks, (place, "finetuned"), facts)
+        for checkpoint in place.path.glob("training-*.ckpt"):
+            checkpoint.unlink()
+    return workspace.table()
+
+
+def _rising(workspace: Workspace, network: nn.Module, place: Round) -> Rising | None:
+    """As the round was pruned, whatever the experiment says by now."""
+    pruning = place.description("pruned")["pruning"]
+    if pruning.get("kind") != "weights":
+        return None
+    config = parse_weights(pruning.get("weights"), str(place.model("pruned")))
+    return rising_of(groups_of(network, workspace, config), config)
+
+
+def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZero) -> None:
+    experiment = workspace.context.experiment
+    config = experiment.retrain
+    facts = json.dumps([place.description("pruned")["pruning"], training_settings(experiment)], sort_keys=True)
+    checkpoint = place.path / f"training-{derive_seed(facts):016x}.ckpt"  # one of other keys is not continued
+    teacher = None
+    if config.distillation is not None:
+        teacher = Teacher(workspace.context.base.network.to(workspace.compute.device).eval(), config.distillation)
+    seed = derive_seed(experiment.seed, "finetune", place.number)
+    options = TrainingOptions(seed, teacher, checkpoint=checkpoint, after_step=kept)
+    with progress(f"round {place.number}, fine-tuning, epochs", config.epochs) as meter:
+        try:
+            for epoch in train(network, workspace.data, config, workspace.compute, options):
+                meter.update(min(epoch.number, config.epochs))
+        except TrainingError as error:
+            raise UserError(f"finetune: {error} (retrain.lr is {config.lr:g})") from None

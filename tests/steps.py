@@ -1,0 +1,45 @@
+"""What the tests of the four steps share: a workspace on the tiny experiment, and its networks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from commands import write_experiment
+from helpers import merge
+
+from evoprune.cli import main
+from evoprune.runs.folder import RunFolder
+from evoprune.stages.context import Context
+from evoprune.stages.pipeline import experiment_of_run
+from evoprune.stages.workspace import Workspace
+
+Steps = Callable[..., Path]
+
+
+def make_steps(folder: Path, cache: Path) -> Steps:
+    """Returns what runs a command on the tiny experiment in `folder`/run; it returns the run's folder."""
+
+    def step(command: str, *words: str, status: int = 0, **changes: Any) -> Path:
+        run = folder / "run"
+        if command in ("finetune", "transform"):
+            assert main([command, str(run), *words]) == status
+        else:
+            file = write_experiment(folder, **merge({"base": {"cache": str(cache)}}, changes))
+            assert main([command, file, "--out", str(run), *words]) == status
+        return run
+
+    return step
+
+
+def summary(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "steps" / "summary.csv").set_index(["round", "state"])
+
+
+def workspace_of(run: Path, *overrides: str) -> Workspace:
+    return Workspace(Context(experiment_of_run(run, overrides), RunFolder(run)))
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """All files of a run but its lock."""
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
