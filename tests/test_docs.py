@@ -174,7 +174,9 @@ def check_command(arguments: Namespace) -> None:
         assert str(run).isupper() or (folder == "results" and name in carried_files("experiments")), run
     if hasattr(arguments, "method"):
         parse_method(arguments.method)
-    if hasattr(arguments, "rate"):
+    if getattr(arguments, "sparsity", None) is not None:
+        assert arguments.weights and 0 < float(arguments.sparsity) < 1
+    elif hasattr(arguments, "rate"):
         given = {"rate": arguments.rate, "flops": arguments.flops, "max_loss": arguments.max_loss}
         parse_target(given, load_search_space("resnet20"))  # type: ignore[arg-type]
 

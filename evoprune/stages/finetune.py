@@ -9,6 +9,7 @@ from evoprune.common.progress import progress, say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import parse_weights
 from evoprune.pruning.weights.hooks import KeptZero, Rising
+from evoprune.pruning.weights.masks import Masks, apply_masks, from_here
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.models import training_settings
 from evoprune.runs.rounds import Round, round_to_finetune
@@ -29,9 +30,10 @@ def finetune(workspace: Workspace) -> str:
     place = round_to_finetune(context.folder, settings)
     if not place.has("finetuned"):
         network, masks, _ = workspace.load(place, "pruned")
-        kept = KeptZero(network, masks, _rising(workspace, network, place), say)
+        kept = KeptZero(network, masks, _rising(workspace, network, place, masks), say)
         with timed_stage(context.folder, "finetune"):
             _train(workspace, network, place, kept)
+        apply_masks(network, kept.masks)  # zeros of either sign to plain ones, which files compress
         before = place.description("pruned")
         facts = {name: before[name] for name in ("pruning", "round", "code", "key")}
         facts |= {"training": settings, "test_accuracy": workspace.test_accuracy(network)}
@@ -41,13 +43,13 @@ def finetune(workspace: Workspace) -> str:
     return workspace.table()
 
 
-def _rising(workspace: Workspace, network: nn.Module, place: Round) -> Rising | None:
+def _rising(workspace: Workspace, network: nn.Module, place: Round, masks: Masks) -> Rising | None:
     """As the round was pruned, whatever the experiment says by now."""
     pruning = place.description("pruned")["pruning"]
     if pruning.get("kind") != "weights":
         return None
     config = parse_weights(pruning.get("weights"), str(place.model("pruned")))
-    return rising_of(groups_of(network, workspace, config), config)
+    return rising_of(from_here(network, groups_of(network, workspace, config), masks), config)
 
 
 def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZero) -> None:

@@ -1,6 +1,7 @@
 """The step that prunes and trains nothing: channels or single weights out under masks, in a network of full width."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from evoprune.pruning.step_targets import choose, step_target
 from evoprune.pruning.targets import Target
 from evoprune.pruning.weights.hooks import Rising
 from evoprune.pruning.weights.layers import output_layers, weight_layers
-from evoprune.pruning.weights.masks import Masks, apply_masks, both, code_masks, smallest_out
+from evoprune.pruning.weights.masks import Masks, apply_masks, both, code_masks, from_here, smallest_out
 from evoprune.pruning.weights.sparsities import Group, make_groups
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.rounds import Round, round_to_prune
@@ -84,10 +85,12 @@ def prune_weights(workspace: Workspace) -> str:
     if not place.has("pruned"):
         network, before, code = workspace.start()
         groups = groups_of(network, workspace, context.experiment.weights)
-        if _is_same(before, smallest_out(network, groups, before)):
+        masks = smallest_out(network, groups, before)
+        if _is_same(before, masks):
             raise UserError("no weight more goes than is gone already; take a higher sparsity")
-        rising = rising_of(groups, context.experiment.weights)
-        masks = smallest_out(network, groups, before, 1.0 if rising is None else rising.share(0.0))
+        rising = rising_of(from_here(network, groups, before), context.experiment.weights)
+        if rising is not None:
+            masks = smallest_out(network, rising.groups, before, rising.share(0.0))
         with timed_stage(context.folder, "prune_step"):
             _leave(workspace, network, masks, place, {"pruning": pruning, **_code(workspace, code)})
     return workspace.table()
@@ -102,6 +105,8 @@ def rising_of(groups: tuple[Group, ...], config: WeightsConfig) -> Rising | None
     """How the sparsity rises in fine-tuning; None where all is pruned before."""
     if config.schedule == "once":
         return None
+    if config.schedule == "logarithmic":  # the source's begins above zero by itself
+        groups = tuple(replace(group, start=0.0) for group in groups)
     return Rising(groups, config.schedule, config.changes, config.until)
 
 

@@ -29,6 +29,25 @@ def test_zeros_stay_and_accuracy_comes_back(stepped):
     assert not list(run.rglob("*.ckpt"))
 
 
+def test_no_zero_has_a_sign(steps):
+    """A negative weight times zero is -0.0, of which a compressed file is larger."""
+    run = steps("prune", "--weights", "--sparsity", "0.8")
+    steps("finetune")
+    for value in load_model(run / "steps/round_1/finetuned").parameters():
+        assert not torch.signbit(value[value == 0]).any()
+
+
+def test_a_second_rise_begins_where_the_first_round_has_ended(steps, capsys):
+    steps("prune", "--weights", "--sparsity", "0.5")
+    steps("finetune")
+    run = steps("prune", "--weights", "--sparsity", "0.9", *CUBIC)
+    capsys.readouterr()
+    steps("finetune")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("sparsity ")]
+    assert [line.split()[1] for line in lines] == ["50.0%", "78.1%", "88.5%", "90.0%"]
+    assert (run / "steps/round_2/finetuned").is_dir()
+
+
 def test_sparsity_rises_to_its_end_and_the_log_says_each_change(steps, capsys):
     run = steps("prune", "--weights", "--sparsity", "0.8", *CUBIC)
     capsys.readouterr()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,13 @@ def smallest_out(
     """Masks that take the smallest weights out, by their absolute value (L1).
 
     What `masks` has taken out stays out and counts: so masks of rising sparsity are nested. Of n weights that are
-    ranked together, round(share * sparsity * n) are out in the end; of equal ones the earlier goes first.
+    ranked together, round(group.at(share) * n) are out in the end; of equal ones the earlier goes first.
 
     Args:
         network: whose weights are ranked. It is left as it is.
         groups: who is ranked with whom, and how many go.
         masks: what is out already.
-        share: of the groups' sparsities, in [0, 1].
+        share: of the way to the groups' sparsities, in [0, 1].
     """
     found = dict(masks or {})
     for group in groups:
@@ -33,13 +34,23 @@ def smallest_out(
         keys = torch.cat(
             [_key(weight, found.get(name)) for name, weight in zip(group.parameters, weights, strict=True)]
         )
-        gone = max(round(share * group.sparsity * len(keys)), int((keys < 0).sum()))
+        gone = max(round(group.at(share) * len(keys)), int((keys < 0).sum()))
         keep = torch.ones_like(keys, dtype=torch.bool)
         keep[keys.argsort(stable=True)[:gone]] = False
         parts = keep.split([weight.numel() for weight in weights])
         found |= {name: part.reshape(weight.shape) for name, part, weight in
                   zip(group.parameters, parts, weights, strict=True)}  # fmt: skip
     return found
+
+
+def from_here(network: nn.Module, groups: Sequence[Group], masks: Mapping[str, Tensor]) -> tuple[Group, ...]:
+    """The groups with what is out by now as the start of their rise."""
+
+    def start(group: Group) -> float:
+        gone = sum(int((~masks[name]).sum()) for name in group.parameters if name in masks)
+        return gone / sum(network.get_parameter(name).numel() for name in group.parameters)
+
+    return tuple(replace(group, start=min(start(group), group.sparsity)) for group in groups)
 
 
 def _key(weight: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,10 +16,16 @@ class Group:
     Attributes:
         parameters: their names in the network's state.
         sparsity: share of them that goes, in [0, 1].
+        start: share of them that is out where a rise to `sparsity` begins.
     """
 
     parameters: tuple[str, ...]
     sparsity: float
+    start: float = 0.0
+
+    def at(self, share: float) -> float:
+        """The sparsity when the share `share` of the rise is done."""
+        return self.start + share * (self.sparsity - self.start)
 
 
 def make_groups(layers: Sequence[Any], outputs: Collection[str], config: WeightsConfig) -> tuple[Group, ...]:

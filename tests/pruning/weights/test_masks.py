@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from evoprune import slim_network
-from evoprune.pruning.weights.masks import apply_masks, both, code_masks, smallest_out, sparsity
+from evoprune.pruning.weights.masks import apply_masks, both, code_masks, from_here, smallest_out, sparsity
 from evoprune.pruning.weights.sparsities import Group
 from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
@@ -72,6 +72,17 @@ def test_a_share_takes_that_much_of_each_group_and_never_gives_back():
     half = smallest_out(network, groups, share=0.5)
     assert [sparsity(half, (name,)) for name in BOTH] == [0.25, 0.5]
     assert all(torch.equal(mask, half[name]) for name, mask in smallest_out(network, groups, half, 0.1).items())
+
+
+def test_a_rise_begins_with_what_is_out():
+    network = two_layers()
+    group = Group(BOTH, 0.9)
+    masks = smallest_out(network, [Group(("0.weight",), 1.0)])
+    (rising,) = from_here(network, [group], masks)
+    assert rising.start == 36 / 84 and from_here(network, [Group(BOTH, 0.1)], masks)[0].start == 0.1
+    counts = [sum(int((~mask).sum()) for mask in smallest_out(network, [rising], masks, share).values())
+              for share in (0, 0.5, 1)]  # fmt: skip
+    assert counts == [36, round((36 / 84 + 0.9) / 2 * 84), round(0.9 * 84)]
 
 
 def test_masks_of_a_code_are_what_tracing_masks(small_space):
