@@ -71,6 +71,14 @@ def test_criteria_at_equal_widths_are_trained_both_ways_and_once(load, tiny, tmp
     assert "| 0.5 | compensated | l1 |" in (tmp_path / "importance_criteria_resnet20.md").read_text(encoding="utf-8")
 
 
+def test_sparse_layers_are_timed_against_dense_ones(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sparse_inference.py", str(tmp_path / "times.csv"), "--quick"])
+    load(BENCHMARKS / "sparse_inference.py")["main"]()
+    rows = pd.read_csv(tmp_path / "times.csv")
+    assert rows["layer"].tolist() == ["linear 512 -> 512", "3x3 conv 16 -> 16, 32x32"]
+    assert (rows[["dense_ms", "csr_ms"]] > 0).all(axis=None) and (rows["difference"] < 1e-5).all()
+
+
 @pytest.fixture(scope="module")
 def population_benchmark():
     return runpy.run_path(str(BENCHMARKS / "gpu_population.py"))["main"]
