@@ -15,7 +15,7 @@ _PUBLIC = {
     "build_network": "networks.build",
     "compute_costs": "space.costs",
     "load_experiment": "config",
-    "load_model": "networks.sparse_linear",
+    "load_model": "networks.checkpoints",
     "load_search_space": "space.from_yaml",
     "load_weights": "networks.checkpoints",
     "network_spec": "networks.build",

@@ -63,7 +63,7 @@ class Experiment(Section):
         return self
 
     @property
-    def weights(self) -> str | None:
+    def base_weights(self) -> str | None:
         """Given weights of the base network; None where it is trained."""
         return self.base.weights if self.network is None or self.network.weights is None else self.network.weights
 

@@ -14,6 +14,7 @@ from evoprune.common.errors import UserError
 from evoprune.common.files import write_atomically
 from evoprune.common.model_files import DESCRIPTION_NAME, FORMAT, WEIGHTS_NAME, model_folder, read_description
 from evoprune.networks.build import network_from_spec
+from evoprune.networks.sparse_linear import check_csr, with_csr
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 
@@ -36,8 +37,8 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
 
 
 def _storable(value: Tensor) -> Tensor:
-    value = value.detach().cpu()
-    return (value.float() if value.is_floating_point() else value).contiguous()
+    value = value.detach().cpu().clone(memory_format=torch.contiguous_format)  # tied tensors share no memory in a file
+    return value.float() if value.is_floating_point() else value
 
 
 def load_model(path: str | Path, source: str | None = None) -> nn.Module:
@@ -54,9 +55,11 @@ def load_model(path: str | Path, source: str | None = None) -> nn.Module:
     description, state = read_description(folder), _read_safetensors(folder / WEIGHTS_NAME)
     try:
         network = network_from_spec(description["network"], {name: one.shape for name, one in state.items()}, source)
+        with_csr(network, description.get("csr", {}))
+        _load_exactly(network, state)
+        check_csr(network)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
-    _load_exactly(network, state, str(folder))
     return network.eval()
 
 
@@ -72,7 +75,10 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     """
     state = _read_state(Path(path))
     adapt = getattr(network, "adapt_state", None)
-    _load_exactly(network, adapt(state) if adapt is not None else state, str(path))
+    try:
+        _load_exactly(network, adapt(state) if adapt is not None else state)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return network
 
 
@@ -105,7 +111,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged weights: {error}") from None
 
 
-def _load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def _load_exactly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     wanted = {name: value.shape for name, value in network.state_dict().items()}
     optional = {name for name in wanted if name.endswith("num_batches_tracked")}
     problems = [
@@ -117,5 +123,5 @@ def _load_exactly(network: nn.Module, state: Mapping[str, Tensor], source: str) 
     problems += [f"{name} is not in the network" for name in state if name not in wanted]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise UserError(f"{source}: the weights do not fit the network: {'; '.join(problems[:5])}{more}")
+        raise UserError(f"the weights do not fit the network: {'; '.join(problems[:5])}{more}")
     network.load_state_dict(dict(state), strict=False)

@@ -1,17 +1,13 @@
-"""Linear layers whose weights are stored and multiplied as compressed sparse rows (CSR), and models that have some."""
+"""Linear layers whose weights are stored and multiplied as compressed sparse rows (CSR)."""
 
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evoprune.common.errors import UserError
-from evoprune.common.model_files import DESCRIPTION_NAME, model_folder, read_description
-from evoprune.networks import checkpoints
-from evoprune.networks.build import network_from_spec
 
 
 class CsrLinear(nn.Module):
@@ -77,58 +73,53 @@ class CsrLinear(nn.Module):
         return (out if self.bias is None else out + self.bias).reshape(*x.shape[:-1], self.out_features)
 
 
-def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, int]:
-    """Replace linear layers in place; returns how many weights of each are not zero, which `load_model` must know."""
-    counts = {}
+def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, list[int]]:
+    """Replace linear layers in place; returns what `with_csr` must know: outputs, inputs, weights that are not zero."""
+    known = {}
     for name in names:
         linear = network.get_submodule(name)
         assert isinstance(linear, nn.Linear)
         layer = CsrLinear.of(linear)
         _replace(network, name, layer)
-        counts[name] = layer.values.numel()
-    return counts
+        known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
+    return known
 
 
-def load_model(path: str | Path) -> nn.Module:
-    """Load a model that evoprune saved: a `torch.nn.Module` in eval mode on the CPU.
-
-    Args:
-        path: the model's folder, or one of the two files in it.
+def with_csr(network: nn.Module, known: Any) -> None:
+    """Replace linear layers in place by sparse ones that have no values yet; `known` is what `to_csr` returned.
 
     Raises:
-        UserError: no model there, or a damaged one.
+        UserError: it is not.
     """
-    folder = model_folder(path)
-    description = read_description(folder)
-    counts = description.get("csr")
-    if not counts:
-        return checkpoints.load_model(folder)
-    network = network_from_spec(description["network"])
-    for name, count in _checked(counts, network, folder / DESCRIPTION_NAME).items():
-        linear = network.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        shape = (linear.out_features, linear.in_features)
-        _replace(network, name, CsrLinear(shape, count, linear.bias is not None))
-    checkpoints.load_weights(network, folder)
-    for name in counts:
-        layer = network.get_submodule(name)
-        assert isinstance(layer, CsrLinear)
-        try:  # a multiplication believes the indices, and would read outside of the matrix
-            layer.weight(check=True)
-        except RuntimeError as error:
-            raise UserError(f"{folder}: damaged weights: {name}: {str(error).splitlines()[0]}") from None
-    return network.eval()
-
-
-def _checked(counts: Any, network: nn.Module, source: Path) -> dict[str, int]:
     linears = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
-    is_sound = isinstance(counts, dict) and all(
-        name in linears and type(count) is int and 0 <= count <= linears[name].weight.numel()
-        for name, count in counts.items()
-    )
-    if not is_sound:
-        raise UserError(f"{source}: csr names linear layers with their non-zero weights; got {str(counts)[:100]}")
-    return dict(counts)
+    if not isinstance(known, dict) or not all(_is_sound(linears.get(name), sizes) for name, sizes in known.items()):
+        raise UserError(
+            f"csr names linear layers with their outputs, inputs and non-zero weights; got {str(known)[:100]}"
+        )
+    for name, (outputs, inputs, nonzero) in known.items():
+        _replace(network, name, CsrLinear((outputs, inputs), nonzero, linears[name].bias is not None))
+
+
+def check_csr(network: nn.Module) -> None:
+    """Check the indices of loaded sparse layers: a multiplication believes them, and would read outside of the matrix.
+
+    Raises:
+        UserError: indices that are no CSR matrix.
+    """
+    for name, layer in network.named_modules():
+        if isinstance(layer, CsrLinear):
+            try:
+                layer.weight(check=True)
+            except RuntimeError as error:
+                raise UserError(f"damaged weights: {name}: {str(error).splitlines()[0]}") from None
+
+
+def _is_sound(linear: nn.Linear | None, sizes: Any) -> bool:
+    if linear is None or not isinstance(sizes, list) or [type(size) for size in sizes] != [int] * 3:
+        return False
+    outputs, inputs, nonzero = sizes
+    fits = 0 < outputs <= linear.out_features and 0 < inputs <= linear.in_features
+    return fits and 0 <= nonzero <= outputs * inputs
 
 
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:

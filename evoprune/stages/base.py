@@ -33,7 +33,7 @@ def provide_base(context: Context) -> None:
     folder = context.folder
     if not (folder.base / DESCRIPTION_NAME).is_file():
         with timed_stage(folder, "base"):
-            base = _given(context) if context.experiment.weights is not None else _cached(context)
+            base = _given(context) if context.experiment.base_weights is not None else _cached(context)
             save_base(base, context.space, folder.base)
     info = context.base.info
     folder.note(base=info, data_shape=asdict(context.source.shape), hardware={"gpus": gpu_names()})
@@ -44,7 +44,7 @@ def provide_base(context: Context) -> None:
 def estimate_s(probe: Probe) -> float:
     """Seconds of the training of the base network; 0 where it is given or there."""
     context, config = probe.context, probe.context.experiment.base
-    if context.experiment.weights is not None or (base_folder(context) / DESCRIPTION_NAME).is_file():
+    if context.experiment.base_weights is not None or (base_folder(context) / DESCRIPTION_NAME).is_file():
         return 0.0
     return config.epochs * probe.on_all_cores(lambda compute: probe.epoch_s(probe.base, config, compute))
 
@@ -109,7 +109,7 @@ def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> N
 
 
 def _given(context: Context) -> Base:
-    path, compute = context.experiment.weights, context.compute
+    path, compute = context.experiment.base_weights, context.compute
     assert path is not None
     data = place_data(context.dataset.arrays, compute.device)
     network = load_weights(build_network(context.space), path).to(compute.device).eval()

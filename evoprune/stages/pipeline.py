@@ -138,7 +138,7 @@ def space(request: Request, out: Path | None) -> None:
     from evoprune.report.spaces import space_table
     from evoprune.stages.space import checked_space
 
-    context = _checked(request, ())
+    context = checked(request, ())
     found = checked_space(context) if isinstance(context.space, TracedSpace) else context.space
     say(space_table(found))
     if out is not None:

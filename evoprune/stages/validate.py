@@ -30,7 +30,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
         _check_search(experiment.search, space)
     if "scop" in (experiment.search.importances if importances is None else importances):
         check_scop(space, experiment.importance.scop)
-    weights = experiment.weights
+    weights = experiment.base_weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
     for fact in context.source.facts():  # last: decoding takes longest

@@ -20,8 +20,8 @@ from evoprune.common.objectives import Row
 from evoprune.data.dataset import Split
 from evoprune.data.tensors import Data, place_data, to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.networks.build import network_spec
-from evoprune.networks.checkpoints import load_model, save_model
+from evoprune.networks.build import build_network, network_spec
+from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.networks.counts import count
 from evoprune.networks.device import Compute
 from evoprune.pruning.weights.masks import Masks
@@ -81,7 +81,7 @@ class Workspace:
         Raises:
             UserError: damaged files.
         """
-        network = load_model(place.model(state)).to(self.compute.device)
+        network = load_weights(build_network(self.context.space), place.model(state)).eval().to(self.compute.device)
         code = self.context.space.parse_code(str(place.description(state).get("code")))
         return network, self._load_masks(network, place.model(state) / MASKS_NAME), code
 

@@ -116,7 +116,7 @@ def test_one_of_two_sections_says_what_is_pruned():
     with pytest.raises(UserError, match="both only where"):
         parse_experiment({**REQUIRED["Experiment"], "network": network}, "x")
     both = {**network, "weights": "a.pt"}
-    assert parse_experiment({**document, "network": both}, "x").weights == "a.pt"
+    assert parse_experiment({**document, "network": both}, "x").base_weights == "a.pt"
     with pytest.raises(UserError, match=r"network\.weights or base\.weights, not both"):
         parse_experiment({**document, "network": both, "base": {"weights": "b.pt"}}, "x")
 

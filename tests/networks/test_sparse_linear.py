@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import evoprune
-from evoprune import UserError, build_network, save_model
+from evoprune import UserError, build_network, load_model, save_model
 from evoprune.networks.build import network_spec
-from evoprune.networks.sparse_linear import CsrLinear, load_model, to_csr
+from evoprune.networks.sparse_linear import CsrLinear, to_csr
 
 
 def sparse(linear: nn.Linear, share: float) -> nn.Linear:
@@ -53,7 +53,7 @@ def saved(small_space, tmp_path: Path) -> tuple[nn.Module, Path]:
     counts = to_csr(network, ["linear"])
     folder = save_model(network, network_spec(small_space), tmp_path / "csr", csr=counts)
     sizes = [(path / "model.safetensors").stat().st_size for path in (folder, dense)]
-    assert counts["linear"] == network.linear.values.numel() and sizes[0] < sizes[1]
+    assert counts["linear"] == [10, 16, network.linear.values.numel()] and sizes[0] < sizes[1]
     return network, folder
 
 
@@ -79,13 +79,22 @@ def test_indices_outside_of_the_matrix_are_refused(saved):
 
 
 @pytest.mark.parametrize(
-    "csr", [["linear"], {"linear": -1}, {"linear": 10**9}, {"linear": "3"}, {"conv1": 3}, {"no": 3}]
+    "csr",
+    [
+        ["linear"],
+        {"linear": [10, 16, -1]},
+        {"linear": [10, 16, 10**9]},
+        {"linear": "3"},
+        {"linear": [10, 99, 3]},
+        {"conv1": [1, 1, 1]},
+        {"no": [1, 1, 1]},
+    ],
 )
 def test_a_description_that_does_not_fit_is_refused(saved, csr):
     _, folder = saved
     file = folder / "model.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "csr": csr}))
-    with pytest.raises(UserError, match=r"model\.json: csr names linear layers"):
+    with pytest.raises(UserError, match=r"csr names linear layers"):
         load_model(folder)
 
 
@@ -93,6 +102,10 @@ def test_another_number_of_values_is_refused_by_name(saved):
     _, folder = saved
     file = folder / "model.json"
     description = json.loads(file.read_text())
-    file.write_text(json.dumps({**description, "csr": {"linear": description["csr"]["linear"] + 1}}))
+    file.write_text(
+        json.dumps(
+            {**description, "csr": {"linear": [*description["csr"]["linear"][:2], description["csr"]["linear"][2] + 1]}}
+        )
+    )
     with pytest.raises(UserError, match=r"linear\.columns has shape"):
         load_model(folder)
