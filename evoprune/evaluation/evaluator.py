@@ -19,6 +19,7 @@ from evoprune.data.tensors import Data
 from evoprune.evaluation.accuracy import accuracy, stacked_accuracies
 from evoprune.evaluation.latency import measure_latency
 from evoprune.networks.device import Compute
+from evoprune.networks.fusion import fused
 from evoprune.pruning.channels import inherited_changes, slim_network
 from evoprune.pruning.moments import Moments
 from evoprune.space.costs import code_costs
@@ -98,6 +99,10 @@ class Evaluator:
     def _measure(self, code: Code, fidelity: Fidelity, started: float) -> dict[str, Any]:
         deadline = self._deadline(started, 1)
         network = self._slim(code).to(memory_format=torch.channels_last)
+        with fused(network, self.compute):
+            return self._measure_network(network, fidelity, deadline)
+
+    def _measure_network(self, network: nn.Module, fidelity: Fidelity, deadline: float | None) -> dict[str, Any]:
         if self._must_recalibrate(fidelity):
             recalibrate(network, self.data, self.config.recalibration_images, self.compute, self.seed)
             check_deadline(deadline)

@@ -18,6 +18,7 @@ from evoprune.data.augment import Plan
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU, Compute
+from evoprune.networks.fusion import fused
 from evoprune.training.cuda_graph import GraphedStep
 from evoprune.training.distillation import Teacher
 
@@ -125,12 +126,13 @@ class _Loop:
         self.network.train()
         first, last = self.steps.first_of(index), self.steps.first_of(index + 1)
         total = torch.zeros((), device=self.compute.device)
-        for step, plan in self.steps.plans(self.data, self.options.seed, index):
-            self._set_lr(learning_rate(self.recipe, self.steps, step))
-            total += self._run(*plan)
-            self.after_steps(step + 1)
-            if step % BATCHES_PER_CHECK == 0 or step == last - 1:
-                self._check(total)
+        with fused(self.network, self.compute):
+            for step, plan in self.steps.plans(self.data, self.options.seed, index):
+                self._set_lr(learning_rate(self.recipe, self.steps, step))
+                total += self._run(*plan)
+                self.after_steps(step + 1)
+                if step % BATCHES_PER_CHECK == 0 or step == last - 1:
+                    self._check(total)
         return float(total) / max(1, last - first)
 
     def after_steps(self, done: int) -> None:

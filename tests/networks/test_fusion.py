@@ -1,0 +1,169 @@
+"""Fused layers in networks of strangers: the same to rounding, and to the bit what the carried network computes."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from helpers import scramble
+from strangers import STRANGERS
+from torch import Tensor, nn
+
+from evoprune import build_network, load_search_space
+from evoprune.networks.device import Compute
+from evoprune.networks.fusion import fused
+
+BF16 = Compute(torch.device("cpu"), bf16=True)
+
+
+class Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        self.shortcut = short if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        out += self.shortcut(x)
+        return F.relu(out)
+
+
+class PlainResNet(nn.Module):
+    """ResNet-20 as a stranger writes it, with the names of the carried one."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        widths = [width, width, 2 * width, 4 * width]
+        for stage in (1, 2, 3):
+            sizes = [(widths[stage - 1], widths[stage], min(stage, 2)), *[(widths[stage], widths[stage], 1)] * 2]
+            self.add_module(f"layer{stage}", nn.Sequential(*(Block(*size) for size in sizes)))
+        self.linear = nn.Linear(4 * width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+def images(size: int = 16) -> Tensor:
+    x = torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(0))
+    return x.to(memory_format=torch.channels_last)
+
+
+def outputs(network: nn.Module) -> list[Tensor]:
+    """Logits and gradients of a training step, then logits in eval mode."""
+    found = []
+    for training in (True, False):
+        network.train(training)
+        with BF16.autocast(), torch.set_grad_enabled(training):
+            found.append(network(images()).float())
+        if training:
+            found[0].square().sum().backward()
+            found += [parameter.grad for parameter in network.parameters()]
+    return [value.detach().clone() for value in found]
+
+
+def test_a_strangers_resnet_computes_what_the_carried_one_does_to_the_bit():
+    carried = scramble(build_network(load_search_space("resnet20", width=4)), 0)
+    stranger = PlainResNet(4)
+    stranger.load_state_dict(carried.state_dict())
+    pair = [network.to(memory_format=torch.channels_last) for network in (carried, stranger)]
+    truth = outputs(pair[0])
+    with fused(pair[1], BF16) as is_fused:
+        assert is_fused
+        found = outputs(pair[1])
+    assert all(torch.equal(a, b) for a, b in zip(truth, found, strict=True))
+    assert all(torch.equal(value, carried.state_dict()[name]) for name, value in stranger.state_dict().items())
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_it_is_the_same_module_and_computes_the_same(name):
+    network = scramble(STRANGERS[name](), 0).to(memory_format=torch.channels_last)
+    plain, names = copy.deepcopy(network), list(network.state_dict())
+    with fused(network, BF16) as is_fused:
+        assert is_fused and list(network.state_dict()) == names
+        found = outputs(network)
+    for one, other in zip(outputs(plain), found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0.1, atol=0.1 * float(one.abs().max()) + 1e-3)
+    assert "forward" not in vars(network)
+
+
+class Kept(nn.Module):
+    """What is added is needed again afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+        self.two, self.last = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm(self.one(x)))
+        z = F.relu(self.last(self.two(y)) + y)
+        return (z - y).flatten(1)
+
+
+def test_an_addend_that_is_needed_again_is_not_overwritten():
+    network = scramble(Kept(), 0).to(memory_format=torch.channels_last)
+    plain = copy.deepcopy(network).eval()
+    with fused(network, BF16), torch.no_grad(), BF16.autocast():
+        found = network.eval()(images())
+    with torch.no_grad(), BF16.autocast():
+        torch.testing.assert_close(plain(images()), found, rtol=0.05, atol=0.05)
+
+
+class InPlace(nn.Module):
+    """What a convolution reads is changed before its norm runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.one(x)
+        x.mul_(0)
+        return (F.relu(self.norm(y)) + x).flatten(1)
+
+
+def test_what_changes_in_place_is_left_alone():
+    network = scramble(InPlace(), 0).eval()
+    with torch.no_grad():
+        truth = network(images())
+        with fused(network, BF16):
+            assert torch.equal(network(images()), truth)
+
+
+class Branching(Kept):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+
+def test_what_cannot_be_read_runs_as_it_is():
+    network = Branching()
+    with fused(network, BF16) as is_fused:
+        assert not is_fused and "forward" not in vars(network)
+    assert network.training
+
+
+@pytest.mark.parametrize(
+    "compute", [Compute(torch.device("cpu"), bf16=False), Compute(torch.device("cuda"), bf16=True)]
+)
+def test_elsewhere_nothing_is_fused(compute):
+    with fused(Kept(), compute) as is_fused:
+        assert not is_fused
+
+
+def test_dropout_and_other_things_that_know_the_mode_follow_it():
+    plain = nn.Sequential(Kept(), nn.Dropout(0.5))
+    with fused(plain, BF16) as is_fused, torch.no_grad():
+        assert is_fused
+        assert (plain.train()(images()) == 0).float().mean() > 0.4
+        assert torch.equal(plain.eval()(images()), plain.eval()(images()))
+
+
+def test_inside_another_one_nothing_more_is_done():
+    network = Kept()
+    with fused(network, BF16) as outer, fused(network, BF16) as inner:
+        assert outer and not inner and "forward" in vars(network)
+    assert "forward" not in vars(network)
