@@ -1,10 +1,11 @@
-"""The CNNs that the coverage of tracing is measured on: torchvision's, and timm's drawn at random over its families."""
+"""The CNNs that the coverage of tracing is measured on: torchvision's, timm's drawn at random, and two for CIFAR."""
 
 import random
 from collections.abc import Iterator
-from itertools import islice, zip_longest
+from itertools import islice, pairwise, zip_longest
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
@@ -66,6 +67,51 @@ def _num_parameters(name: str) -> int:
         return sum(parameter.numel() for parameter in timm.create_model(name).parameters())
 
 
+class PaddedBlock(nn.Module):
+    """A residual block whose shortcut leaves out pixels and pads channels with zeros (option A, He et al. 2015)."""
+
+    def __init__(self, inputs: int, outputs: int, is_module: bool) -> None:
+        super().__init__()
+        stride, pad = outputs // inputs, (outputs - inputs) // 2
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+        self.shortcut, self.is_module = Padding(stride, pad), is_module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Two convolutions and what goes around them."""
+        around = self.shortcut(x) if self.is_module else self.shortcut.forward(x)
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + around)
+
+
+class Padding(nn.Module):
+    """Every `stride`-th pixel, with `pad` channels of zeros before and after."""
+
+    def __init__(self, stride: int, pad: int) -> None:
+        super().__init__()
+        self.stride, self.pad = stride, pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same image, smaller and with more channels."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+
+
+def padded_resnet(is_module: bool) -> nn.Module:
+    """ResNet-20 for CIFAR with shortcuts of option A, which are modules or stand in the blocks' forward."""
+    widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
+    blocks = [PaddedBlock(one, other, is_module) for one, other in pairwise(widths)]
+    first = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*first, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+OPTION_A = {"cifar/resnet20, padding modules": True, "cifar/resnet20, padding in forward": False}
+
+
+def num_classes(name: str) -> int:
+    """How many logits a network has."""
+    return 10 if name in OPTION_A else 1000
+
+
 def make_network(name: str) -> nn.Module:
     """A network with random weights, and batch norms and layer scales that are not trivial; in eval mode."""
     torch.manual_seed(0)
@@ -73,6 +119,8 @@ def make_network(name: str) -> nn.Module:
         import timm
 
         network = timm.create_model(name.removeprefix("timm/"), pretrained=False)
+    elif name in OPTION_A:
+        network = padded_resnet(OPTION_A[name])
     else:
         keys = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         network = models.get_model(name, weights=None, **keys)

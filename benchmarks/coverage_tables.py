@@ -11,7 +11,18 @@ from evoprune.common.hardware import available_cpus
 from evoprune.networks.device import device_name
 from evoprune.runs.provenance import git_commit
 
-COLUMNS = ["network", "pixels", "seconds", "bits", "segments", "reach", "difference", "costs equal", "peer", "pinned"]
+COLUMNS = [
+    "network",
+    "pixels",
+    "cpu seconds",
+    "bits",
+    "segments",
+    "reach",
+    "difference",
+    "costs equal",
+    "peer",
+    "pinned",
+]
 
 
 def write_coverage(path: Path) -> None:
@@ -21,9 +32,11 @@ def write_coverage(path: Path) -> None:
         path: the table, one row for each network.
     """
     rows = pd.read_csv(path, dtype=str, keep_default_na=False)
-    is_timm = rows["network"].str.startswith("timm/")
-    summary = pd.DataFrame([_summary("torchvision", rows[~is_timm]), _summary("timm", rows[is_timm])])
-    rows["peer"] = [_peer(*cells) for cells in rows[["peer", "peer reach", "peer difference"]].itertuples(index=False)]
+    source = rows["network"].str.extract("^(cifar|timm)/", expand=False).fillna("torchvision")
+    summary = pd.DataFrame([_summary(str(name), part) for name, part in rows.groupby(source, sort=False)])
+    rows["peer"] = [
+        _peer(*cells) for cells in rows[["peer", "peer reach", "peer left", "peer difference"]].itertuples(index=False)
+    ]
     command = f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(torch.device('cpu'))}"
     head = f"{command}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"
     path.with_suffix(".md").write_text(f"{head}\n\n{markdown(summary)}\n\n{markdown(rows[COLUMNS])}\n")
@@ -31,18 +44,19 @@ def write_coverage(path: Path) -> None:
 
 def _summary(name: str, rows: pd.DataFrame) -> dict[str, object]:
     traced = rows[rows["status"] == "traced"]
-    reach, peer = pd.to_numeric(traced["reach"]), pd.to_numeric(traced["peer reach"])
+    reach, peer = pd.to_numeric(traced["reach"]) >= 0.9, pd.to_numeric(traced["peer reach"]) >= 0.9
+    is_exact = (pd.to_numeric(traced["peer difference"]) < 1e-4) & (pd.to_numeric(traced["peer left"]) < 1)
     return {
         "networks of": name,
         "tried": len(rows),
         "traced": len(traced),
         "slim equals masked": int((pd.to_numeric(traced["difference"]) < 1e-4).sum()),
         "costs equal a count": int((traced["costs equal"] == "True").sum()),
-        "reach 0.9 or more": int((reach >= 0.9).sum()),
-        "of those where the peer has it": f"{((reach >= 0.9) & (peer >= 0.9)).sum()} of {(peer >= 0.9).sum()}",
-        "the peer is exact": int((pd.to_numeric(traced["peer difference"]) < 1e-4).sum()),
+        "reach 0.9 or more": int(reach.sum()),
+        "of those where the peer has it, right": f"{(reach & peer & is_exact).sum()} of {(peer & is_exact).sum()}",
+        "the peer prunes and is right": int(is_exact.sum()),
     }
 
 
-def _peer(failed: str, reach: str, difference: str) -> str:
-    return failed or f"reach {reach}, difference {difference}"
+def _peer(failed: str, reach: str, left: str, difference: str) -> str:
+    return failed or f"reach {reach}, leaves {left}, difference {difference}"

@@ -17,8 +17,8 @@ def peer_row(network: nn.Module, images: Tensor, num_classes: int) -> Row:
     """Prune half of the channels of every layer but those that write the logits.
 
     Returns:
-        `peer reach`, the share of the parameters that its groups can reach, and `peer difference`, the largest one
-        between its narrow and the masked network as a share of the largest logit.
+        `peer reach`, the share of the parameters that its groups can reach, `peer left`, the share that it left, and
+        `peer difference`, the largest one between its narrow and the masked network as a share of the largest logit.
     """
     import torch_pruning as tp
 
@@ -34,7 +34,12 @@ def peer_row(network: nn.Module, images: Tensor, num_classes: int) -> Row:
     with torch.no_grad():
         slim, masked = _from_numbers(numbered, network)
         logits, truth = slim(images), masked(images)
-    return {**row, "peer difference": f"{float((logits - truth).abs().max() / truth.abs().max()):.1e}"}
+    left, of = (sum(one.numel() for one in made.parameters()) for made in (slim, network))
+    return {
+        **row,
+        "peer left": round(left / of, 3),
+        "peer difference": f"{float((logits - truth).abs().max() / truth.abs().max()):.1e}",
+    }
 
 
 def _outputs(layer: nn.Module) -> int:

@@ -7,6 +7,8 @@ are not tried again.
 
 import argparse
 import multiprocessing
+import resource
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cnn_zoo import make_images, make_network, timm_names, torchvision_names
+from cnn_zoo import OPTION_A, make_images, make_network, num_classes, timm_names, torchvision_names
 from coverage_tables import write_coverage
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,13 +63,13 @@ def our_row(name: str, num_codes: int) -> Row:
     """What the tracer makes of a network."""
     network = make_network(name)
     images = make_images(network)
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         table = trace_channels(network, images)
     except UserError as error:
         return {"pixels": images.shape[-1], "status": "unreadable", "pinned": str(error)}
-    seconds = round(time.perf_counter() - begin, 1)
-    row = {"pixels": images.shape[-1], "status": "traced", "seconds": seconds, "bits": table.length,
+    seconds = round(time.process_time() - begin, 1)
+    row = {"pixels": images.shape[-1], "status": "traced", "cpu seconds": seconds, "bits": table.length,
            "segments": len(table.segments), "reach": round(table.reach, 3)}  # fmt: skip
     reasons = dict.fromkeys(pin.reason.partition(" in ")[0] for pin in table.pins)
     return {**row, **compare(table, network, images, num_codes), "pinned": "; ".join(reasons)}
@@ -76,27 +78,29 @@ def our_row(name: str, num_codes: int) -> Row:
 def peer_of(name: str, _: int) -> Row:
     """What Torch-Pruning makes of it."""
     network = make_network(name)
-    return peer_row(network, make_images(network), num_classes=1000)
+    return peer_row(network, make_images(network), num_classes(name))
 
 
 def in_process(make_row: Callable[[str, int], Row], column: str, name: str, arguments: argparse.Namespace) -> Row:
     """A row that is made in a process of its own. Where it fails, `column` says how."""
     here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_send, args=(there, make_row, column, (name, arguments.codes)))
+    process = CONTEXT.Process(target=_send, args=(there, make_row, column, arguments.limit, (name, arguments.codes)))
     process.start()
     there.close()
-    row: Row = {column: f"more than {arguments.limit} s"}
     try:
-        if here.poll(arguments.limit):
-            row = here.recv()
+        row: Row = here.recv()
+        process.join()
     except EOFError:
-        row = {column: "dies"}
-    process.kill()
-    process.join()
+        process.join()
+        is_late = process.exitcode == -signal.SIGXCPU
+        row = {column: f"more than {arguments.limit} CPU seconds" if is_late else "dies"}
     return row
 
 
-def _send(there: Connection, make_row: Callable[[str, int], Row], column: str, given: tuple[str, int]) -> None:
+def _send(
+    there: Connection, make_row: Callable[[str, int], Row], column: str, limit: int, given: tuple[str, int]
+) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     torch.set_num_threads(1)
     try:
         there.send(make_row(*given))
@@ -110,13 +114,14 @@ def main() -> None:
     parser.add_argument("--timm", type=int, default=110, help="how many convolutional networks of timm are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--codes", type=int, default=2, help="random codes for each network")
-    parser.add_argument("--limit", type=int, default=300, help="seconds for each network")
+    parser.add_argument("--limit", type=int, default=240, help="CPU seconds for each network")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "coverage.csv"
     rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
-    for name in arguments.networks or [*torchvision_names(), *timm_names(arguments.timm, arguments.seed)]:
+    names = [*OPTION_A, *torchvision_names(), *timm_names(arguments.timm, arguments.seed)]
+    for name in arguments.networks or names:
         if name not in {row["network"] for row in rows}:
             row = {"network": name, **in_process(our_row, "status", name, arguments)}
             row |= in_process(peer_of, "peer", name, arguments)

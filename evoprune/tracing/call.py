@@ -107,11 +107,13 @@ class SizesNote:
     Attributes:
         node: its name.
         place: for people.
+        line: the line of code that makes the call.
         labels: those that the sizes concern.
     """
 
     node: str
     place: str
+    line: str
     labels: Array
 
 
@@ -195,7 +197,7 @@ class Call:
 
     def has_sizes(self, labels: Array) -> None:
         """The call has sizes as numbers, and they concern these labels."""
-        self.notes.sizes.append(SizesNote(self.node.name, self.place, labels))
+        self.notes.sizes.append(SizesNote(self.node.name, self.place, line_of(self.node) or self.place, labels))
 
     def must_divide(self, labels: Array, parts: int) -> None:
         """The labels, cut into equal parts, keep equally many in each."""
@@ -225,6 +227,11 @@ def module_of(node: fx.Node) -> str:
     """Name of the innermost module in whose forward a node stands."""
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def line_of(node: fx.Node) -> str:
+    """File and line of the code that makes a node; empty where the graph does not say it."""
+    return str(node.meta.get("stack_trace") or "").rpartition("File ")[2].partition(", in ")[0]
 
 
 def sizes_of(node: fx.Node) -> tuple[tuple[int, ...], ...]:

@@ -146,7 +146,13 @@ def _call(node: fx.Node, graph: Graph, batch: int) -> Known:
     rule = OPERATORS.get(operator_name(node), unknown)
     try:
         found = rule(call)
-    except UnreadableError:
+    except (
+        UnreadableError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AssertionError,
+    ):  # a form that the rule does not foresee
         found = unknown(call)
     is_list = isinstance(node.meta.get("val"), list | tuple)
     each: list[Axes] = found if isinstance(found, list) else [found]

@@ -45,6 +45,7 @@ def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, is_depthwise
         raise UnreadableError
     for value in (x, weight):
         _pin_axes(call, value, range(2, len(value.shape)))
+    _pin_axes(call, x, range(1))
     _bias(call, axes[1])
     note = LayerNote(
         call.node.name,

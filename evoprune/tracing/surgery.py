@@ -8,13 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from evoprune.common.errors import UserError
 from evoprune.space.repair import repair
 from evoprune.space.table import ChannelTable, Code, TensorRow
 from evoprune.tracing.pads import kept_pads, select
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
+_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
 
 
 @torch.no_grad()
@@ -157,22 +162,22 @@ def _rows(value: Tensor, axis: int, keep: Code) -> Tensor:
 
 def _set_widths(module: nn.Module) -> None:
     """Make the numbers that a layer knows of itself agree with its weights."""
-    if isinstance(module, _ConvNd):
+    if isinstance(module, _CONVOLUTIONS):
         outputs, inputs = module.weight.shape[:2]
-        if isinstance(module, _ConvTransposeNd):
+        if isinstance(module, _TRANSPOSED):
             outputs, inputs = inputs, outputs
         if 1 < module.groups == module.in_channels:
             times = module.out_channels // module.in_channels
             wide = module.weight.shape[0]
-            module.groups = module.in_channels = wide if isinstance(module, _ConvTransposeNd) else wide // times
+            module.groups = module.in_channels = wide if isinstance(module, _TRANSPOSED) else wide // times
             module.out_channels = module.in_channels * times
-        elif isinstance(module, _ConvTransposeNd):
+        elif isinstance(module, _TRANSPOSED):
             module.in_channels, module.out_channels = inputs, outputs * module.groups
         else:
             module.in_channels, module.out_channels = inputs * module.groups, outputs
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, _NormBase):
+    elif isinstance(module, _NORMS):
         known = module.weight if module.weight is not None else module.running_mean
         module.num_features = module.num_features if known is None else len(known)
     elif isinstance(module, nn.PReLU):

@@ -1,6 +1,7 @@
 """Finds what a network's `forward` needs at a fixed width: narrow copies run, and are held against the labels."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -118,14 +119,22 @@ class _Trial:
 
     def of_segments(self) -> Iterable[tuple[Array, str]]:
         """Labels of segments with which nothing runs: first those that meet numbers in the code, then any."""
-        meet: dict[tuple[int, ...], str] = {}
+        lines: dict[str, dict[tuple[int, ...], str]] = defaultdict(dict)
         for note in self.graph.notes.sizes:
-            meet.setdefault(tuple(self._segments_of(note.labels)), note.place)
-        suspects = self._culprits([some for some in meet if some])
+            if some := tuple(self._segments_of(note.labels)):
+                lines[note.line].setdefault(some, note.place)
+        meet = {some: place for line in lines.values() for some, place in line.items()}
+        suspects = [some for line in lines.values() for some in self._of_line(list(line))]
         if not suspects:
             meet = {(index,): segment.name for index, segment in enumerate(self.table.segments)}
             suspects = self._culprits(list(meet))
         return [(self._labels_of(some), meet[some]) for some in suspects] or self._everything()
+
+    def _of_line(self, suspects: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Those of one line of code; all of them where it fails in the first place that it is used."""
+        if self.runs({index for some in suspects for index in some}):
+            return []
+        return self._culprits(suspects) if self.runs(suspects[0]) else suspects
 
     def _culprits(self, suspects: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Those sets of segments with which alone nothing runs. Where many run together, they are not tried alone."""

@@ -6,7 +6,17 @@ import torch
 from torch import nn
 from traced import images
 
-from evoprune.tracing.call import Arguments, Call, Notes, UnreadableError, Value, module_of, operator_name, sizes_of
+from evoprune.tracing.call import (
+    Arguments,
+    Call,
+    Notes,
+    UnreadableError,
+    Value,
+    line_of,
+    module_of,
+    operator_name,
+    sizes_of,
+)
 from evoprune.tracing.graph import export
 
 
@@ -24,6 +34,12 @@ def test_names_and_places(nodes):
     assert operator_name(nodes["relu_"]) == "relu" and module_of(nodes["relu_"]) == "0.1"
     assert make_call(nodes["conv2d"]).place == "conv2d in 0.0"
     assert operator_name(next(iter(torch.fx.symbolic_trace(nn.ReLU()).graph.nodes))) == "input"
+
+
+def test_the_line_of_code_that_makes_a_node_is_the_innermost(nodes):
+    file, line = line_of(nodes["flatten"]).split(", line ")
+    assert file.endswith('flatten.py"') and int(line) > 0
+    assert line_of(torch.fx.Graph().placeholder("x")) == ""
 
 
 def test_sizes(nodes):

@@ -9,6 +9,7 @@ from traced import Forward, images
 
 from evoprune import UserError
 from evoprune.tracing.graph import export, read_graph, walk
+from evoprune.tracing.operators import OPERATORS
 
 
 def test_parameters_have_labels_along_every_axis_of_more_than_one_index():
@@ -71,3 +72,16 @@ def test_what_is_not_one_tensor_of_logits_is_refused(outputs, came):
 def test_parameters_that_nothing_reads_are_named():
     network = Forward(lambda net, x: net.first(x).mean((2, 3)), first=nn.Conv2d(3, 4, 1), other=nn.Linear(2, 2)).eval()
     assert read_graph(network, images()).unused == ["other.weight", "other.bias"]
+
+
+@pytest.mark.parametrize("error", [TypeError, IndexError, KeyError, ValueError, AssertionError])
+def test_a_rule_that_does_not_foresee_a_call_pins_what_it_touches(monkeypatch, error):
+    def fail(call):
+        raise error
+
+    monkeypatch.setitem(OPERATORS, "tanh", fail)
+    network = Forward(lambda net, x: net.last(net.first(x).tanh().mean((2, 3))), first=nn.Conv2d(3, 4, 1),
+                      last=nn.Linear(4, 2)).eval()  # fmt: skip
+    (pin, _) = read_graph(network, images()).table().pins
+    assert pin.reason == "an operator that the tracer does not know: tanh in the network itself"
+    assert pin.layers == ("first",)

@@ -249,6 +249,16 @@ def test_a_linear_layer_across_positions_pins_channels_along_another_axis():
     assert pinned(table)["channels along another axis: linear in across"] == ("first",)
 
 
+def test_channels_along_the_axis_of_images_are_pinned():
+    network = Forward(
+        lambda net, x: net.last(net.first(x).mean((2, 3))) + net.across(net.second(x).transpose(0, 1)).mean((0, 2, 3)),
+        first=nn.Conv2d(3, 6, 3), second=nn.Conv2d(3, 5, 3), across=nn.Conv2d(2, 4, 1), last=nn.Linear(6, 4),
+    )  # fmt: skip
+    table = trace_channels(ready(network), images())  # a count has multiply-adds of five images
+    assert widths(table) == {"first": 6}
+    assert pinned(table) == {"channels along another axis: conv2d in across": ("second",)}
+
+
 @pytest.mark.parametrize(
     ("rank", "layers"), [(1, (nn.Conv1d, nn.ConvTranspose1d)), (3, (nn.Conv3d, nn.ConvTranspose3d))]
 )
