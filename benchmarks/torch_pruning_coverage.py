@@ -22,9 +22,8 @@ def peer_row(network: nn.Module, images: Tensor, num_classes: int) -> Row:
     """
     import torch_pruning as tp
 
-    last = [layer for layer in network.modules() if num_classes in (_outputs(layer), getattr(layer, "num_classes", 0))]
     numbered = copy.deepcopy(network)
-    ignored = [layer for layer, own in zip(numbered.modules(), network.modules(), strict=True) if own in last]
+    ignored = [layer for layer in numbered.modules() if _outputs(layer) == num_classes]
     pruner = tp.pruner.BasePruner(
         numbered, images[:1], importance=tp.importance.MagnitudeImportance(p=2), ignored_layers=ignored
     )
