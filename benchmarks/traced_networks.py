@@ -81,10 +81,17 @@ def peer_of(name: str, _: int) -> Row:
     return peer_row(network, make_images(network), num_classes(name))
 
 
-def in_process(make_row: Callable[[str, int], Row], column: str, name: str, arguments: argparse.Namespace) -> Row:
-    """A row that is made in a process of its own. Where it fails, `column` says how."""
+def in_process(make_row: Callable[[str, int], Row], column: str, given: tuple[str, int], limit: int) -> Row:
+    """A row that is made in a process of its own. Where it fails, `column` says how.
+
+    Args:
+        make_row: makes the row.
+        column: for failures.
+        given: the network's name, and how many codes are tried.
+        limit: CPU seconds.
+    """
     here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_send, args=(there, make_row, column, arguments.limit, (name, arguments.codes)))
+    process = CONTEXT.Process(target=_send, args=(there, make_row, column, given, limit))
     process.start()
     there.close()
     try:
@@ -93,12 +100,12 @@ def in_process(make_row: Callable[[str, int], Row], column: str, name: str, argu
     except EOFError:
         process.join()
         is_late = process.exitcode == -signal.SIGXCPU
-        row = {column: f"more than {arguments.limit} CPU seconds" if is_late else "dies"}
+        row = {column: f"more than {limit} CPU seconds" if is_late else "dies"}
     return row
 
 
 def _send(
-    there: Connection, make_row: Callable[[str, int], Row], column: str, limit: int, given: tuple[str, int]
+    there: Connection, make_row: Callable[[str, int], Row], column: str, given: tuple[str, int], limit: int
 ) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     torch.set_num_threads(1)
@@ -115,6 +122,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--codes", type=int, default=2, help="random codes for each network")
     parser.add_argument("--limit", type=int, default=240, help="CPU seconds for each network")
+    parser.add_argument("--peer-limit", type=int, default=60, help="CPU seconds that the peer has")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -123,8 +131,9 @@ def main() -> None:
     names = [*OPTION_A, *torchvision_names(), *timm_names(arguments.timm, arguments.seed)]
     for name in arguments.networks or names:
         if name not in {row["network"] for row in rows}:
-            row = {"network": name, **in_process(our_row, "status", name, arguments)}
-            row |= in_process(peer_of, "peer", name, arguments)
+            given = name, arguments.codes
+            row = {"network": name, **in_process(our_row, "status", given, arguments.limit)}
+            row |= in_process(peer_of, "peer", given, arguments.peer_limit)
             print(row, flush=True)
             rows.append({key: str(value) for key, value in row.items()})
             pd.DataFrame(rows).to_csv(path, index=False)
