@@ -58,5 +58,5 @@ def _summary(name: str, rows: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _peer(failed: str, reach: str, left: str, difference: str) -> str:
-    return failed or f"reach {reach}, leaves {left}, difference {difference}"
+def _peer(status: str, reach: str, left: str, difference: str) -> str:
+    return status if status != "prunes" else f"reach {reach}, leaves {left}, difference {difference}"

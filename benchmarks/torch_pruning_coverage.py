@@ -27,7 +27,7 @@ def peer_row(network: nn.Module, images: Tensor, num_classes: int) -> Row:
     pruner = tp.pruner.BasePruner(
         numbered, images[:1], importance=tp.importance.MagnitudeImportance(p=2), ignored_layers=ignored
     )
-    row: Row = {"peer reach": round(_reach(pruner.DG, ignored, numbered), 3)}
+    row: Row = {"peer": "prunes", "peer reach": round(_reach(pruner.DG, ignored, numbered), 3)}
     _number(numbered)
     pruner.step()
     with torch.no_grad():

@@ -127,16 +127,17 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "coverage.csv"
-    rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
-    names = [*OPTION_A, *torchvision_names(), *timm_names(arguments.timm, arguments.seed)]
-    for name in arguments.networks or names:
-        if name not in {row["network"] for row in rows}:
-            given = name, arguments.codes
-            row = {"network": name, **in_process(our_row, "status", given, arguments.limit)}
-            row |= in_process(peer_of, "peer", given, arguments.peer_limit)
-            print(row, flush=True)
-            rows.append({key: str(value) for key, value in row.items()})
-            pd.DataFrame(rows).to_csv(path, index=False)
+    known = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
+    rows: dict[str, Row] = {str(row["network"]): dict(row) for row in known}
+    names = arguments.networks or [*OPTION_A, *torchvision_names(), *timm_names(arguments.timm, arguments.seed)]
+    for make_row, column, limit in ((our_row, "status", arguments.limit), (peer_of, "peer", arguments.peer_limit)):
+        for name in names:
+            row = rows.setdefault(name, {"network": name})
+            if not row.get(column):
+                found = in_process(make_row, column, (name, arguments.codes), limit)
+                row |= {key: str(value) for key, value in found.items()}
+                print(row, flush=True)
+                pd.DataFrame(rows.values()).to_csv(path, index=False)
     write_coverage(path)
 
 
