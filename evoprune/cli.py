@@ -1,18 +1,21 @@
 """The command line: a table of commands, their options and exit statuses."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import evoprune
-from evoprune.common.errors import IncompleteError, UserError
+from evoprune.common.errors import IncompleteError, UserError, printable
 
 if TYPE_CHECKING:  # `--help` is to answer at once
     from evoprune.stages.pipeline import Request
 
-INCOMPLETE, USER_ERROR, INTERRUPTED = 1, 2, 130
+INCOMPLETE, USER_ERROR, AGAIN, INTERRUPTED = 1, 2, 75, 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_GOES_ON = "the same command goes on from here"
 _TARGETS, _OF_WEIGHTS = ("rate", "flops", "max_loss"), ("sparsity", "scope")
 
 
@@ -26,15 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.command(arguments)
     except UserError as error:
-        print(f"evoprune: {error}", file=sys.stderr)
-        return USER_ERROR
+        return _end(USER_ERROR, str(error))
     except IncompleteError as error:
-        print(f"evoprune: {error}", file=sys.stderr)
-        return INCOMPLETE
+        return _end(INCOMPLETE, str(error))
+    except OSError as error:
+        if error.errno in _FULL:
+            return _end(AGAIN, f"{error.filename or 'a file'}: {error.strerror}; make room; {_GOES_ON}")
+        if error.filename is None:
+            raise
+        if error.errno == errno.EISDIR:
+            return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
+        return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another folder")
     except KeyboardInterrupt:
-        print("evoprune: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
+        return _end(INTERRUPTED, f"interrupted; {_GOES_ON}")
     return 0
+
+
+def _end(status: int, message: str) -> int:
+    print(f"evoprune: {printable(message)}", file=sys.stderr)
+    return status
 
 
 class Command(NamedTuple):

@@ -12,6 +12,21 @@ class IncompleteError(RuntimeError):
     """A command has come to its end without all that it was to do. What is done is on the disk."""
 
 
+def printable(text: str) -> str:
+    """`text` with control characters escaped, so that what stands in a file cannot steer a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line of at most 200 characters; its name where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def suggest(came: str, allowed: Iterable[str]) -> str:
     """`did you mean 'x'? Allowed: ...` for a misspelt name."""
     names = sorted(allowed)

@@ -39,8 +39,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:  # it names the file that is to be, not the one that was written before it
+        part.unlink(missing_ok=True)
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the half-written files of processes that were killed; call it where nobody else writes."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)

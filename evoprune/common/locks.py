@@ -15,7 +15,12 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
-    with (path / ".lock").open("w") as file:
+    lock = path / ".lock"
+    try:
+        opened = lock.open("w")
+    except IsADirectoryError:
+        raise UserError(f"{lock}: is a folder, where a file is to keep other processes out; remove it") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:

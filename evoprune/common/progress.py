@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from evoprune.common.errors import printable
+
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_NOTES = 1.0
 _SPEED_OVER_SECONDS = 3600.0
@@ -37,8 +39,8 @@ def progress(title: str, total: float, done: float = 0) -> Iterator[Meter]:
 
 
 def say(text: str) -> None:
-    """Print one line, at once also where the output is a file."""
-    print(text, flush=True)
+    """Print one line, at once also where the output is a file; control characters are escaped."""
+    print(printable(text), flush=True)
 
 
 def _open_bars() -> Any:

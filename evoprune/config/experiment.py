@@ -26,7 +26,7 @@ from evoprune.config.workers import WorkersConfig
 class Experiment(Section):
     """One YAML file, one run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
     """Name of the run; by default that of the file. Results go to `results/NAME`."""
     seed: NonNegative = 0
     """The same seed gives the same `reports.csv` on the same hardware, apart from times, workers, and latency."""
@@ -82,11 +82,14 @@ class Experiment(Section):
         return format_yaml(self._plain())
 
     def identity(self) -> dict[str, Any]:
-        """All that the measurements of a run depend on, as plain types; equal for the same run."""
+        """All that the measurements of a run depend on, as plain types; equal for the same run.
+
+        How long the search is to be is not in it, as a search can be continued.
+        """
         plain = self._plain()
         for key in ("workers", "retrain", "weights", "report"):
             del plain[key]
-        del plain["base"]["cache"], plain["data"]["cache"]
+        del plain["base"]["cache"], plain["data"]["cache"], plain["search"]["generations"]
         return plain
 
     def _plain(self) -> dict[str, Any]:

@@ -55,6 +55,13 @@ class TrainingFailed:
     reason: str
 
 
+@dataclass(frozen=True)
+class Notice:
+    """What the user is to know of a training that goes on."""
+
+    text: str
+
+
 def training_job(
     experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None = None
 ) -> Job:
@@ -75,7 +82,11 @@ def training_job(
     def _train(task: Task) -> Iterator[Any]:
         seed = derive_seed(experiment.seed, "retrain", task.key, task.seed)
         slim = _start(task, seed).to(compute.device)
-        yield from train(slim, data, config, compute, TrainingOptions(seed, teacher, checkpoint=Path(task.checkpoint)))
+        notices: list[str] = []
+        options = TrainingOptions(seed, teacher, checkpoint=Path(task.checkpoint), notice=notices.append)
+        for epoch in train(slim, data, config, compute, options):
+            yield from (Notice(notices.pop()) for _ in notices[:])
+            yield epoch
         validation, tested = (accuracy(slim, data, split, exact) for split in (data.validation, test))
         state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
         yield Trained(state, validation, tested, data.preprocessing)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from evoprune.common.model_files import read_description
+from evoprune.common.errors import UserError
+from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, read_description
 from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.space.space import SearchSpace
@@ -26,5 +27,14 @@ def save_base(base: Base, space: SearchSpace, folder: Path) -> None:
 
 
 def load_base(space: SearchSpace, folder: Path) -> Base:
-    """Load what `save_base` saved."""
-    return Base(load_weights(build_network(space), folder).eval(), read_description(folder)["base"])
+    """Load what `save_base` saved.
+
+    Raises:
+        UserError: no base network there, or a damaged one.
+    """
+    description = read_description(folder)
+    check_weights(folder, description)
+    info = description.get("base")
+    if not isinstance(info, dict) or not isinstance(info.get("validation_accuracy"), float | int):
+        raise UserError(f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy is known")
+    return Base(load_weights(build_network(space), folder).eval(), info)

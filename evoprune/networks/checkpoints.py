@@ -1,5 +1,6 @@
 """Models on disk: weights without pickle beside a JSON that rebuilds the network; and other people's checkpoints."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,15 @@ from torch import Tensor, nn
 
 from evoprune.common.errors import UserError
 from evoprune.common.files import write_atomically
-from evoprune.common.model_files import DESCRIPTION_NAME, FORMAT, WEIGHTS_NAME, model_folder, read_description
+from evoprune.common.model_files import (
+    CHECKSUM,
+    DESCRIPTION_NAME,
+    FORMAT,
+    WEIGHTS_NAME,
+    check_weights,
+    model_folder,
+    read_description,
+)
 from evoprune.networks.build import network_from_spec
 from evoprune.networks.sparse_linear import check_csr, with_csr
 
@@ -29,9 +38,10 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
         info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
     """
     folder = Path(folder)
-    state = {name: _storable(value) for name, value in network.state_dict().items()}
-    write_atomically(folder / WEIGHTS_NAME, save(state))
-    description = {"format": FORMAT, "network": dict(spec), **info}
+    weights = save({name: _storable(value) for name, value in network.state_dict().items()})
+    write_atomically(folder / WEIGHTS_NAME, weights)
+    checksum = hashlib.sha256(weights).hexdigest()
+    description = {"format": FORMAT, "network": dict(spec), CHECKSUM: checksum, **info}
     write_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
     return folder
 
@@ -52,7 +62,9 @@ def load_model(path: str | Path, source: str | None = None) -> nn.Module:
         UserError: no model there, a damaged one, or one that needs `source`.
     """
     folder = model_folder(path)
-    description, state = read_description(folder), _read_safetensors(folder / WEIGHTS_NAME)
+    description = read_description(folder)
+    check_weights(folder, description)
+    state = _read_safetensors(folder / WEIGHTS_NAME)
     try:
         network = network_from_spec(description["network"], {name: one.shape for name, one in state.items()}, source)
         with_csr(network, description.get("csr", {}))

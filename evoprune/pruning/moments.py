@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor, nn
 
+from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.data.batches import training_sample
 from evoprune.data.tensors import Data
@@ -99,13 +100,21 @@ def save_moments(moments: Moments, path: Path) -> None:
 
 
 def load_moments(path: Path) -> Moments:
-    """Read what `save_moments` wrote."""
-    with safe_open(path, "numpy") as file:
-        names = {key.rpartition(".")[0] for key in file.keys()}  # noqa: SIM118  not a mapping
-        layers = {
-            name: InputMoments(file.get_tensor(f"{name}.mean"), file.get_tensor(f"{name}.covariance")) for name in names
-        }
-        return Moments(layers, file.metadata() or {})
+    """Read what `save_moments` wrote.
+
+    Raises:
+        UserError: a file that is damaged.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            names = {key.rpartition(".")[0] for key in file.keys()}  # noqa: SIM118  not a mapping
+            layers = {
+                name: InputMoments(file.get_tensor(f"{name}.mean"), file.get_tensor(f"{name}.covariance"))
+                for name in names
+            }
+            return Moments(layers, file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged moments: {reason_of(error)}") from None
 
 
 def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:

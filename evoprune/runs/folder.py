@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
+_MAPPINGS = ("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance")
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,36 @@ class RunFolder:
         write_atomically(self.run_json, json.dumps(known, indent=1) + "\n")
 
     def facts(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        return json.loads(self.run_json.read_text(encoding="utf-8")) if self.run_json.exists() else {}
+        """What `run.json` says.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not self.run_json.exists():
+            return {}
+        try:
+            found = json.loads(self.run_json.read_text(encoding="utf-8"))
+            if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in _MAPPINGS):
+                raise ValueError("not the facts of a run")
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(
+                f"{self.run_json}: damaged: {reason_of(error)}; remove it, and `evoprune run` notes what it can again"
+            ) from None
+        return found
 
 
 @contextmanager
 def timed_stage(folder: RunFolder, stage: str) -> Iterator[None]:
     """Note a stage in `run.json`: its seconds, over all processes that worked on it, and their commits."""
-    before = float(folder.facts().get("seconds", {}).get(stage, 0.0))
+    before = folder.facts().get("seconds", {}).get(stage)
+    before = float(before) if isinstance(before, int | float) else 0.0
     started, commit = time.monotonic(), git_commit()
     try:
         yield
     finally:
         seconds = {stage: round(before + time.monotonic() - started, 1)}
-        commits = list(folder.facts().get("commits", {}).get(stage, []))
+        known = folder.facts().get("commits", {}).get(stage)
+        commits = list(known) if isinstance(known, list) else []
         if commit and commit not in commits:
             commits.append(commit)
         folder.note(seconds=seconds, commits={stage: commits}, finished=now())

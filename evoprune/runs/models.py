@@ -1,12 +1,12 @@
 """The trained networks of a run."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evoprune.common.model_files import DESCRIPTION_NAME
+from evoprune.common.errors import UserError
+from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, read_description
 from evoprune.config import Experiment, ImportanceName
 from evoprune.runs.folder import RunFolder
 
@@ -24,6 +24,8 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
         description = _description(folder.model(key, seed))
         if description.get("training") == training_settings(experiment):
             found.append(description)
+            if description.get("seed") != seed or not isinstance(description.get("test_accuracy"), int | float):
+                raise _damaged(folder.model(key, seed), f"{DESCRIPTION_NAME}: says no seed {seed} and test_accuracy")
     return found
 
 
@@ -71,7 +73,20 @@ def finished_steps(folder: RunFolder, pruning: Pruning) -> list[dict[str, Any]]:
 
 
 def _description(folder: Path) -> dict[str, Any]:
-    """The description of a model; empty where there is none."""
-    file = folder / DESCRIPTION_NAME
-    description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    """The description of a model; empty where there is none.
+
+    Raises:
+        UserError: a damaged model.
+    """
+    if not (folder / DESCRIPTION_NAME).exists():
+        return {}
+    try:
+        description = read_description(folder)
+        check_weights(folder, description)
+    except UserError as error:
+        raise _damaged(folder, str(error).removeprefix(f"{folder}/")) from None
     return description
+
+
+def _damaged(folder: Path, what: str) -> UserError:
+    return UserError(f"{folder}/{what}; delete {folder}, and the command that made it makes it again")

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,14 @@ NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
 
 
-_TEXT = {"proposal", "status", "code", "key", "worker", "error", "model", "segment", "state", "recipe"}
+_TEXT = {"proposal", "status", "worker", "error", "model", "segment", "state", "recipe"}
 _COUNTS = {"id", "generation", "rung", "num_seeds", "images", "kept", "step", "round"}
 _SIZES = {"flops", "params", "bandwidth", "nonzero_flops", "nonzero_params", "file_bytes", "zipped_bytes"}
 _WHOLE = {*_COUNTS, *_SIZES}
+_NAMES = {"key": re.compile(r"k[0-9a-f]{11}"), "code": re.compile(r"h[0-9a-f]*")}
+"""Texts that become the names of folders, or codes: what does not look like one leads nowhere."""
+_LARGEST = 2**62
+"""Whole numbers beyond it are no count of anything, and fit no array."""
 
 
 class Table:
@@ -30,7 +37,7 @@ class Table:
         place: the columns of whole numbers that tell which evaluation a row is: by default the candidate and the rung.
 
     Raises:
-        UserError: on opening, where a line that is not the last one is damaged, or columns differ.
+        UserError: on opening, where a line that is not the last one is damaged or stands twice, or columns differ.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], place: Sequence[str] = ("id", "rung")):
@@ -77,11 +84,20 @@ class Table:
         return tuple(row[name] for name in self._place_columns)
 
     def _read(self) -> list[Row]:
-        text = self._path.read_bytes().decode("utf-8", errors="replace")
-        columns, rows = _parse_table(text, self._path)
+        text = _read_text(self._path)
+        header = _format([], self._columns)
+        columns, rows = ([], []) if header.startswith(text) else _parse_table(text, self._path)
         if columns and columns != self._columns:
-            raise UserError(f"{self._path}: its columns are not those of this experiment; choose another --out")
-        whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else _format([], self._columns)
+            raise UserError(
+                f"{self._path}: its columns are not those of this experiment: it is damaged, or of another one; "
+                "delete it, and what it held is measured again, or choose another --out"
+            )
+        places: set[tuple[int, ...]] = set()
+        for number, row in enumerate(rows, start=2):
+            if None in self._place(row) or self._place(row) in places:
+                raise _damaged(self._path, number)
+            places.add(self._place(row))
+        whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else header
         if text != whole:
             write_atomically(self._path, whole)
         return rows
@@ -93,18 +109,33 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: no such file, or a damaged line that is not the last.
     """
+    return _parse_table(_read_text(path), path)[1]
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        return path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the folder of a run with finished evaluations is wanted") from None
-    return _parse_table(text, path)[1]
+        raise UserError(
+            f"{path}: no such file; only a run with finished evaluations has it: `evoprune run` makes one"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a table: {error.strerror}; remove what is there") from None
+
+
+def _damaged(path: Path, line: int) -> UserError:
+    return UserError(
+        f"{path}: line {line} is damaged; repair or delete that line, or the file, or start afresh with another --out"
+    )
 
 
 def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
-    """Columns and rows of a table; none where not even its first line is whole."""
+    """Columns and rows of a table; none of an empty file."""
     lines = text.splitlines(keepends=True)
-    if not lines or not lines[0].endswith("\n"):
+    if not lines:
         return [], []
+    if not lines[0].endswith("\n"):
+        raise _damaged(path, 1)
     columns = lines[0].rstrip("\n").split(",")
     parsers = [_parser(name) for name in columns]
     rows = []
@@ -113,9 +144,7 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
         if row is not None:
             rows.append(row)
         elif number < len(lines):
-            raise UserError(
-                f"{path}: line {number} is damaged; repair or delete that line, or start afresh with another --out"
-            )
+            raise _damaged(path, number)
     return columns, rows
 
 
@@ -143,12 +172,12 @@ def _format_cell(name: str, value: Any) -> str:
 
 def _parse_line(line: str, columns: Sequence[str], parsers: Sequence[Callable[[str], Any]]) -> Row | None:
     """A typed row, or None where the line is not whole."""
-    cells = next(csv.reader([line]), [])
-    if not line.endswith("\n") or len(cells) != len(columns):
-        return None
     try:
+        cells = next(csv.reader([line]), [])
+        if not line.endswith("\n") or len(cells) != len(columns):
+            return None
         values = [parse(text) if text else None for parse, text in zip(parsers, cells, strict=True)]
-    except ValueError:
+    except (ValueError, csv.Error):
         return None
     return dict(zip(columns, values, strict=True))
 
@@ -157,6 +186,28 @@ def _parser(name: str) -> Callable[[str], Any]:
     """What reads a cell of this column that is not empty."""
     if name == "error":
         return lambda text: None if text == NO_ERROR else text
+    if name in _NAMES:
+        return partial(_parse_name, _NAMES[name])
     if name in _TEXT:
         return str
-    return int if name in _WHOLE or name.startswith("kept.") else float
+    return _parse_whole if name in _WHOLE or name.startswith("kept.") else _parse_number
+
+
+def _parse_name(pattern: re.Pattern[str], text: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise ValueError(text[:80])
+    return text
+
+
+def _parse_whole(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= _LARGEST:
+        raise ValueError(text[:80])
+    return number
+
+
+def _parse_number(text: str) -> float:
+    number = float(text)
+    if math.isnan(number):
+        raise ValueError(text[:80])
+    return number

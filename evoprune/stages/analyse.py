@@ -44,9 +44,21 @@ COLUMNS = (
 def compute_importance(context: Context, names: Sequence[ImportanceName]) -> None:
     """Leave the scores of the base network's channels in `importance/NAME.csv`, where they are not yet."""
     for name in names:
-        if not context.folder.importance(name).is_file():
+        if not _is_computed(context, name):
             with timed_stage(context.folder, f"importance.{name}"):
                 _compute(context, name)
+
+
+def _is_computed(context: Context, name: ImportanceName) -> bool:
+    """Whether the scores are there and whole; they follow from the base network, and can be computed again."""
+    if not context.folder.importance(name).exists():
+        return False
+    try:
+        context.scores(name)
+    except UserError as error:
+        say(f"{error}: it is computed again now")
+        return False
+    return True
 
 
 def estimate_s(probe: Probe) -> float:
@@ -152,15 +164,28 @@ def _measure_curves(context: Context, plan: CurvePlan, start_workers: Callable[[
     """Measure what is missing of the curves, for `read_curves` to read; workers start where something is missing."""
     path = plan.path
     path.parent.mkdir(exist_ok=True)
-    if path.is_file() and any(row["images"] != plan.images for row in read_rows(path)):
+    table = Table(path, COLUMNS, place=("id",))
+    if any(row["images"] != plan.images for row in table.rows):
         say(f"{path}: is of another number of images; measured again")
         path.unlink()
-    table = Table(path, COLUMNS, place=("id",))
+        table = Table(path, COLUMNS, place=("id",))
+    _check_points(context.space, plan, table.rows)
     missing = [point for point in plan.points if _is_missing(table.find(point.id), plan.retry_lost)]
     if missing:
         for row in _measure(context, start_workers(), missing, plan.images):
             table.append(row)
     table.sort()
+
+
+def _check_points(space: SearchSpace, plan: CurvePlan, rows: Sequence[Row]) -> None:
+    """Raise UserError where a row is not one of the points that are to be measured."""
+    keys = {point.id: (point.group.name, space.key(point.code)) for point in plan.points}
+    for row in rows:
+        if keys.get(row["id"]) != (row["segment"], row["key"]) or row["rate"] is None:
+            raise UserError(
+                f"{plan.path}: point {row['id']} is not one of this network's; delete the file, and the same command "
+                "measures it again"
+            )
 
 
 def _is_missing(row: Row | None, retry_lost: bool) -> bool:

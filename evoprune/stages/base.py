@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from evoprune.common.errors import UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
 from evoprune.common.model_files import DESCRIPTION_NAME
@@ -31,11 +32,14 @@ from evoprune.training.loop import Epoch, TrainingOptions, train
 def provide_base(context: Context) -> None:
     """Leave the base network in the run's folder: the given one, or the trained one from the cache or made now."""
     folder = context.folder
-    if not (folder.base / DESCRIPTION_NAME).is_file():
+    if not (folder.base / DESCRIPTION_NAME).exists():
         with timed_stage(folder, "base"):
             base = _given(context) if context.experiment.base_weights is not None else _cached(context)
             save_base(base, context.space, folder.base)
-    info = context.base.info
+    try:
+        info = context.base.info
+    except UserError as error:
+        raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
     folder.note(base=info, data_shape=asdict(context.source.shape), hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
         say(f"warning: {warning}")
@@ -81,7 +85,10 @@ def _cached(context: Context) -> Base:
 
         if not (folder / DESCRIPTION_NAME).is_file():
             _train(context, folder, report)
-    return load_base(context.space, folder)
+    try:
+        return load_base(context.space, folder)
+    except UserError as error:
+        raise UserError(f"{error}; delete {folder}, and the same command trains it again") from None
 
 
 def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> None:
@@ -92,8 +99,9 @@ def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> N
         torch.manual_seed(seed)
         network = build_network(space).to(compute.device)
     checkpoint = folder / "training.ckpt"
+    options = TrainingOptions(seed, checkpoint=checkpoint, notice=say)
     seconds = 0.0
-    for epoch in train(network, data, experiment.base, compute, TrainingOptions(seed, checkpoint=checkpoint)):
+    for epoch in train(network, data, experiment.base, compute, options):
         seconds += epoch.seconds
         report(epoch)
     info = {

@@ -1,6 +1,6 @@
 """What the stages of a run share: the experiment, the folder, and what is loaded once, when it is first asked for."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
 from evoprune.data.split import make_dataset
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.table import read_rows
+from evoprune.runs.scores_csv import read_scores
 from evoprune.space.from_yaml import load_search_space
 from evoprune.space.ranking import Scores
 from evoprune.space.space import SearchSpace
@@ -104,10 +104,15 @@ class Context:
 
     def _read_scores(self, name: ImportanceName) -> Scores:
         """Importance of every bit of a code, shape (space.length,), as the stage before has left it in the folder."""
-        return np.array([row["score"] for row in read_rows(self.folder.importance(name))], dtype=float)
+        channels = [(segment.name, channel) for segment in self.space.segments for channel in range(segment.width)]
+        return np.array(read_scores(self.folder.importance(name), channels), dtype=float)
 
 
 def recorded_shape(folder: RunFolder) -> DataShape | None:
     """The shape of the data set of a run that has begun, also where the data set is not at hand."""
     shape = folder.facts().get("data_shape")
-    return DataShape(**shape) if shape else None
+    if not shape:
+        return None
+    if set(shape) != {field.name for field in fields(DataShape)} or not all(type(n) is int for n in shape.values()):
+        raise UserError(f"{folder.run_json}: data_shape is no shape; remove it, and `evoprune run` notes it again")
+    return DataShape(**shape)

@@ -1,8 +1,12 @@
 """What the layers of the base network read: measured once per run, for all that compensates."""
 
+import numpy as np
+from torch import Tensor
+
+from evoprune.common.errors import UserError
 from evoprune.common.progress import say
 from evoprune.data.tensors import place_data
-from evoprune.pruning.moments import measure_moments, moment_inputs, save_moments
+from evoprune.pruning.moments import Moments, load_moments, measure_moments, moment_inputs, save_moments
 from evoprune.runs.folder import timed_stage
 from evoprune.stages.context import Context
 
@@ -10,7 +14,7 @@ from evoprune.stages.context import Context
 def provide_moments(context: Context) -> None:
     """Leave the moments of what the base network's layers read in the run's folder, where slim networks need them."""
     folder, compute = context.folder, context.compute
-    if context.experiment.inherit == "plain" or folder.moments.is_file():
+    if context.experiment.inherit == "plain" or _are_measured(context):
         return
     with timed_stage(folder, "moments"):
         data, network = place_data(context.dataset.arrays, compute.device), context.base.network
@@ -20,3 +24,43 @@ def provide_moments(context: Context) -> None:
         save_moments(moments, folder.moments)
     for name, reason in moments.left_out.items():
         say(f"inherit: {name} is not compensated: {reason}")
+
+
+def _are_measured(context: Context) -> bool:
+    """Whether the moments are there and whole; they follow from the base network, and can be measured again."""
+    path = context.folder.moments
+    if not path.exists():
+        return False
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, where a file is to be; remove it")
+    try:
+        fit = _fit(load_moments(path), context)
+    except UserError as error:
+        say(f"{error}; they are measured again")
+        return False
+    if not fit:
+        say(f"{path}: is of another network; the moments are measured again")
+    return fit
+
+
+def _fit(moments: Moments, context: Context) -> bool:
+    """Whether these are moments of what the layers of the base network read."""
+    readers = {layer.name for layer in context.space.layers if layer.inputs != "image"} - set(moments.left_out)
+    if set(moments.layers) != readers:
+        return False
+    for name, layer in moments.layers.items():
+        values = _num_values(context, name)
+        if layer.mean.shape != (values,) or layer.covariance.shape != (values, values):
+            return False
+        if not (np.isfinite(layer.mean).all() and np.isfinite(layer.covariance).all()):
+            return False
+    return True
+
+
+def _num_values(context: Context, name: str) -> int:
+    """How many values a layer reads for each that it writes; an adapter that is not there reads one a channel."""
+    weight = getattr(context.base.network.get_submodule(name), "weight", None)
+    if isinstance(weight, Tensor):
+        return int(weight.flatten(1).shape[1])
+    (inputs,) = {layer.inputs for layer in context.space.layers if layer.name == name}
+    return context.space.segment(inputs).width

@@ -12,7 +12,7 @@ from evoprune.common.progress import duration, say
 from evoprune.config import Experiment, ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.ownership import open_run_folder, run_path
+from evoprune.runs.ownership import open_run_folder, reopen_run_folder, run_path
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_yaml import write_space
 from evoprune.stages.context import Context, recorded_shape
@@ -57,14 +57,14 @@ def search(request: Request) -> None:
 
 def retrain(path: Path, overrides: Sequence[str]) -> None:
     """Full training of networks of a run's front, report."""
-    from evoprune.runs.table import read_rows
     from evoprune.search.front import front_rows
+    from evoprune.stages.measured_rows import measured_rows
     from evoprune.stages.retrain import select_rows
 
     experiment = experiment_of_run(path, overrides)
-    select_rows(front_rows(read_rows(RunFolder(path).reports), experiment.search.objectives), experiment)
-    with open_run_folder(path, experiment) as folder:
-        context = Context(experiment, folder)
+    context = Context(experiment, RunFolder(path))
+    select_rows(front_rows(measured_rows(context), experiment.search.objectives), experiment)
+    with reopen_run_folder(path, experiment):
         prepare(context, ())
         _retrain_and_report(context)
 
@@ -72,7 +72,7 @@ def retrain(path: Path, overrides: Sequence[str]) -> None:
 def report(path: Path, overrides: Sequence[str]) -> None:
     """Pictures and table of a run."""
     experiment = experiment_of_run(path, overrides)
-    with open_run_folder(path, experiment) as folder:
+    with reopen_run_folder(path, experiment, measures=False) as folder:
         _report(Context(experiment, folder, recorded_shape(folder)))
 
 
@@ -180,8 +180,14 @@ def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
     """The experiment that a run's folder holds, with overrides."""
     config = RunFolder(path).config
     if not config.is_file():
-        raise UserError(f"{path}: not the folder of a run; it has no {config.name}")
-    return load_experiment(str(config), overrides)
+        what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
+        raise UserError(f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it")
+    try:
+        return load_experiment(str(config), overrides)
+    except UserError as error:
+        raise UserError(
+            f"{error}; where {config} is damaged, `evoprune run` of the experiment writes it again"
+        ) from None
 
 
 def _retrain_and_report(context: Context) -> None:

@@ -10,18 +10,18 @@ from evoprune.common.objectives import Row, to_losses
 from evoprune.common.progress import progress, say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import CountSelection, Experiment
-from evoprune.evaluation.training_job import Task, Trained, TrainingFailed, training_job
+from evoprune.evaluation.training_job import Notice, Task, Trained, TrainingFailed, training_job
 from evoprune.evaluation.worker import describe_workers
 from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import save_model
 from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.models import trained_models, training_settings
-from evoprune.runs.table import read_rows
 from evoprune.search.front import front_rows
 from evoprune.search.pareto import MOST_KNEES, knees, spread
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import OpenWorkers
+from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
 from evoprune.training.loop import Epoch
 from evoprune.workers.dispatch import Lost, dispatch
@@ -36,7 +36,7 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
         IncompleteError: when all others are trained and `output.csv` is written, and some could not be.
     """
     experiment, folder = context.experiment, context.folder
-    rows = read_rows(folder.reports)
+    rows = measured_rows(context)
     front = front_rows(rows, experiment.search.objectives)
     # The longest training first: no worker is left alone with it at the end.
     selected = sorted(select_rows(front, experiment), key=lambda row: -row["flops"])
@@ -117,6 +117,8 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
                 case Epoch():
                     epochs_done += min(1.0, epochs)
                     meter.update(min(epochs_done, total))
+                case Notice(text):
+                    say(text)
                 case Trained() as trained:
                     _save(trained, task, context)
                     say(f"{task.key} seed {task.seed}: test accuracy {trained.test_accuracy:.2f} %")

@@ -22,6 +22,7 @@ from evoprune.search.promotion import promoted
 from evoprune.search.proposals.catalog import Knowledge, make_proposals
 from evoprune.search.searcher import Searcher
 from evoprune.search.steady_state import Feeder
+from evoprune.search.stored_rows import check_rows
 from evoprune.space.limits import Limits, make_limits
 from evoprune.space.ranking import Scores
 from evoprune.stages.analyse import PRIOR_IMAGES, num_prior_measurements, prior_curves
@@ -48,6 +49,7 @@ def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
     experiment, config = context.experiment, context.experiment.search
     columns = report_columns([segment.name for segment in context.space.segments], experiment.measures_latency)
     table = Table(context.folder.reports, columns)
+    check_rows(table.rows, experiment, context.space, context.folder.reports)
     with candidate_workers(context, "search", open_workers) as start_workers:
         curves = prior_curves(context, start_workers)
         with progress("search", experiment.num_evaluations, num_candidates(table.rows)) as meter:

@@ -1,8 +1,11 @@
 """The training loop."""
 
+import io
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError
+from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, reason_of
+from evoprune.common.files import write_atomically
 from evoprune.common.schedules import warmup_cosine
 from evoprune.config import TrainingConfig
 from evoprune.data.augment import Plan
@@ -47,6 +51,7 @@ class TrainingOptions:
         checkpoint: file that keeps the state of a long training; one that is there is continued.
         after_step: may change the network's parameters in place. It is called with the share of the training that is
             done, in [0, 1]: once before the first step, also of a training that is continued, and after every step.
+        notice: is told where that file cannot be continued.
     """
 
     seed: int = 0
@@ -54,6 +59,7 @@ class TrainingOptions:
     deadline: float | None = None
     checkpoint: Path | None = None
     after_step: Callable[[float], None] | None = None
+    notice: Callable[[str], None] = warnings.warn
 
 
 def train(
@@ -185,22 +191,42 @@ def check_deadline(deadline: float | None) -> None:
 
 
 def _restore(loop: _Loop, checkpoint: Path | None) -> int:
-    """Load the state of an interrupted training; returns the number of epochs that are done."""
-    if checkpoint is None or not checkpoint.is_file():
+    """Load the state of an interrupted training; returns the number of epochs that are done.
+
+    What cannot be continued is left aside, with a notice: a training can always begin anew.
+    """
+    if checkpoint is None or not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location=loop.compute.device, weights_only=True)
-    loop.network.load_state_dict(state["network"])
-    loop.optimizer.load_state_dict(state["optimizer"])
-    return int(state["epochs_done"])
+    fresh = deepcopy((loop.network.state_dict(), loop.optimizer.state_dict()))
+    try:
+        state = torch.load(checkpoint, map_location=loop.compute.device, weights_only=True)
+        loop.network.load_state_dict(state["network"])
+        loop.optimizer.load_state_dict(state["optimizer"])
+        _check_momenta(loop.optimizer)
+        epochs_done = int(state["epochs_done"])
+        if not 0 < epochs_done <= loop.steps.num_epochs:
+            raise ValueError(f"{epochs_done} of {loop.steps.num_epochs} epochs")
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
+        loop.network.load_state_dict(fresh[0])
+        loop.optimizer.load_state_dict(fresh[1])
+        loop.options.notice(f"{checkpoint}: cannot be continued ({reason_of(error)}); this training begins anew")
+        return 0
+    return epochs_done
+
+
+def _check_momenta(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape != parameter.shape:
+                raise ValueError(f"{name} of shape {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
 
 
 def _save(loop: _Loop, epochs_done: int, checkpoint: Path) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    part = checkpoint.with_suffix(".part")
     state = {
         "network": loop.network.state_dict(),
         "optimizer": loop.optimizer.state_dict(),
         "epochs_done": epochs_done,
     }
-    torch.save(state, part)
-    part.replace(checkpoint)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(checkpoint, buffer.getvalue())

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoprune.common.errors import IncompleteError, TrainingError, UserError, suggest
+from evoprune.common.errors import IncompleteError, TrainingError, UserError, printable, reason_of, suggest
 
 NAMES = ["accuracy", "bandwidth", "flops", "latency", "params"]
 
@@ -28,3 +28,15 @@ def test_only_what_the_user_can_put_right_is_a_wrong_value():
         assert issubclass(error, RuntimeError) and not issubclass(error, ValueError)
         with pytest.raises(error, match="why"):
             raise error("why")
+
+
+def test_control_characters_do_not_reach_a_terminal():
+    assert printable("a\x1b[31m\x07\n\tb\u202e\ud800ä") == "a\\x1b[31m\\x07\n\tb\\u202e\\ud800ä"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("first\nsecond"), "first"), (KeyError(), "KeyError"), (OSError("x" * 500), "x" * 200)],
+)
+def test_a_reason_is_one_short_line(error, reason):
+    assert reason_of(error) == reason

@@ -1,5 +1,7 @@
 """Files are whole or not there; carried files are found by name."""
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from evoprune import UserError
-from evoprune.common.files import carried_files, find_carried_file, write_atomically
+from evoprune.common.files import carried_files, find_carried_file, remove_parts, write_atomically
 
 
 def test_text_is_utf8_and_bytes_are_bytes_in_folders_that_are_made(tmp_path):
@@ -80,3 +82,23 @@ def test_a_misspelt_name_is_told_the_right_one():
     with pytest.raises(UserError, match=r"'resnet2' in search_spaces; did you mean .*a path that ends in \.yaml"):
         find_carried_file("search_spaces", "resnet2")
     assert carried_files("nothing_of_this_name") == {}
+
+
+def test_a_disk_that_is_full_leaves_no_half_file_and_names_the_one_that_was_to_be(tmp_path, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_atomically(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        write_atomically(tmp_path / "file", "new")
+    assert caught.value.filename == str(tmp_path / "file") and caught.value.errno == errno.ENOSPC
+    assert (tmp_path / "file").read_text() == "old" and list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_parts_of_dead_processes_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in (".file.12.part", "a/.file.13.part", "a/mine.part", ".lock"):
+        (tmp_path / name).touch()
+    remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".lock", "a", "mine.part"]

@@ -60,3 +60,9 @@ def test_folders_do_not_lock_one_another(tmp_path):
     (tmp_path / "inner").mkdir()
     with lock_folder(tmp_path), lock_folder(tmp_path / "inner"):
         assert (tmp_path / "inner" / ".lock").is_file()
+
+
+def test_a_folder_in_the_place_of_the_lock_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UserError, match=r"\.lock: is a folder.*remove it"), lock_folder(tmp_path):
+        pass

@@ -1,10 +1,12 @@
 """YAML as people write it, and the same again as it is written."""
 
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import ALIAS_BOMB
 
 from evoprune import UserError
 from evoprune.common.yaml_files import format_yaml, parse_yaml, read_yaml
@@ -67,3 +69,32 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for name, message in (("no.yaml", "no such file"), ("latin.yaml", "cannot be read"), ("", "cannot be read")):
         with pytest.raises(UserError, match=f"{tmp_path / name}: {message}"):
             read_yaml(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: " + "[" * 5000, "nested too deeply"),
+        (ALIAS_BOMB, "more than 200,000 values"),
+        ("a: &a [*a]", "an alias of what it stands in"),
+        ('a: "\\ud800"', "a character that no text has"),
+        ("a: " + "9" * 5000, "digits"),
+        ("a: !!timestamp 2001-99-99", "month"),
+        ("a: !!timestamp x", "line 1"),
+    ],
+)
+def test_what_nobody_writes_is_refused_at_once(text, reason):
+    started = time.process_time()
+    with pytest.raises(UserError, match=f"x: not valid YAML[^§]*{reason}"):
+        parse_yaml(text, "x")
+    assert time.process_time() - started < 10
+
+
+def test_dates_are_text():
+    assert parse_yaml("[2001-01-01, 2001-99-99]", "x") == ["2001-01-01", "2001-99-99"]
+
+
+def test_a_file_without_end_is_not_read(tmp_path):
+    (tmp_path / "big.yaml").write_text("a" * 1_000_001)
+    with pytest.raises(UserError, match=r"big\.yaml: is larger than 1,000,000 bytes"):
+        read_yaml(tmp_path / "big.yaml")

@@ -4,13 +4,16 @@ import json
 
 import pytest
 
+from evoprune import UserError
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.models import Pruning, finished_steps, step_folder, trained_models, training_settings
 
 
 def write_description(folder, **facts) -> None:
     folder.mkdir(parents=True)
+    facts = {"format": 1, "network": {}, "test_accuracy": 90.0, **facts}
     (folder / "model.json").write_text(json.dumps(facts))
+    (folder / "model.safetensors").touch()
 
 
 def test_what_a_training_depends_on_is_all_of_retrain_but_which_and_how_many(tiny):
@@ -52,3 +55,14 @@ def test_steps_count_up_to_the_first_one_that_is_missing_or_was_made_otherwise(t
     other = Pruning("magnitude", "rate-0.5", 4, {"lr": 0.2})
     assert step_folder(folder, other, 1) == step_folder(folder, pruning, 1)
     assert finished_steps(folder, other) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [({"sha256": "0" * 64}, "checksum"), ({"test_accuracy": None}, "test_accuracy"), ({"format": 2}, "format")],
+)
+def test_a_damaged_model_is_named_with_what_to_do(tiny, tmp_path, facts, reason):
+    folder = RunFolder(tmp_path)
+    write_description(folder.model("k1"), seed=0, training=training_settings(tiny()), **facts)
+    with pytest.raises(UserError, match=rf"models/k1/.*{reason}.*; delete .*models/k1, and"):
+        trained_models(folder, "k1", tiny())

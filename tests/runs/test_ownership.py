@@ -1,5 +1,6 @@
 """A folder belongs to one experiment, and to one process at a time."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from evoprune import UserError
+from evoprune.config import load_experiment
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.ownership import open_run_folder, run_path
+from evoprune.runs.ownership import open_run_folder, reopen_run_folder, run_path
 
 LOCK_HOLDER = """
 import sys
@@ -111,3 +113,61 @@ def test_two_processes_never_share_a_folder(tiny, begun):
 def test_a_run_lies_where_the_user_says_or_under_its_name(tiny):
     assert run_path(tiny(), Path("mine")) == Path("mine")
     assert run_path(tiny(name="other"), None) == Path("results") / "other"
+
+
+def edit(path: Path, old: str, new: str) -> str:
+    """Change the text of a run's `config.yaml` by hand; returns it as it was."""
+    text = (path / "config.yaml").read_text()
+    assert old in text
+    (path / "config.yaml").write_text(text.replace(old, new))
+    return text
+
+
+def test_a_config_edited_by_hand_is_noticed_before_measurements_mix(tiny, begun):
+    edit(begun, "seed: 0\n", "seed: 7\n")
+    before = snapshot(begun)
+    with pytest.raises(UserError, match=r"seed: 0 there, 7 here\); .*config\.yaml was edited since; choose another"):
+        begin(begun, load_experiment(str(begun / "config.yaml")))
+    assert snapshot(begun) == before
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: "", lambda text: text[:40], lambda text: text.replace("seed: 0", "seed: 7")]
+)
+def test_the_experiment_itself_writes_a_damaged_config_again(tiny, begun, capsys, damage):
+    text = (begun / "config.yaml").read_text()
+    (begun / "config.yaml").write_text(damage(text))
+    begin(begun, tiny())
+    assert (begun / "config.yaml").read_text() == text
+    assert "config.yaml: is not what this run was made with; it is written again" in capsys.readouterr().out
+
+
+def test_a_search_can_be_made_longer_and_not_shorter(tiny, begun):
+    for generations in (1, 3, 3, 5):
+        begin(begun, tiny(search={"generations": generations}))
+    assert RunFolder(begun).facts()["generations"] == [1, 3, 5]
+    with pytest.raises(
+        UserError, match=r"search\.generations: got 4, but .* has 5; a search can be continued with more"
+    ):
+        begin(begun, tiny(search={"generations": 4}))
+
+
+def test_a_run_of_an_earlier_version_goes_on(tiny, begun):
+    facts = {key: value for key, value in RunFolder(begun).facts().items() if key not in ("experiment", "generations")}
+    (begun / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="seed: 0 there, 1 here"):
+        begin(begun, tiny(seed=1))
+    begin(begun, tiny(search={"generations": 2}))
+    assert RunFolder(begun).facts()["generations"] == [1, 2]
+
+
+def test_a_reopened_folder_keeps_its_config(tiny, begun):
+    before = snapshot(begun)
+    with reopen_run_folder(begun, tiny(retrain={"epochs": 9.0})) as folder:
+        assert folder.path == begun
+    assert snapshot(begun) == before
+    with (
+        pytest.raises(UserError, match="seed: 0 there, 1 here"),
+        reopen_run_folder(begun, tiny(seed=1), measures=False),
+    ):
+        pass

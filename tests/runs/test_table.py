@@ -218,3 +218,31 @@ def test_output_has_further_columns_behind(small_space, columns, tmp_path):
     assert table.columns.tolist() == wanted
     assert table.test_accuracy.isna().tolist() == [True, False]
     assert read_rows(tmp_path / "output.csv")[1]["model"] == "models/k1"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\n1,0,", "\n0,0,"),
+        ("\n1,0,", "\n,0,"),
+        ("\n1,0,", "\n" + "9" * 30 + ",0,"),
+        (",k", ",k/../"),
+        (",h", ",hello"),
+        (",0.25,", ",nan,"),
+    ],
+)
+def test_a_cell_that_no_row_has_is_a_damaged_line(three, columns, old, new):
+    three.write_text(three.read_text().replace(old, new))
+    with pytest.raises(UserError, match=r"line [23] is damaged; repair or delete"):
+        Table(three, columns)
+
+
+@pytest.mark.parametrize("content", [b"garbage", bytes(500), b"\xff\xfe\n"])
+def test_what_is_no_table_is_not_written_over(tmp_path, columns, content):
+    (tmp_path / "reports.csv").write_bytes(content)
+    for read in (read_rows, lambda path: Table(path, columns)):
+        if content.endswith(b"\n") and read is read_rows:
+            continue
+        with pytest.raises(UserError, match=r"reports\.csv: "):
+            read(tmp_path / "reports.csv")
+    assert (tmp_path / "reports.csv").read_bytes() == content

@@ -278,8 +278,10 @@ def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, cop
     """As where a run goes on with another version, whose chance is another."""
     text = (copied / "reports.csv").read_text()
     row = pd.read_csv(copied / "reports.csv").iloc[2]
-    other = small_space.key(small_space.smallest_code())
-    (copied / "reports.csv").write_text(text.replace(row.key, other))
+    code = small_space.smallest_code()
+    other = small_space.key(code)
+    text = text.replace(row.key, other).replace(row.code, small_space.format_code(code))
+    (copied / "reports.csv").write_text(text)
     with pytest.raises(UserError, match=rf"candidate 2 is {other}, this version asks for {row.key}; .*run\.json"):
         run_search(tiny(), copied)
 

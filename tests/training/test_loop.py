@@ -188,3 +188,43 @@ def test_after_step_is_told_how_far_the_training_is_and_may_change_weights(small
     trained.close()
     train_all(network, digits, recipe, checkpoint=tmp_path / "c", after_step=told.append)
     assert told == [0, 1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 5 / 8, 6 / 8, 7 / 8, 1]
+
+
+def other_shape(path: Path) -> None:
+    torch.save({"network": {}, "optimizer": {}, "epochs_done": 1}, path)
+
+
+def too_many_epochs(path: Path) -> None:
+    torch.save({**torch.load(path, weights_only=True), "epochs_done": 99}, path)
+
+
+def other_momenta(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(3)
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:5000]),
+        lambda path: path.write_bytes(bytes(5000)),
+        other_shape,
+        too_many_epochs,
+        other_momenta,
+    ],
+)
+def test_a_checkpoint_that_cannot_be_continued_begins_anew_with_a_notice(small_space, digits, tmp_path, damage):
+    """Once such a file failed every later run."""
+    checkpoint, notices = tmp_path / "training.ckpt", []
+    next(train(fresh(small_space), digits, RECIPE, CPU, TrainingOptions(seed=3, checkpoint=checkpoint)))
+    damage(checkpoint)
+    network = fresh(small_space)
+    options = TrainingOptions(seed=3, checkpoint=checkpoint, notice=notices.append)
+    epochs = list(train(network, digits, RECIPE, CPU, options))
+    assert [epoch.number for epoch in epochs] == [1, 2, 3]
+    assert len(notices) == 1 and notices[0].startswith(f"{checkpoint}: cannot be continued (")
+    whole = fresh(small_space)
+    train_all(whole, digits, RECIPE, seed=3)
+    assert same_weights(network, whole)

@@ -1,0 +1,17 @@
+"""The rows of a run's search, read from the disk and checked."""
+
+from evoprune.common.objectives import Row
+from evoprune.runs.table import read_rows
+from evoprune.search.stored_rows import check_rows
+from evoprune.stages.context import Context
+
+
+def measured_rows(context: Context) -> list[Row]:
+    """The rows of `reports.csv`.
+
+    Raises:
+        UserError: no such file, or one with rows that no search of the experiment has written.
+    """
+    rows = read_rows(context.folder.reports)
+    check_rows(rows, context.experiment, context.space, context.folder.reports)
+    return rows
