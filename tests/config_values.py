@@ -9,15 +9,17 @@ POSITIVE = st.floats(0, 1e300, exclude_min=True)
 SHARE = st.floats(0, 1, exclude_min=True, exclude_max=True)
 BELOW_ONE = st.floats(0, 1, exclude_max=True)
 COUNT = st.integers(1, 10**9)
-TEXT = st.text(max_size=20)
-BOUND = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | COUNT.map("{}%".format)
+SIDE = st.integers(1, 4096)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+EPOCHS = st.floats(0, 1e6)
+BOUND = st.none() | st.integers(-(10**300), 10**300) | st.floats(-1e300, 1e300) | COUNT.map("{}%".format)
 TRAINING = {
-    "epochs": NON_NEGATIVE,
-    "batch_size": st.integers(2, 10**9),
+    "epochs": EPOCHS,
+    "batch_size": st.integers(2, 10**6),
     "lr": POSITIVE,
     "momentum": BELOW_ONE,
     "weight_decay": NON_NEGATIVE,
-    "warmup_epochs": NON_NEGATIVE,
+    "warmup_epochs": EPOCHS,
     "label_smoothing": BELOW_ONE,
 }
 
@@ -25,7 +27,7 @@ TRAINING = {
 @st.composite
 def ladders(draw: st.DrawFn) -> dict[str, Any]:
     """Rungs that lead upwards, and the epochs above them."""
-    *epochs, last = sorted(draw(st.lists(NON_NEGATIVE, min_size=1, max_size=4, unique=True)))
+    *epochs, last = sorted(draw(st.lists(EPOCHS, min_size=1, max_size=4, unique=True)))
     rungs = [{"epochs": each, "promote": draw(SHARE), "validation_images": draw(st.none() | COUNT)} for each in epochs]
     return {"epochs": last, "ladder": rungs}
 
@@ -43,9 +45,9 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "DataConfig": {
         "dataset": st.sampled_from(["cifar10", "cifar100", "image_folder", "npz", "digits"]),
         "root": TEXT,
-        "validation": SHARE | st.text(min_size=1, max_size=20),
+        "validation": SHARE | TEXT.filter(bool),
         "split_seed": st.integers(0, 2**63),
-        "image_size": st.none() | COUNT | st.tuples(COUNT, COUNT).map(list),
+        "image_size": st.none() | SIDE | st.tuples(SIDE, SIDE).map(list),
         "skip_corrupt": st.booleans(),
         "cache": st.none() | TEXT,
         "mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
@@ -59,20 +61,20 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "stem": st.sampled_from(["imagenet", "cifar"]),
         "weights": st.none() | TEXT,
     },
-    "SearchSpaceConfig": {"name": TEXT, "width": st.none() | COUNT},
+    "SearchSpaceConfig": {"name": TEXT, "width": st.none() | st.integers(1, 16384)},
     "TrainingConfig": TRAINING,
     "BaseConfig": {**TRAINING, "weights": st.none() | TEXT, "cache": TEXT},
     "DistillationConfig": {"weight": SHARE, "temperature": POSITIVE},
-    "RungConfig": {"epochs": NON_NEGATIVE, "promote": SHARE, "validation_images": st.none() | COUNT},
+    "RungConfig": {"epochs": EPOCHS, "promote": SHARE, "validation_images": st.none() | COUNT},
     "EvaluationConfig": {
         **TRAINING,
         "recalibration_images": COUNT,
         "time_limit_s": st.none() | POSITIVE,
-        "latency_batch_size": COUNT,
+        "latency_batch_size": st.integers(1, 4096),
     },
     "ScopConfig": {
-        "epochs": POSITIVE,
-        "batch_size": st.integers(2, 10**9),
+        "epochs": st.floats(0, 1e6, exclude_min=True),
+        "batch_size": st.integers(2, 10**6),
         "lr": POSITIVE,
         "knockoff": st.just("derangement"),
         "loss_on_knockoff": st.booleans(),
@@ -93,7 +95,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
             st.sampled_from(["accuracy", "macs", "latency"]), st.fixed_dictionaries({"max": BOUND}), max_size=3
         ),
         "random_samples": COUNT,
-        "num_individual": st.integers(2, 10**9),
+        "num_individual": st.integers(2, 100_000),
         "generations": st.integers(0, 10**9),
         "proposal": proposals(),
         "prior": st.sampled_from(["magnitude", "scop", None]),
@@ -105,9 +107,10 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "CountSelection": {"count": COUNT},
     "RetrainConfig": {
         **TRAINING,
-        "select": st.sampled_from(["all", "knees", {"count": 4}]) | st.lists(TEXT, min_size=1, max_size=3),
+        "select": st.sampled_from(["all", "knees", {"count": 4}])
+        | st.lists(TEXT.filter(str.isprintable), min_size=1, max_size=3),
         "from": st.sampled_from(["inherited", "scratch"]),
-        "seeds": COUNT,
+        "seeds": st.integers(1, 1000),
         "distillation": st.none() | st.fixed_dictionaries({"weight": SHARE, "temperature": POSITIVE}),
     },
     "WeightsConfig": {
@@ -121,10 +124,10 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     },
     "WorkersConfig": {
         "backend": st.sampled_from(["ray", "local"]),
-        "num_workers": st.just("auto") | COUNT,
-        "cpus_per_worker": COUNT,
+        "num_workers": st.just("auto") | st.integers(1, 4096),
+        "cpus_per_worker": st.integers(1, 1024),
         "gpus_per_worker": st.none() | st.floats(0, 1) | st.integers(0, 64).map(float),
-        "candidates_per_batch": st.just("auto") | COUNT,
+        "candidates_per_batch": st.just("auto") | st.integers(1, 4096),
         "retries": st.integers(0, 9),
         "address": st.none() | TEXT,
         "device": st.sampled_from(["auto", "cpu", "cuda"]),

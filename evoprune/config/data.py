@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from evoprune.config.section import NonNegative, Section
+from evoprune.config.section import NonNegative, PathText, Section
 from evoprune.config.values import image_sides, validation_source
 
 
@@ -14,7 +14,7 @@ class DataConfig(Section):
     dataset: Literal["cifar10", "cifar100", "image_folder", "npz", "digits"]
     """`cifar10` and `cifar100` come from torchvision, `digits` from scikit-learn; `image_folder` is a folder of images,
     `npz` an archive in MedMNIST's layout."""
-    root: str = "data"
+    root: PathText = "data"
     """Where the images are: the folder of CIFAR (downloaded when absent), the folder of images, or the `.npz` file."""
     validation: Annotated[float | str, BeforeValidator(validation_source)] = 0.1
     """Where validation images come from: a share of the training set, the same of every class; `own`, the validation
@@ -26,14 +26,14 @@ class DataConfig(Section):
     skip_corrupt: bool = False
     """Only for `image_folder`: go on without files that cannot be read as images. Otherwise they are all named, and
     nothing is done."""
-    cache: str | None = None
+    cache: PathText | None = None
     """Only for `image_folder`: the folder of decoded images, which other runs of the same images and size use too. By
     default `image_cache`, beside the run's folder."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     """Mean of each image channel, of pixels in [0, 1]. By default that of the training split."""
     std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None
     """Standard deviation of each image channel, likewise."""
-    crop: NonNegative = 4
+    crop: Annotated[int, Field(ge=0, le=1024)] = 4
     """Augmentation: training images are padded by this many zero pixels and cropped at random."""
     flip: bool = True
     """Augmentation: training images are mirrored at random."""

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from evoprune.config.section import Positive, Section
+from evoprune.config.section import Epochs, Positive, Section
 from evoprune.config.training import TrainingConfig
 
 
@@ -19,7 +19,7 @@ class Fidelity(NamedTuple):
 class RungConfig(Section):
     """A cheaper measurement before the full one."""
 
-    epochs: Annotated[float, Field(ge=0)]
+    epochs: Epochs
     """Length of the short training; 0 measures batch norm again and trains nothing."""
     promote: Annotated[float, Field(gt=0, lt=1)]
     """Share of this rung's candidates that the next rung measures again: 0.33 is the best third."""
@@ -30,7 +30,7 @@ class RungConfig(Section):
 class EvaluationConfig(TrainingConfig):
     """How one candidate is measured: by a short training with these keys, from the base network's weights."""
 
-    epochs: Annotated[float, Field(ge=0)] = 0.0
+    epochs: Epochs = 0.0
     """Length of the short training, in which all candidates see the same images; 0 only measures batch norm again."""
     ladder: Annotated[tuple[RungConfig, ...], Field(strict=False)] = ()
     """Cheaper measurements that come first, called rungs, such as
@@ -42,7 +42,7 @@ class EvaluationConfig(TrainingConfig):
     """Training images that measure batch norm's statistics again, where training is shorter than 30 steps."""
     time_limit_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which a candidate has failed."""
-    latency_batch_size: Positive = 1
+    latency_batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
     """Images of one forward pass, where latency is measured."""
 
     @property
@@ -53,7 +53,8 @@ class EvaluationConfig(TrainingConfig):
     @field_validator("ladder")
     @classmethod
     def _check_ladder(cls, ladder: tuple[RungConfig, ...], info: ValidationInfo) -> tuple[RungConfig, ...]:
-        epochs = [rung.epochs for rung in ladder] + [info.data["epochs"]] * ("epochs" in info.data)
+        above = [info.data["epochs"]] if "epochs" in info.data else []  # not there where it is wrong itself
+        epochs = [rung.epochs for rung in ladder] + above
         if any(lower >= higher for lower, higher in pairwise(epochs)):
             raise ValueError("rungs whose epochs grow from each to the next and stay below evaluation.epochs")
         return ladder

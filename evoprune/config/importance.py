@@ -18,9 +18,9 @@ class ScopConfig(Section):
     and the score is the batch norm's scale alone; `run.json` says how many have.
     """
 
-    epochs: Annotated[float, Field(gt=0)] = 0.25
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 0.25
     """Length of the training of the scales. A small data set wants more."""
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[int, Field(ge=2, le=10**6)] = 128
     """Images of one step."""
     lr: Annotated[float, Field(gt=0)] = 0.004
     """Learning rate of Adam."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from evoprune.config.section import Section
+from evoprune.config.section import PathText, Section
 
 CARRIED = {
     "resnet50": "torchvision:resnet50",
@@ -20,7 +20,7 @@ Argument = bool | int | float | str | None
 class NetworkConfig(Section):
     """Which network is pruned: any CNN, whose search space is read from the network itself."""
 
-    source: str
+    source: PathText
     """`torchvision:NAME`, `timm:NAME`, `path/to/mynet.py:make_net` (a function of yours that returns the network; its
     file is imported), or a name that evoprune carries: `resnet20`, `resnet32`, `resnet56`, `resnet50`, `vgg16_bn`,
     `mobilenet_v1`, `mobilenet_v2`."""
@@ -29,7 +29,7 @@ class NetworkConfig(Section):
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """`imagenet` leaves the network as it is. `cifar` fits it to small images: the first convolution has stride 1 and a
     kernel of 3 at most, the pooling behind it goes, and the classifier reads the mean of the last map."""
-    weights: str | None = None
+    weights: PathText | None = None
     """The same as `base.weights`."""
 
     @property

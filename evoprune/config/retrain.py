@@ -11,20 +11,20 @@ from evoprune.config.training import DistillationConfig, TrainingConfig
 class CountSelection(Section):
     """`count` networks spread evenly over the front."""
 
-    count: Annotated[int, Field(ge=1)]
+    count: Positive
     """How many."""
 
 
 def _selection(value: Any) -> Any:
     if value in ("all", "knees") or isinstance(value, CountSelection):
         return value
-    if isinstance(value, list) and value and all(isinstance(key, str) for key in value):
+    if isinstance(value, list) and value and all(isinstance(key, str) and key.isprintable() for key in value):
         return tuple(value)
     if isinstance(value, tuple):
         return value
     if isinstance(value, dict) and set(value) == {"count"}:
         count = value["count"]
-        if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+        if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 10**9:
             return CountSelection(count=count)
     raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1")
 
@@ -37,7 +37,7 @@ class RetrainConfig(TrainingConfig):
     list of keys; or `{count: 5}`, spread over the front."""
     start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
     """Starting weights: `inherited` from the base network, or `scratch`."""
-    seeds: Positive = 1
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Trainings of each network. The table gives their mean and spread."""
     distillation: DistillationConfig | None = None
     """Learn from the base network's outputs too, with the keys below. By default it does not."""

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from evoprune.config.importance import IMPORTANCES, ImportanceName
-from evoprune.config.section import NonNegative, Positive, Section, Share
+from evoprune.config.section import PathText, Positive, Section, Share
 from evoprune.config.values import bound, each_once, named_once, objective_name, shares
 
 GENERATIONS = ("generations", "num_generation")
@@ -49,9 +49,9 @@ class SearchConfig(Section):
     """Bounds such as `{flops: {max: 50%}, accuracy: {min: 80}}`. A share is of the base network's cost."""
     random_samples: Positive = 64
     """Candidates of generation 0: the base network itself, and first codes of the proposals."""
-    num_individual: Annotated[int, Field(ge=2)] = 32
+    num_individual: Annotated[int, Field(ge=2, le=100_000)] = 32
     """Size of the population, and children per generation."""
-    generations: NonNegative = Field(default=31, validation_alias=AliasChoices(*GENERATIONS))
+    generations: int = Field(default=31, ge=0, le=10**9, validation_alias=AliasChoices(*GENERATIONS))
     """Generations after the first one; `num_generation` is the same. A search measures
     random_samples + generations x num_individual candidates."""
     proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(
@@ -66,7 +66,7 @@ class SearchConfig(Section):
     for none."""
     prior_fade: Annotated[float, Field(gt=0)] = 1.0
     """Evolution looks at the prior less and less. At this share of the search it no longer does: 0.5 is half-way."""
-    sensitivity: str | None = "measured"
+    sensitivity: PathText | None = "measured"
     """Which segments stay wider in evolution's first codes, and what the surrogate begins with. `measured`: before its
     first code the search prunes each segment alone, by a quarter, a half, three quarters, seven eighths and to one
     channel, and scores that on 1,000 images without training. Or a table of `evoprune sensitivity`, or `null`. Without

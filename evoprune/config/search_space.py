@@ -1,15 +1,19 @@
 """The section `search_space`."""
 
-from evoprune.config.section import Positive, Section
+from typing import Annotated
+
+from pydantic import Field
+
+from evoprune.config.section import PathText, Section
 
 
 class SearchSpaceConfig(Section):
     """Which network is pruned. Its classes, image channels and image size follow the data."""
 
-    name: str
+    name: PathText
     """`resnet20`, `resnet32`, `resnet56`, or the path of a YAML file like `search_spaces/resnet20.yaml`. Beside a
     section `network` it is the path of a file that `evoprune space --out` has written, and that was edited."""
-    width: Positive | None = None
+    width: Annotated[int, Field(ge=1, le=16384)] | None = None
     """Channels of the first stage; 16 for the networks that evoprune carries."""
 
     @property

@@ -2,10 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
+from evoprune.config.values import path_text
+
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+NonNegative = Annotated[int, Field(ge=0, le=2**63)]
+Epochs = Annotated[float, Field(ge=0, le=1e6)]
+PathText = Annotated[str, AfterValidator(path_text)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 

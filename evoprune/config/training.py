@@ -4,15 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from evoprune.config.section import Section
+from evoprune.config.section import Epochs, Section
 
 
 class TrainingConfig(Section):
     """One training: SGD with Nesterov momentum; the learning rate falls along a cosine to 0."""
 
-    epochs: Annotated[float, Field(ge=0)] = 200.0
+    epochs: Epochs = 200.0
     """Length of the training. A part of an epoch is allowed: 0.5 sees half of the images."""
-    batch_size: Annotated[int, Field(ge=2)] = 128
+    batch_size: Annotated[int, Field(ge=2, le=10**6)] = 128
     """Images of one step."""
     lr: Annotated[float, Field(gt=0)] = 0.1
     """Highest learning rate."""
@@ -20,7 +20,7 @@ class TrainingConfig(Section):
     """Momentum of SGD."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Weight decay of SGD."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Epochs = 0.0
     """Epochs in which the learning rate rises linearly, before the cosine."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each label that is spread over all classes."""

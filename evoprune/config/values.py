@@ -2,10 +2,15 @@
 
 import math
 import re
+import sys
 from typing import Any
 
 from evoprune.common.errors import suggest
 from evoprune.common.objectives import ALIASES, OBJECTIVES
+
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255
+_LARGEST = sys.float_info.max
+_MOST = 4096
 
 
 def objective_name(name: Any) -> str:
@@ -20,17 +25,25 @@ def bound(value: Any) -> float | str | None:
     """A number, or a share of the base network's value such as 50%."""
     if isinstance(value, str):
         number = value.removesuffix("%").strip()
-        if re.fullmatch(r"[0-9]+(\.[0-9]+)?", number) and value.endswith("%"):
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number) and value.endswith("%"):
             return value
-    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
+    elif value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST):
         return value
     raise ValueError("a number, or a share of the base network's such as 50%")
+
+
+def path_text(text: str) -> str:
+    """A path that a file system can hold."""
+    is_text = not re.search("[\0\ud800-\udfff]", text)
+    if not is_text or len(text) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in text.split("/")):
+        raise ValueError(f"a path of at most {_LONGEST_PATH} characters, each name in it of at most {_LONGEST_NAME}")
+    return text
 
 
 def validation_source(value: Any) -> float | str:
     """Where validation images come from: a share of the training set, `own`, or a path."""
     if isinstance(value, str) and value:
-        return value
+        return path_text(value)
     if isinstance(value, float) and 0 < value < 1:
         return value
     raise ValueError("a fraction between 0 and 1, `own`, or the path of an .npz archive with val_images")
@@ -41,9 +54,9 @@ def image_sides(value: Any) -> int | tuple[int, int] | None:
     sides = list(value) if isinstance(value, list | tuple) else [value, value]
     if value is None:
         return None
-    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides):
+    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 4096 for side in sides):
         return sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
-    raise ValueError("a whole number of at least 1, or two of them, [height, width]")
+    raise ValueError("a whole number from 1 to 4096, or two of them, [height, width]")
 
 
 def named_once(limits: Any) -> Any:
@@ -65,9 +78,9 @@ def gpu_share(value: float | None) -> float | None:
 
 def auto_or_count(value: Any) -> Any:
     """A number of at least 1, or `auto`."""
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST):
         return value
-    raise ValueError("auto, or a whole number of at least 1")
+    raise ValueError(f"auto, or a whole number of at least 1 and at most {_MOST}")
 
 
 def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -84,7 +97,7 @@ def shares(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         raise ValueError("a name, or names with shares such as {evolution: 0.8, random: 0.2}")
     numbers = [share for share in value.values() if isinstance(share, int | float) and not isinstance(share, bool)]
-    if len(numbers) < len(value):
+    if len(numbers) < len(value) or any(abs(number) > _LARGEST for number in numbers):
         return value
     if not math.isclose(sum(numbers), 1, abs_tol=1e-6):
         raise ValueError(f"shares that add up to 1; these come to {sum(numbers):g}")

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from evoprune.config.section import NonNegative, Positive, Section
+from evoprune.config.section import NonNegative, Section
 from evoprune.config.values import auto_or_count, gpu_share
 
 
@@ -16,7 +16,7 @@ class WorkersConfig(Section):
     by default one. Threads share a GPU better than processes do: small networks train side by side on it."""
     num_workers: Annotated[int | str, BeforeValidator(auto_or_count)] = "auto"
     """Number of worker processes; `auto` is one per GPU, or per `cpus_per_worker` cores."""
-    cpus_per_worker: Positive = 1
+    cpus_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1
     """Cores of a worker, and its threads. Workers that fill this machine keep to their own cores."""
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
     """GPUs of a worker; a fraction shares one, 0 works on the CPU. By default all GPUs are shared evenly."""

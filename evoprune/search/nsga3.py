@@ -1,5 +1,6 @@
 """NSGA-III as ask and tell. The only module that imports pymoo."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, islice
 
@@ -167,14 +168,13 @@ def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArra
             f"search.num_individual: got {num_individual}; "
             f"NSGA-III needs one individual per objective at least, so {num_objectives}"
         )
-    best = None
-    for partitions in range(1, num_individual + 1):
-        directions = get_reference_directions("das-dennis", num_objectives, n_partitions=partitions)
-        if len(directions) > num_individual:
-            break
-        best = directions
-    assert best is not None
-    return best
+    partitions = 1
+    while math.comb(partitions + num_objectives, num_objectives - 1) <= num_individual:  # directions of one more
+        partitions += 1
+    directions: npt.NDArray[np.float64] = get_reference_directions(
+        "das-dennis", num_objectives, n_partitions=partitions
+    )
+    return directions
 
 
 class _Source:

@@ -139,18 +139,18 @@ VALUES = {
     "data.mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
     "data.std": st.lists(positive, min_size=1, max_size=3),
     "data.flip": st.booleans(),
-    "search_space.width": st.none() | st.integers(1, 10**6),
+    "search_space.width": st.none() | st.integers(1, 16384),
     "base.lr": positive | st.integers(1, 9),
-    "base.weights": st.none() | st.text(max_size=20),
+    "base.weights": st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
     "evaluation.time_limit_s": st.none() | positive,
     "search.objectives": st.permutations(["accuracy", "macs", "params", "bandwidth", "latency"]).map(lambda p: p[:3]),
     "search.limits": st.fixed_dictionaries({"flops": st.fixed_dictionaries({"max": positive | shares | st.none()})}),
     "search.min_keep": fractions,
     "retrain.select": st.sampled_from(["all", "knees", {"count": 4}])
-    | st.lists(st.text(max_size=8), min_size=1, max_size=3),
+    | st.lists(st.text(max_size=8).filter(str.isprintable), min_size=1, max_size=3),
     "retrain.from": st.sampled_from(["inherited", "scratch"]),
     "retrain.distillation": st.none() | st.fixed_dictionaries({"weight": fractions, "temperature": positive}),
-    "workers.num_workers": st.just("auto") | st.integers(1, 10**6),
+    "workers.num_workers": st.just("auto") | st.integers(1, 4096),
     "workers.address": st.none() | st.text(max_size=20),
 }
 
