@@ -11,7 +11,7 @@ from evoprune.common.objectives import Row
 from evoprune.config import Experiment
 from evoprune.report.tables import ACCURACIES, summary_table
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.models import Pruning, finished_steps, step_folder, trained_models
+from evoprune.runs.models import Pruning, finished_steps, known_models, step_folder
 from evoprune.runs.reports_csv import report_columns
 from evoprune.runs.table import read_rows, write_table
 from evoprune.search.front import front_rows
@@ -24,13 +24,13 @@ _RETRAINED = ("test_accuracy", "test_accuracy_std", "num_seeds", "model")
 def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> list[Row]:
     """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained.
 
-    Where the models are gone altogether, as in published results, what the file already says of them is kept.
+    Where a model is gone, as in published results, what the file already says of it is kept.
     """
-    models_are_gone = not (folder.path / "models").exists() and folder.output.exists()
-    written = {row["key"]: row for row in read_rows(folder.output)} if models_are_gone else {}
+    written = {row.get("key"): row for row in read_rows(folder.output)} if folder.output.exists() else {}
     front = []
     for row in front_rows(rows, experiment.search.objectives):
-        before = written.get(row["key"], {})
+        is_gone = not folder.model(row["key"]).exists()
+        before = written.get(row["key"], {}) if is_gone else {}
         kept = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
         front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})
     if any("num_seeds" in row for row in front):
@@ -41,7 +41,7 @@ def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, 
 
 
 def _retrained(folder: RunFolder, key: str, experiment: Experiment) -> dict[str, Any]:
-    models = trained_models(folder, key, experiment)
+    models = known_models(folder, key, experiment)
     if not models:
         return {}
     tests = [model["test_accuracy"] for model in models]
@@ -49,7 +49,7 @@ def _retrained(folder: RunFolder, key: str, experiment: Experiment) -> dict[str,
         "test_accuracy": round(statistics.fmean(tests), 4),
         "test_accuracy_std": round(statistics.stdev(tests), 4) if len(tests) > 1 else None,
         "num_seeds": len(tests),
-        "model": str(folder.model(key, models[0]["seed"])),
+        "model": str(folder.model(key, models[0].get("seed", 0))),
     }
 
 

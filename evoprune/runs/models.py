@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
             if description.get("seed") != seed or not isinstance(description.get("test_accuracy"), int | float):
                 raise _damaged(folder.model(key, seed), f"{DESCRIPTION_NAME}: says no seed {seed} and test_accuracy")
     return found
+
+
+def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
+    """As `trained_models`; where there are none, those of whatever other settings the first seed was trained with."""
+    found = trained_models(folder, key, experiment)
+    first = {} if found else _description(folder.model(key))
+    if not isinstance(first.get("training"), dict) or not isinstance(first.get("test_accuracy"), int | float):
+        return found
+    others = (_description(folder.model(key, seed)) for seed in count(1))
+    same = takewhile(lambda other: other.get("training") == first["training"], others)
+    return [first, *(other for other in same if isinstance(other.get("test_accuracy"), int | float))]
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class NSGA3Searcher:
         self._population = Population.empty()
         self._taken: set[int] = set()
         self._lowest_free, self._num_told = 0, 0
+        self._planned = (config.generations,)
 
     @property
     def num_first(self) -> int:
@@ -113,6 +114,14 @@ class NSGA3Searcher:
         )
         self._num_told += 1
 
+    def plan(self, generations: Sequence[int]) -> None:
+        """Say how many generations were planned, and then each time that the search was made longer.
+
+        What a search asks for depends on how far it has come. So the candidates that were planned first are asked for
+        as if there were to be no others.
+        """
+        self._planned = (*generations, self._config.generations)
+
     def remember(self, candidates: Iterable[Candidate]) -> None:
         """Take the ids and codes of candidates of an earlier process as asked for."""
         for candidate in candidates:
@@ -136,7 +145,9 @@ class NSGA3Searcher:
     def _children(self, number: int, next_id: int) -> list[_Named]:
         """At most `number` new codes of members of the population."""
         rng = np.random.default_rng(derive_seed(self._seed, "ask", next_id))
-        progress = (next_id - self.num_first) / max(1, self._config.generations * self._config.num_individual)
+        asked = next_id - self.num_first
+        planned = [generations * self._config.num_individual for generations in self._planned]
+        progress = asked / max(1, next((number for number in planned if number > asked), planned[-1]))
 
         def draw(name: str, number: int) -> Codes:
             pairs = choose_parents(self._population.get("F"), self._population.get("CV")[:, 0], number, rng)

@@ -216,10 +216,11 @@ def _say_estimate(context: Context) -> None:
     from evoprune.stages.estimate import estimate
 
     try:
-        found = estimate(context)
+        context.dataset  # noqa: B018  may have to be downloaded, or lie on another machine
     except UserError as error:
         say(f"run time: not predicted, as no candidate can be measured here: {error}")
         return
+    found = estimate(context)
     say(
         f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
         f"in one of {found.num_workers} workers"

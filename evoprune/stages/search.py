@@ -140,6 +140,7 @@ def _begin(
     scores: dict[str, Scores] = {name: context.scores(name) for name in experiment.search.importances}
     proposals = make_proposals(knowledge(context, scores, curves))
     searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)
+    searcher.plan(context.folder.facts().get("generations", ()))
     measurer = Measurer(context, limits, table, meter, start_workers)
     lost = LostRows(table, space, searcher.num_first, experiment.search.num_individual)
     return _Search(context, table, limits, searcher, measurer, codes_per_batch(experiment, space), lost)

@@ -3,14 +3,20 @@
 from pathlib import Path
 
 from evoprune.common.errors import UserError
+from evoprune.common.hardware import total_memory
 from evoprune.common.progress import say
 from evoprune.config import ImportanceName, SearchConfig
+from evoprune.networks.build import build_network
+from evoprune.networks.checkpoints import load_weights
 from evoprune.pruning.importance.scop import check_scop
 from evoprune.search.nsga3 import reference_directions
+from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
 from evoprune.stages.analyse import read_curves
 from evoprune.stages.context import Context
+
+_COPIES = 3  # weights, gradients, momenta
 
 
 def validate(context: Context, importances: tuple[ImportanceName, ...] | None = None) -> None:
@@ -33,6 +39,9 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     weights = experiment.base_weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
+    _check_memory(space)
+    if weights is not None:
+        _check_weights(space, weights)
     for fact in context.source.facts():  # last: decoding takes longest
         say(fact)
 
@@ -45,3 +54,20 @@ def _check_search(config: SearchConfig, space: SearchSpace) -> None:
             read_curves(config.sensitivity_file, space)
         except UserError as error:
             raise UserError(f"search.sensitivity: {error}; or take `measured`, or null") from None
+
+
+def _check_memory(space: SearchSpace) -> None:
+    """Raise UserError where the base network's weights, gradients and momenta alone are more than this machine has."""
+    params, memory = code_costs(space, space.full_code())["params"], total_memory()
+    if memory is not None and _COPIES * BYTES_PER_VALUE * params > memory:
+        raise UserError(
+            f"search_space.width: the base network has {params:,} parameters, which cannot be trained in "
+            f"{memory / 1e9:.0f} GB of memory; take a smaller network"
+        )
+
+
+def _check_weights(space: SearchSpace, weights: str) -> None:
+    try:
+        load_weights(build_network(space), weights)
+    except UserError as error:
+        raise UserError(f"base.weights: {error}") from None

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evoprune.common import hardware
-from evoprune.common.hardware import available_cpus, available_gpus, cpu_name, gpu_names, release_memory
+from evoprune.common.hardware import available_cpus, available_gpus, cpu_name, gpu_names, release_memory, total_memory
 
 cores = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 
@@ -64,3 +64,9 @@ def test_holes_between_what_is_kept_go_back_to_the_system():
     release_memory()
     assert before - resident_mb() > 100
     assert len(kept) == 64
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="this system says it elsewhere")
+def test_memory_is_what_the_system_says():
+    kilobytes = int(re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text()).group(1))
+    assert total_memory() == pytest.approx(1024 * kilobytes, rel=0.01)

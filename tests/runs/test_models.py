@@ -6,7 +6,7 @@ import pytest
 
 from evoprune import UserError
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.models import Pruning, finished_steps, step_folder, trained_models, training_settings
+from evoprune.runs.models import Pruning, finished_steps, known_models, step_folder, trained_models, training_settings
 
 
 def write_description(folder, **facts) -> None:
@@ -66,3 +66,13 @@ def test_a_damaged_model_is_named_with_what_to_do(tiny, tmp_path, facts, reason)
     write_description(folder.model("k1"), seed=0, training=training_settings(tiny()), **facts)
     with pytest.raises(UserError, match=rf"models/k1/.*{reason}.*; delete .*models/k1, and"):
         trained_models(folder, "k1", tiny())
+
+
+def test_a_network_of_other_settings_is_known_by_those_of_its_first_seed(tiny, tmp_path):
+    folder, training = RunFolder(tmp_path), training_settings(tiny())
+    other = {**training, "lr": 0.9}
+    for seed, settings in enumerate((other, other, training)):
+        write_description(folder.model("k1", seed), seed=seed, training=settings)
+    assert [model["seed"] for model in known_models(folder, "k1", tiny())] == [0, 1]
+    assert [model["seed"] for model in known_models(folder, "k1", tiny(retrain={"seeds": 3}))] == [2]
+    assert known_models(folder, "k2", tiny()) == []

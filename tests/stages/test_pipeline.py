@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import write_experiment
+from commands import refusal, write_experiment
 
 from evoprune import UserError
 from evoprune.common.errors import IncompleteError
@@ -107,3 +107,8 @@ def test_commands_are_at_hand_without_torch():
     script = "import sys, evoprune.stages.pipeline; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {name.split(".")[0] for name in done.stdout.split()} & {"torch", "ray", "pymoo", "matplotlib"}
+
+
+def test_validate_fails_where_every_candidate_would(tmp_path, capsys):
+    file = write_experiment(tmp_path, evaluation={"time_limit_s": 1e-9})
+    assert "a candidate failed: TrainingError: the time limit has passed" in refusal(capsys, "validate", file)

@@ -72,11 +72,17 @@ def test_select_decides_which_networks_are_trained(copied):
     front = pd.read_csv(copied / "output.csv")
     ends = {front.key.iloc[0], front.key.iloc[-1]}
     assert set(run_command(copied, SHORT, "retrain.select={count: 2}").key) == ends
-    shutil.rmtree(copied / "models")
+    forget_models(copied)
     assert set(run_command(copied, SHORT, f"retrain.select=[{front.key[1]}]").key) == {front.key[1]}
-    shutil.rmtree(copied / "models")
+    forget_models(copied)
     assert 1 <= len(run_command(copied, SHORT, "retrain.select=knees")) <= 3
     assert set(run_command(copied, SHORT, "retrain.select=all").key) == set(front.key)
+
+
+def forget_models(run: Path) -> None:
+    """Remove the models, and what `output.csv` would keep of them."""
+    shutil.rmtree(run / "models")
+    (run / "output.csv").unlink()
 
 
 def test_a_refused_selection_changes_nothing(copied, capsys):
@@ -189,3 +195,16 @@ def test_a_training_that_fails_costs_no_other_one_and_is_named(tiny, searched):
         run_retrain(experiment, searched)
     assert "test_accuracy" not in pd.read_csv(searched / "output.csv").columns
     assert run_retrain(tiny(), searched).test_accuracy.notna().sum() == 2
+
+
+def test_training_one_network_again_keeps_the_others_and_the_configuration(copied):
+    before = pd.read_csv(copied / "output.csv").set_index("key")
+    config, trained = (copied / "config.yaml").read_bytes(), before.dropna(subset="test_accuracy").index
+    one, other = trained
+    weights = (copied / "models" / other / "model.safetensors").read_bytes()
+    run_command(copied, f"retrain.select=[{one}]", "retrain.epochs=0.3")
+    after = pd.read_csv(copied / "output.csv").set_index("key")
+    assert after.test_accuracy[other] == before.test_accuracy[other]
+    assert after.test_accuracy[one] != before.test_accuracy[one]
+    assert (copied / "models" / other / "model.safetensors").read_bytes() == weights
+    assert (copied / "config.yaml").read_bytes() == config

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import NINE_CODES
 from made_data import write_class_folders
 
@@ -68,8 +69,24 @@ def test_scop_needs_layers_with_batch_norm_only_where_it_is_computed(tiny, tmp_p
 def test_weights_that_are_not_there_are_named(tiny, tmp_path):
     with pytest.raises(UserError, match=r"base\.weights: nowhere\.pt: no such file"):
         check(tiny(base={"weights": "nowhere.pt"}))
-    (tmp_path / "there.pt").write_bytes(b"")
+
+
+def test_weights_that_do_not_fit_are_found_before_a_run_starts(tiny, tmp_path, small_space, small_base):
+    torch.save(small_base.state_dict(), tmp_path / "there.pt")
     check(tiny(base={"weights": str(tmp_path / "there.pt")}))
+    with pytest.raises(UserError, match=r"base\.weights: .*there\.pt: the weights do not fit the network: conv1"):
+        check(tiny(base={"weights": str(tmp_path / "there.pt")}, search_space={"width": 5}))
+    (tmp_path / "empty.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"base\.weights: .*empty\.pt: not a checkpoint"):
+        check(tiny(base={"weights": str(tmp_path / "empty.pt")}))
+
+
+def test_a_network_that_fits_no_memory_is_refused_before_it_is_built(tiny, monkeypatch):
+    monkeypatch.setattr("evoprune.stages.validate.total_memory", lambda: 200_000)
+    with pytest.raises(UserError, match=r"search_space\.width: the base network has 17,462 parameters, .* memory"):
+        check(tiny())
+    monkeypatch.setattr("evoprune.stages.validate.total_memory", lambda: None)
+    check(tiny())
 
 
 def test_images_of_a_folder_are_decoded_when_all_else_is_right(tiny, tmp_path, capsys):
