@@ -54,7 +54,7 @@ def image_sides(value: Any) -> int | tuple[int, int] | None:
     sides = list(value) if isinstance(value, list | tuple) else [value, value]
     if value is None:
         return None
-    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 4096 for side in sides):
+    if len(sides) == 2 and all(type(side) is int and 1 <= side <= 4096 for side in sides):
         return sides[0] if sides[0] == sides[1] else (sides[0], sides[1])
     raise ValueError("a whole number from 1 to 4096, or two of them, [height, width]")
 

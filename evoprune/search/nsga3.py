@@ -67,7 +67,7 @@ class NSGA3Searcher:
         self._population = Population.empty()
         self._taken: set[int] = set()
         self._lowest_free, self._num_told = 0, 0
-        self._planned = (config.generations,)
+        self._planned: tuple[int, ...] = (config.generations,)
 
     @property
     def num_first(self) -> int:

@@ -119,8 +119,11 @@ def _check_size(space: SearchSpace, source: str) -> None:
         raise UserError(f"{source}: a search space has one segment and one layer at least")
     if space.length > _MOST_BITS:
         raise UserError(f"{source}: a code of {space.length:,} bits is too long, at most {_MOST_BITS:,}; lower width")
-    outside = {"image": space.parameters["in_channels"], "classes": space.parameters["num_classes"]}
-    widths: dict[str | None, int] = outside | {segment.name: segment.width for segment in space.segments}
+    outside: dict[str | None, int] = {
+        "image": space.parameters["in_channels"],
+        "classes": space.parameters["num_classes"],
+    }
+    widths = outside | {segment.name: segment.width for segment in space.segments}
     pixels = math.prod(space.height_width)
     most = sum(widths[layer.inputs] * widths[layer.outputs] * layer.kernel**2 for layer in space.layers) * pixels
     if most > _MOST_OPERATIONS:
