@@ -22,7 +22,7 @@ def convolution(call: Call) -> Axes:
         _grouped(call, x, weight)
     else:
         call.tie(inputs, weight.axes[1])
-    return _convolved(call, (inputs, outputs), prod(call.shape[2:]), is_depthwise)
+    return _convolved(call, (inputs, outputs), call.shape, is_depthwise)
 
 
 def transposed_convolution(call: Call) -> Axes:
@@ -35,11 +35,18 @@ def transposed_convolution(call: Call) -> Axes:
         inputs, outputs = _stays(call)
     else:
         call.tie(x.axes[1], weight.axes[0])
-    return _convolved(call, (inputs, outputs), prod(x.shape[2:]), is_depthwise)
+    return _convolved(call, (inputs, outputs), x.shape, is_depthwise)
 
 
-def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, is_depthwise: bool) -> Axes:
-    """What all convolutions have in common: the bias follows, other axes than that of channels have no labels."""
+def _convolved(call: Call, axes: tuple[Axis, Axis], shape: tuple[int, ...], is_depthwise: bool) -> Axes:
+    """What all convolutions have in common: the bias follows, other axes than that of channels have no labels.
+
+    Args:
+        call: of the convolution.
+        axes: labels of its inputs and outputs.
+        shape: images, channels and positions at which the kernel is applied.
+        is_depthwise: whether its outputs read one input each.
+    """
     x, weight = call.value("input"), call.value("weight")
     if len(x.shape) != len(weight.shape):
         raise UnreadableError
@@ -47,6 +54,7 @@ def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, is_depthwise
         _pin_axes(call, value, range(2, len(value.shape)))
     _pin_axes(call, x, range(1))
     _bias(call, axes[1])
+    maps = shape[0] // call.batch  # more than one where an image is cut into windows
     note = LayerNote(
         call.node.name,
         _layer_name(call, weight),
@@ -55,8 +63,8 @@ def _convolved(call: Call, axes: tuple[Axis, Axis], positions: int, is_depthwise
         (x.shape[1], call.shape[1]),
         1 if is_depthwise else call.arguments["groups"],
         prod(weight.shape[2:]),
-        positions,
-        (prod(x.shape[2:]), prod(call.shape[2:])),
+        prod(shape[2:]) * maps,
+        (prod(x.shape[2:]) * maps, prod(call.shape[2:]) * maps),
         isinstance(call.arguments.get("bias"), Value),
     )
     _note(call, note)

@@ -259,6 +259,20 @@ def test_channels_along_the_axis_of_images_are_pinned():
     assert pinned(table) == {"channels along another axis: conv2d in across": ("second",)}
 
 
+def test_a_convolution_of_windows_costs_as_much_as_all_windows():
+    def windows(net, x):
+        images, channels, *_ = x.shape
+        cut = x.view(images, channels, 2, 4, 2, 4).permute(0, 2, 4, 1, 3, 5).reshape(images * 4, channels, 4, 4)
+        return net.last(net.up(net.inside(cut)).mean((2, 3)).view(images, 4, -1).mean(1))
+
+    network = Forward(
+        lambda net, x: windows(net, net.first(x)), first=nn.Conv2d(3, 6, 3, padding=1), inside=nn.Conv2d(6, 5, 3),
+        up=nn.ConvTranspose2d(5, 7, 2), last=nn.Linear(7, 4),
+    )  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table)["inside"] == 5 and widths(table)["up"] == 7
+
+
 @pytest.mark.parametrize(
     ("rank", "layers"), [(1, (nn.Conv1d, nn.ConvTranspose1d)), (3, (nn.Conv3d, nn.ConvTranspose3d))]
 )
