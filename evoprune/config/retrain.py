@@ -9,7 +9,7 @@ from evoprune.config.training import DistillationConfig, TrainingConfig
 
 
 class CountSelection(Section):
-    """`count` networks spread evenly over the front."""
+    """`count` networks spread evenly over the front; a single one is the knee."""
 
     count: Positive
     """How many."""
@@ -34,7 +34,7 @@ class RetrainConfig(TrainingConfig):
 
     select: Annotated[Any, BeforeValidator(_selection)] = "all"
     """Which networks of the front: `all`; `knees`, where a gain in one objective begins to cost much in another; a
-    list of keys; or `{count: 5}`, spread over the front."""
+    list of keys; or `{count: 5}`, spread over the front; `{count: 1}` is the knee."""
     start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
     """Starting weights: `inherited` from the base network, or `scratch`."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1

@@ -71,8 +71,8 @@ def knees(losses: Losses, count: int = MOST_KNEES) -> list[int]:
     scaled to [0, 1] over the front; a point's worth is its smallest trade-off over its nearest neighbours (Rachmawati
     and Srinivasan 2009).
     """
-    if len(losses) <= 2:
-        return list(range(len(losses)))
+    if len(losses) <= 2:  # neither is a bend; the one that is best in the first objective comes first
+        return [int(index) for index in np.lexsort(losses.T[::-1])][:count]
     scaled = _scale(losses)
     worth = [_smallest_trade_off(scaled, index) for index in range(len(scaled))]
     return sorted(range(len(scaled)), key=lambda index: -worth[index])[:count]

@@ -18,7 +18,7 @@ from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.models import trained_models, training_settings
 from evoprune.search.front import front_rows
-from evoprune.search.pareto import MOST_KNEES, knees, spread
+from evoprune.search.pareto import MOST_KNEES, Losses, knees, spread
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
@@ -83,12 +83,17 @@ def select_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
     if select == "knees":
         return [front[index] for index in knees(losses)]
     if isinstance(select, CountSelection):
-        return [front[index] for index in spread(losses, select.count)]
+        return [front[index] for index in _spread_or_knee(losses, select.count)]
     by_key = {row["key"]: row for row in front}
     for key in select:
         if key not in by_key:
             raise UserError(f"retrain.select: {key} is not on the front; {suggest(key, by_key)}")
     return [by_key[key] for key in select]
+
+
+def _spread_or_knee(losses: Losses, count: int) -> list[int]:
+    """A single network is the knee: an end of the front is the worst in some objective."""
+    return knees(losses, 1) if count == 1 else spread(losses, count)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:

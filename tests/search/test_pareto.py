@@ -137,5 +137,6 @@ def test_a_front_of_at_most_two_points_is_all_knees(size):
 
 
 def test_never_more_knees_than_asked_for():
+    assert knees(np.array([(2.0, 1.0), (1.0, 2.0)]), count=1) == [1]
     assert len(knees(bent_front())) == 3
     assert len(set(knees(bent_front(), count=5))) == 5

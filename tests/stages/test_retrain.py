@@ -42,7 +42,7 @@ def front(number: int) -> list[dict[str, Any]]:
     [
         ("all", ["k0", "k1", "k2", "k3", "k4", "k5"]),
         ({"count": 2}, ["k0", "k5"]),
-        ({"count": 1}, ["k0"]),
+        ({"count": 1}, ["k2"]),
         ({"count": 9}, ["k0", "k1", "k2", "k3", "k4", "k5"]),
         (["k4", "k1"], ["k4", "k1"]),
     ],
@@ -56,6 +56,12 @@ def test_selections_by_hand(tiny, select, keys):
 def test_the_knee_is_the_first_of_the_knees(tiny):
     rows = select_rows(front(6), tiny(retrain={"select": "knees"}))
     assert rows[0]["key"] == "k2" and len(rows) == 3
+
+
+@pytest.mark.parametrize(("number", "key"), [(1, "k0"), (2, "k1")])
+def test_of_a_front_without_a_bend_the_one_network_is_the_most_accurate(tiny, number, key):
+    (row,) = select_rows(front(number), tiny(retrain={"select": {"count": 1}}))
+    assert row["key"] == key
 
 
 def test_a_key_that_is_not_on_the_front_is_refused(tiny):
