@@ -157,6 +157,15 @@ def _report(arguments: argparse.Namespace) -> None:
     pipeline.report(arguments.run, arguments.overrides)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from evoprune.stages.export import ExportRequest, export_model
+    from evoprune.stages.saved_model import DataRequest
+
+    data = DataRequest(arguments.data, arguments.overrides)
+    how = (arguments.format, arguments.out, arguments.fold, arguments.source)
+    export_model(ExportRequest(arguments.model, *how, data))
+
+
 def _request(arguments: argparse.Namespace) -> "Request":
     from evoprune.stages.pipeline import Request
 
@@ -221,6 +230,25 @@ def _add_images(command: argparse.ArgumentParser) -> None:
     command.add_argument("--images", type=int, metavar="N", help="validation images to score (default: all)")
 
 
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", type=Path, help="folder of a saved model")
+    _add_data(command)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    text = "the experiment whose images are meant (default: that of the model's run)"
+    command.add_argument("--data", metavar="FILE", help=text)
+    text = "where the network is made by a file of yours, path/to/mynet.py:make_net"
+    command.add_argument("--source", metavar="PATH:FUNCTION", help=text)
+    _add_set(command)
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", required=True, choices=("onnx", "pt2"), help="ONNX, or a file of torch.export")
+    command.add_argument("--out", metavar="FILE", type=Path, help="the file (default: in the model's folder)")
+    command.add_argument("--fold", action="store_true", help="make batch norms a part of the convolutions before them")
+
+
 COMMANDS = (
     Command(
         "run",
@@ -270,6 +298,7 @@ COMMANDS = (
         (_add_experiment, _add_file),
     ),
     Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
+    Command("export", _export, "a saved model as a file that runs without evoprune", (_add_model, _add_format)),
     Command("report", _report, "pictures and table of a run", (_add_run,)),
 )
 

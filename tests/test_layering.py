@@ -27,7 +27,8 @@ IMPORTS = {
     "search": "space config common",
     "runs": "config common",
     "report": "search pruning space runs config common",
-    "stages": "common config space data tracing networks training pruning workers evaluation search runs report",
+    "export": "tracing common",
+    "stages": "common config space data tracing networks training pruning workers evaluation search runs report export",
     "cli": "stages runs common",
     "__init__": "",
 }
@@ -43,6 +44,9 @@ DOORS = {
     "pydantic": "config",
     "PIL": "data/decoding.py",
     "yaml": "common/yaml_files.py",
+    "onnx": "export/onnx_files.py",
+    "onnxruntime": "export/onnx_files.py",
+    "onnxscript": "export/onnx_files.py",
 }
 """Third parties, each behind one file, or one folder."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,72 @@ def model_folder(path: str | Path) -> Path:
     """The folder of a saved model, given it or a file in it."""
     path = Path(path)
     return path.parent if path.name in (WEIGHTS_NAME, DESCRIPTION_NAME) else path
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a network: (pixel / 255 - mean) / std.
+
+    Attributes:
+        mean: of each channel, of pixels scaled to [0, 1].
+        std: likewise.
+        image_size: height and width in pixels.
+        classes: their names in the order of the outputs; None where they are not known.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: tuple[int, int]
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an input."""
+        return (len(self.mean), *self.image_size)
+
+    def to_texts(self) -> dict[str, str]:
+        """What an exported file says of its input, as texts: each value is JSON."""
+        order = {1: "L", 3: "RGB"}.get(len(self.mean), "unknown")
+        facts: dict[str, Any] = {
+            "mean": self.mean,
+            "std": self.std,
+            "image_size": self.image_size,
+            "channel_order": order,
+            "layout": "NCHW",
+            "input": "(pixel / 255 - mean) / std",
+            "classes": self.classes,
+        }
+        return {name: json.dumps(value) for name, value in facts.items()}
+
+
+def read_preprocessing(description: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Preprocessing | None:
+    """What a `model.json` says of the network's input, that of a base network too.
+
+    Args:
+        description: from `read_description`.
+        known: what holds where the description says nothing, such as its `image_size`.
+
+    Returns:
+        None where it is not known in full.
+    """
+    facts = description if "preprocessing" in description else description.get("base") or {}
+    return make_preprocessing({**(known or {}), "classes": facts.get("classes"), **(facts.get("preprocessing") or {})})
+
+
+def make_preprocessing(facts: Mapping[str, Any]) -> Preprocessing | None:
+    """Of `mean`, `std`, `image_size` and `classes`; None where they are not those of an image."""
+    try:
+        mean, std = (tuple(float(value) for value in facts[name]) for name in ("mean", "std"))
+        height, width = (int(value) for value in facts["image_size"])
+        classes = tuple(str(name) for name in facts["classes"]) if facts.get("classes") else None
+    except (KeyError, TypeError, ValueError):
+        return None
+    return Preprocessing(mean, std, (height, width), classes) if len(mean) == len(std) > 0 else None
+
+
+def preprocessing_of_texts(texts: Mapping[str, str]) -> Preprocessing | None:
+    """What `Preprocessing.to_texts` said; None where a file does not say it."""
+    try:
+        return make_preprocessing({name: json.loads(texts[name]) for name in ("mean", "std", "image_size", "classes")})
+    except (KeyError, json.JSONDecodeError):
+        return None

@@ -59,9 +59,9 @@ def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
     return (
         not (norm.training or torch.is_grad_enabled())
-        and _has_folded_convolution()
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and _has_folded_convolution()  # asks an operator of torch's, which must not be in the graph of an export
         and type(conv) is nn.Conv2d
         and conv.bias is None
         and isinstance(conv.padding, tuple)

@@ -39,8 +39,13 @@ class Graph:
         return tabulate(self.notes, list(self.parameters.values()))
 
 
-def export(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def export(network: nn.Module, example: Tensor, any_batch: bool = False) -> torch.export.ExportedProgram:
     """The graph of a network at the size of the example.
+
+    Args:
+        network: in the mode that is wanted.
+        example: images, shape (batch, channels, height, width).
+        any_batch: the graph takes batches of any size.
 
     Raises:
         UserError: `torch.export` cannot read the network.
@@ -49,10 +54,13 @@ def export(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     was_disabled, log.disabled = log.disabled, True
     try:
         with torch.no_grad():
-            return torch.export.export(network, (example,), strict=False)
+            sizes = ({0: torch.export.Dim("batch")},) if any_batch else None
+            return torch.export.export(network, (example,), dynamic_shapes=sizes, strict=False)
     except Exception as error:  # torch.export raises what the network's own code raises, and errors of many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"torch.export cannot read {type(network).__name__}: {lines[0]}") from error
+        fixed = "Constraints violated (batch)" in lines[0]
+        reason = "its forward fixes the number of images in a batch" if fixed else lines[0]
+        raise UserError(f"torch.export cannot read {type(network).__name__}: {reason}") from error
     finally:
         log.disabled = was_disabled
 

@@ -6,7 +6,16 @@ import json
 import pytest
 
 from evoprune import UserError
-from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME, check_weights, model_folder, read_description
+from evoprune.common.model_files import (
+    DESCRIPTION_NAME,
+    WEIGHTS_NAME,
+    Preprocessing,
+    check_weights,
+    model_folder,
+    preprocessing_of_texts,
+    read_description,
+    read_preprocessing,
+)
 
 GOOD = {"format": 1, "network": {"family": "resnet_cifar"}, "mean": [0.5], "key": "k1"}
 
@@ -49,3 +58,34 @@ def test_weights_are_those_that_the_description_was_written_for(tmp_path):
     (tmp_path / WEIGHTS_NAME).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors: no such file"):
         check_weights(tmp_path, {})
+
+
+HOW = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1], "image_size": [24, 32]}
+KNOWN = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.1), (24, 32), ("cat", "dog"))
+
+
+@pytest.mark.parametrize("place", [(), ("base",)], ids=["model", "base network"])
+def test_preprocessing_of_a_model_and_of_a_base_network(place):
+    facts = {"preprocessing": HOW, "classes": ["cat", "dog"]}
+    assert read_preprocessing({"base": facts} if place else facts) == KNOWN
+    assert KNOWN.shape == (3, 24, 32)
+
+
+def test_what_a_description_lacks_is_taken_from_what_is_known():
+    partly = {"preprocessing": {name: HOW[name] for name in ("mean", "std")}}
+    assert read_preprocessing(partly) is None
+    found = read_preprocessing(partly, {"mean": [0, 0, 0], "image_size": (8, 9)})
+    assert found == Preprocessing(KNOWN.mean, KNOWN.std, (8, 9))
+
+
+@pytest.mark.parametrize("change", [{"mean": [0.5]}, {"mean": "red"}, {"image_size": 8}, {"std": None}])
+def test_what_is_no_preprocessing_is_not_known(change):
+    assert read_preprocessing({"preprocessing": {**HOW, **change}}) is None
+    assert read_preprocessing({}) is None
+
+
+def test_texts_of_a_file_say_it_all():
+    texts = KNOWN.to_texts()
+    assert json.loads(texts["channel_order"]) == "RGB" and json.loads(texts["layout"]) == "NCHW"
+    assert preprocessing_of_texts(texts) == KNOWN
+    assert preprocessing_of_texts({}) is None and preprocessing_of_texts({**texts, "mean": "{"}) is None

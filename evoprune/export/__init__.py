@@ -1,0 +1,1 @@
+"""Networks on their way out: files that run without evoprune, each checked before it is kept."""

@@ -1,0 +1,63 @@
+"""A saved model and the images that it is for. What takes a model by its path begins here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from evoprune.common.errors import UserError
+from evoprune.common.model_files import Preprocessing
+from evoprune.config import Experiment, load_experiment
+from evoprune.data.dataset import Dataset
+from evoprune.data.tensors import Data, place_data
+from evoprune.runs.folder import CONFIG_NAME, RunFolder
+from evoprune.runs.ownership import run_path
+from evoprune.stages.context import Context
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Whose images are meant.
+
+    Attributes:
+        file: an experiment's YAML file or its name; None means the run in whose folder the model lies.
+        overrides: `section.key=value` texts.
+    """
+
+    file: str | None = None
+    overrides: Sequence[str] = ()
+
+    def experiment(self, model: Path) -> Experiment | None:
+        """The experiment whose section `data` holds for a model; None where no run is around it."""
+        config = run_file(model, CONFIG_NAME)
+        file = self.file or (str(config) if config is not None else None)
+        return load_experiment(file, self.overrides) if file is not None else None
+
+
+def run_file(model: Path, name: str) -> Path | None:
+    """A file or folder of the run that a model belongs to; None where there is none."""
+    around = model.resolve().parents
+    found = (folder / name for folder in around if (folder / CONFIG_NAME).is_file())
+    return next((path for path in found if path.exists()), None)
+
+
+def read_dataset(experiment: Experiment) -> Dataset:
+    """The images of an experiment, split."""
+    return Context(experiment, RunFolder(run_path(experiment, None))).dataset
+
+
+def fitted_data(dataset: Dataset, preprocessing: Preprocessing, device: torch.device) -> Data:
+    """Images that are prepared as a model's were when it was trained.
+
+    Raises:
+        UserError: images of another shape.
+    """
+    data = place_data(dataset.arrays, device)
+    if data.train.image_shape != preprocessing.shape:
+        came, wanted = ("x".join(map(str, shape)) for shape in (data.train.image_shape, preprocessing.shape))
+        raise UserError(f"--data: its images are {came} (channels, height, width); the model takes {wanted}")
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
+    )
+    return replace(data, mean=mean, std=std)

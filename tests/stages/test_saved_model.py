@@ -1,0 +1,35 @@
+"""A saved model and the images that it is for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from evoprune import UserError
+from evoprune.common.model_files import Preprocessing
+from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
+
+
+def test_the_run_around_a_model_is_found(ran: Path, tmp_path: Path):
+    model = next((ran / "models").iterdir())
+    assert run_file(model, "base") == ran.resolve() / "base"
+    assert run_file(model, "nothing") is None and run_file(tmp_path, "base") is None
+    experiment = DataRequest().experiment(model)
+    assert experiment is not None and experiment.name == "tiny"
+    assert DataRequest().experiment(tmp_path) is None
+
+
+def test_a_named_experiment_comes_before_the_run(ran: Path):
+    experiment = DataRequest("quickstart", ["data.validation=0.3"]).experiment(next((ran / "models").iterdir()))
+    assert experiment is not None and experiment.name == "quickstart" and experiment.data.validation == 0.3
+
+
+def test_images_are_prepared_as_the_model_says(tiny):
+    data = fitted_data(read_dataset(tiny()), Preprocessing((0.5,), (0.25,), (8, 8)), torch.device("cpu"))
+    images, _ = data.validation.batch(torch.arange(3))
+    torch.testing.assert_close(data.normalise(images), (images / 255 - 0.5) / 0.25)
+
+
+def test_images_of_another_shape_are_refused(tiny):
+    with pytest.raises(UserError, match=r"1x8x8 \(channels, height, width\); the model takes 3x8x9"):
+        fitted_data(read_dataset(tiny()), Preprocessing((0.5,) * 3, (0.25,) * 3, (8, 9)), torch.device("cpu"))
