@@ -166,6 +166,14 @@ def _export(arguments: argparse.Namespace) -> None:
     export_model(ExportRequest(arguments.model, *how, data))
 
 
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from evoprune.stages.evaluate import EvaluateRequest, evaluate
+    from evoprune.stages.saved_model import DataRequest
+
+    data = DataRequest(arguments.data, arguments.overrides)
+    evaluate(EvaluateRequest(tuple(arguments.models), arguments.base, arguments.out, arguments.source, data))
+
+
 def _request(arguments: argparse.Namespace) -> "Request":
     from evoprune.stages.pipeline import Request
 
@@ -235,6 +243,16 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     _add_data(command)
 
 
+def _add_models(command: argparse.ArgumentParser) -> None:
+    text = "saved models, as folders, and .onnx files"
+    command.add_argument("models", metavar="MODEL", type=Path, nargs="+", help=text)
+    text = "what they are compared with (default: the base network of the first one's run)"
+    command.add_argument("--base", metavar="MODEL", type=Path, help=text)
+    text = "folder that gets evaluation.csv, evaluation.json and evaluation.md"
+    command.add_argument("--out", metavar="FOLDER", type=Path, help=text)
+    _add_data(command)
+
+
 def _add_data(command: argparse.ArgumentParser) -> None:
     text = "the experiment whose images are meant (default: that of the model's run)"
     command.add_argument("--data", metavar="FILE", help=text)
@@ -299,6 +317,9 @@ COMMANDS = (
     ),
     Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
     Command("export", _export, "a saved model as a file that runs without evoprune", (_add_model, _add_format)),
+    Command(
+        "evaluate", _evaluate, "accuracy, costs and latency of saved models beside the base network", (_add_models,)
+    ),
     Command("report", _report, "pictures and table of a run", (_add_run,)),
 )
 

@@ -56,7 +56,8 @@ class Many(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(3, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4),
-            nn.Conv2d(4, 8, 3, groups=2, padding=2, dilation=2), nn.ConvTranspose2d(8, 6, 2, stride=2), nn.Flatten(), nn.Linear(216, 5),
+            nn.Conv2d(4, 8, 3, groups=2, padding=2, dilation=2),
+            nn.ConvTranspose2d(8, 6, 2, stride=2), nn.Flatten(), nn.Linear(216, 5),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,65 @@
+"""`evoprune evaluate`: accuracy, costs and latency of saved models and ONNX files."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from commands import refusal
+
+from evoprune.cli import main
+from evoprune.evaluation.latency import Timing
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evoprune.evaluation.latency._REPEATS", 3)
+
+
+@pytest.fixture
+def model(copied: Path) -> Path:
+    return next((copied / "models").iterdir())
+
+
+def test_a_model_and_its_onnx_file_beside_the_base_network(copied, model, tmp_path, capsys):
+    assert main(["export", str(model), "--format", "onnx"]) == 0
+    out = tmp_path / "out"
+    assert main(["evaluate", str(model), str(model / "model.onnx"), "--out", str(out)]) == 0
+    base, slim, onnx = pd.read_csv(out / "evaluation.csv").to_dict("records")
+    row = pd.read_csv(copied / "output.csv").set_index("key").loc[model.name]
+    assert base["model"] == str(copied / "base") and base["torch_speed_up_1"] == 1
+    assert slim["accuracy"] == pytest.approx(row.test_accuracy, abs=0.3) == onnx["accuracy"]
+    assert (slim["flops"], slim["params"]) == (row.flops, row.params) and onnx["flops"] == row.flops
+    assert slim["file_bytes"] == (model / "model.safetensors").stat().st_size
+    assert onnx["file_bytes"] == (model / "model.onnx").stat().st_size
+    for timed in ("torch_ms_1", "torch_ms_128", "onnx_ms_1", "onnx_ms_128"):
+        assert slim[timed] > 0 and slim[timed.replace("ms", "p90_ms")] >= slim[timed]
+        assert slim[timed.replace("ms", "speed_up")] == pytest.approx(base[timed] / slim[timed], abs=1e-3)
+    assert pd.isna(onnx["torch_ms_1"]) and onnx["onnx_ms_1"] > 0
+    facts = json.loads((out / "evaluation.json").read_text())
+    assert "CPU threads" in facts["PyTorch"] and "test images of tiny" in facts["accuracy"]
+    assert "speed-up: over" in capsys.readouterr().out
+
+
+def test_another_base_and_data_by_name(copied, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("evoprune.stages.evaluate.is_installed", lambda: False)
+    alone = model.rename(tmp_path / "alone")
+    words = ["--data", "quickstart", "--base", str(copied / "base"), "--out", str(tmp_path)]
+    assert main(["evaluate", str(alone), *words]) == 0
+    rows = pd.read_csv(tmp_path / "evaluation.csv")
+    assert list(rows.model) == [str(copied / "base"), str(alone)] and rows.onnx_ms_1.isna().all()
+    assert "pip install" in (tmp_path / "evaluation.md").read_text()
+
+
+def test_what_cannot_be_evaluated_is_refused(model, tmp_path, capsys):
+    assert "no such file" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"), "--data", "quickstart")
+    assert "--data" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"))
+    assert "model.json" in refusal(capsys, "evaluate", str(tmp_path), "--data", "quickstart")
+
+
+def test_times_are_of_the_calls(monkeypatch):
+    from evoprune.evaluation import latency
+
+    ticks = iter([tick for step in (9, 9, 9, 9, 9, 1, 2, 9) for tick in (0.0, step / 1000)])
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(ticks))
+    assert latency.time_calls(lambda: None) == Timing(2.0, 7.6)
