@@ -14,6 +14,7 @@ _PUBLIC = {
     "UserError": "common.errors",
     "build_network": "networks.build",
     "compute_costs": "space.costs",
+    "hypervolume_by_evaluation": "search.front",
     "load_experiment": "config",
     "load_model": "networks.checkpoints",
     "load_search_space": "space.from_yaml",

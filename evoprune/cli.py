@@ -318,7 +318,7 @@ COMMANDS = (
     Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
     Command("export", _export, "a saved model as a file that runs without evoprune", (_add_model, _add_format)),
     Command(
-        "evaluate", _evaluate, "accuracy, costs and latency of saved models beside the base network", (_add_models,)
+        "evaluate", _evaluate, "saved models beside the base network: accuracy, costs, latency", (_add_models,)
     ),
     Command("report", _report, "pictures and table of a run", (_add_run,)),
 )

@@ -14,7 +14,7 @@ from evoprune.runs.folder import RunFolder
 from evoprune.runs.models import Pruning, finished_steps, known_models, step_folder
 from evoprune.runs.reports_csv import report_columns
 from evoprune.runs.table import read_rows, write_table
-from evoprune.search.front import front_rows
+from evoprune.search.front import front_rows, hypervolume_by_evaluation, latest_rows
 from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.space import Code, SearchSpace
 
@@ -51,6 +51,16 @@ def _retrained(folder: RunFolder, key: str, experiment: Experiment) -> dict[str,
         "num_seeds": len(tests),
         "model": str(folder.model(key, models[0].get("seed", 0))),
     }
+
+
+def write_hypervolumes(path: Path, rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> None:
+    """Write `hypervolume.csv`: a row for each candidate, with the hypervolume of all up to it."""
+    volumes = hypervolume_by_evaluation(rows, names, space)
+    table = [
+        {"evaluation": number, "id": row["id"], "generation": row["generation"], "hypervolume": round(volume, 6)}
+        for number, (row, volume) in enumerate(zip(latest_rows(rows), volumes, strict=True), start=1)
+    ]
+    write_table(path, table, ["evaluation", "id", "generation", "hypervolume"])
 
 
 def write_summary(folder: RunFolder, pruning: Pruning, space: SearchSpace, base: Mapping[str, Any]) -> str:

@@ -65,11 +65,32 @@ def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) 
     one where latency was measured and the full network's is not there).
     """
     candidates = latest_rows(rows)
-    slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
-    full = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {"latency": slowest})
-    base = {**code_costs(space, space.full_code()), "latency": full.get("latency", 0.0)}
+    base = _reference(candidates, names, space)
     fronts = fronts_by_generation(candidates, names)
     return [hypervolume(_scaled(front, names, base), np.ones(len(names))) for front in fronts]
+
+
+def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
+    """As `hypervolumes`, after each candidate in the order of their rows: one number for each of `latest_rows`."""
+    candidates = latest_rows(rows)
+    base, ones = _reference(candidates, names, space), np.ones(len(names))
+    front, volumes = np.zeros((0, len(names))), [0.0]
+    for row in candidates:
+        losses = _scaled([row], names, base) if row["status"] == OK else front[:0]
+        if len(losses) and not (front <= losses).all(axis=1).any():
+            front = np.concatenate([front, losses])
+            front = front[non_dominated(front)]
+            volumes.append(hypervolume(front, ones))
+        else:
+            volumes.append(volumes[-1])
+    return volumes[1:]
+
+
+def _reference(candidates: Sequence[Row], names: Sequence[str], space: SearchSpace) -> dict[str, float]:
+    """What costs are divided by."""
+    slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
+    full = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {"latency": slowest})
+    return {**code_costs(space, space.full_code()), "latency": full.get("latency") or 0.0}
 
 
 def _scaled(rows: Sequence[Row], names: Sequence[str], base: Mapping[str, float]) -> np.ndarray:

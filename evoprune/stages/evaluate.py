@@ -77,9 +77,10 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
     rows = with_speed_ups([_row(_load(path, dataset, compute, request.source), dataset) for path in paths])
+    threads = f"{torch.get_num_threads()} CPU threads, float32"
     facts = {
-        "PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {torch.get_num_threads()} CPU threads, float32",
-        "ONNX Runtime": f"on {device_name(CPU.device)}, {torch.get_num_threads()} CPU threads, float32"
+        "PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {threads}",
+        "ONNX Runtime": f"on {device_name(CPU.device)}, {threads}"
         if is_installed() else "not installed; `pip install 'evoprune[export]'` adds it",
         "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}",
         "speed-up": f"over {paths[0]}",

@@ -208,7 +208,7 @@ def _report(context: Context) -> None:
     from evoprune.stages.report import report
 
     say(report(context))
-    files = "reports.csv, output.csv, front.png, hypervolume.png, table.md, models/"
+    files = "reports.csv, output.csv, report.html, front.png, hypervolume.png, table.md, models/"
     say(f"results: {context.folder.path}/  ({files})")
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from evoprune.common.errors import UserError
 from evoprune.common.files import write_atomically
 from evoprune.report.figures import draw_front, draw_hypervolume
-from evoprune.report.output import write_front
+from evoprune.report.output import write_front, write_hypervolumes
+from evoprune.report.page import write_page
 from evoprune.report.tables import result_table
 from evoprune.runs.folder import RunFolder
 from evoprune.search.front import hypervolumes
@@ -14,7 +15,7 @@ from evoprune.stages.measured_rows import measured_rows
 
 
 def report(context: Context) -> str:
-    """Write `front.png`, `hypervolume.png`, `output.csv` and `table.md`; returns the table.
+    """Write `report.html`, `hypervolume.csv`, `front.png`, `hypervolume.png`, `output.csv` and `table.md`; returns the table.
 
     Raises:
         UserError: nothing is measured yet.
@@ -27,7 +28,9 @@ def report(context: Context) -> str:
     names = experiment.search.objectives
     draw_front(folder.path / "front.png", rows, front, names, experiment.report.every)
     draw_hypervolume(folder.path / "hypervolume.png", hypervolumes(rows, names, space), names)
+    write_hypervolumes(folder.path / "hypervolume.csv", rows, names, space)
     table = result_table(front, experiment, space, _base_facts(folder))
+    write_page(folder, rows, front, experiment, space)
     write_atomically(folder.path / "table.md", table + "\n")
     return table
 

@@ -1,0 +1,82 @@
+"""What `report.html` draws, as JSON types."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from evoprune.common.objectives import OBJECTIVES, OK, Row, to_losses
+from evoprune.config import Experiment
+from evoprune.search.front import fronts_by_generation, hypervolume_by_evaluation, latest_rows
+from evoprune.search.pareto import knees
+from evoprune.space.costs import COST_NAMES, code_costs
+from evoprune.space.space import SearchSpace
+
+MOST_POINTS = 5000
+_SHORT = {"flops": "multiply-adds", "params": "parameters", "bandwidth": "bytes moved"}
+
+
+def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment, space: SearchSpace) -> dict[str, Any]:
+    """Everything of a search that the page shows.
+
+    Args:
+        rows: of `reports.csv`.
+        front: of `output.csv`, cheapest first.
+        experiment: the run's.
+        space: the search space.
+    """
+    names = experiment.search.objectives
+    candidates = latest_rows(rows)
+    drawn = _drawn([row for row in candidates if row["status"] == OK], front)
+    place = {row["id"]: index for index, row in enumerate(drawn)}
+    fronts = fronts_by_generation(rows, names)
+    shown = [name for name in OBJECTIVES if name in ("accuracy", *COST_NAMES, *names) and name in rows[0]]
+    full = code_costs(space, space.full_code())
+    base = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {})
+    knee = knees(to_losses(front, names), 1) if front else []
+    return {
+        "measures": [_measure(name, name in names) for name in shown],
+        "columns": ["id", "generation", "proposal", "key", *shown],
+        "points": [[row[name] for name in ("id", "generation", "proposal", "key", *shown)] for row in drawn],
+        "fronts": [[place[row["id"]] for row in one if row["id"] in place] for one in fronts],
+        "front": [{"key": row["key"], "proposal": row["proposal"], "test": row.get("test_accuracy"),
+                   "kept": [row[f"kept.{segment.name}"] for segment in space.segments],
+                   "at": place[row["id"]]} for row in front],
+        "segments": [[segment.name, segment.width] for segment in space.segments],
+        "base": {name: base.get(name, full.get(name)) for name in shown},
+        "knee": front[knee[0]]["key"] if knee else None,
+        "hypervolume": [round(value, 5) for value in hypervolume_by_evaluation(rows, names, space)],
+        "status": dict(Counter(row["status"] for row in candidates)),
+        "total": len(candidates),
+        "rank_correlation": _rank_correlation(front),
+    }  # fmt: skip
+
+
+def _measure(name: str, is_objective: bool) -> Mapping[str, Any]:
+    objective = OBJECTIVES[name]
+    unit = "" if objective.unit == _SHORT.get(name) else objective.unit
+    return {"name": name, "label": _SHORT.get(name, name), "unit": unit, "more": objective.maximise,
+            "objective": is_objective}  # fmt: skip
+
+
+def _drawn(good: Sequence[Row], front: Sequence[Row]) -> list[Row]:
+    """All candidates; where they are too many to draw, the front and a sample at even steps."""
+    if len(good) <= MOST_POINTS:
+        return list(good)
+    keys = {row["id"] for row in front}
+    others = [row for row in good if row["id"] not in keys]
+    some = np.linspace(0, len(others) - 1, max(0, MOST_POINTS - len(keys))).astype(int)
+    chosen = keys | {others[index]["id"] for index in some}
+    return [row for row in good if row["id"] in chosen]
+
+
+def _rank_correlation(front: Sequence[Row]) -> float | None:
+    """Spearman's, of search accuracy and test accuracy; None below three networks or without a spread."""
+    tested = [(row["accuracy"], row["test_accuracy"]) for row in front if row.get("test_accuracy") is not None]
+    if len(tested) < 3:
+        return None
+    ranks = [np.searchsorted(np.sort(values), values) for values in np.array(tested).T]
+    if any(np.ptp(one) == 0 for one in ranks):
+        return None
+    return round(float(np.corrcoef(*ranks)[0, 1]), 3)
