@@ -4,10 +4,10 @@ import argparse
 import errno
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import evoprune
+from evoprune import options
 from evoprune.common.errors import IncompleteError, UserError, printable
 
 if TYPE_CHECKING:  # `--help` is to answer at once
@@ -180,147 +180,72 @@ def _request(arguments: argparse.Namespace) -> "Request":
     return Request(arguments.experiment, arguments.overrides, getattr(arguments, "out", None))
 
 
-def _add_experiment(command: argparse.ArgumentParser) -> None:
-    text = "an experiment's YAML file, or a name that evoprune carries"
-    command.add_argument("experiment", metavar="FILE", help=text)
-    _add_set(command)
-
-
-def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    _add_set(command)
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
-        help="override a key, for example --set search.generations=5",
-    )  # fmt: skip
-
-
-def _add_out(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
-
-
-def _add_file(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", dest="file", metavar="FILE", type=Path, help="write the search space to a YAML file")
-
-
-def _add_method(command: argparse.ArgumentParser) -> None:
-    text = "which channels go first: magnitude (the default) or scop"
-    command.add_argument("--method", default="magnitude", help=text)
-
-
-def _add_target(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--rate", metavar="SHARE", help="share of the channels that go, such as 0.45")
-    command.add_argument("--flops", metavar="N", help="multiply-adds that may stay, such as 20e6 or 50%%")
-    command.add_argument("--max-loss", metavar="POINTS", help="accuracy that each segment may cost, pruned alone")
-    command.add_argument("--steps", type=int, default=1, metavar="N", help="prune and train N times (default: 1)")
-    text = "prune under masks and train nothing, after analyse; --rate is then the share of the multiply-adds that go"
-    command.add_argument("--step", action="store_true", help=text)
-
-
-def _add_weights(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--weights", action="store_true", help="single weights under masks, not channels")
-    command.add_argument("--scope", metavar="SCOPE", help="rank weights of all layers together (global), or by layer")
-
-
-def _add_sparsity(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--sparsity", metavar="SHARE", help="share of the weights that go, such as 0.8")
-
-
-def _add_epochs(command: argparse.ArgumentParser) -> None:
-    text = "fine-tuning of each point by the other keys of retrain (default: 1; 0 for none)"
-    command.add_argument("--epochs", type=float, default=1.0, metavar="N", help=text)
-
-
-def _add_images(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--images", type=int, metavar="N", help="validation images to score (default: all)")
-
-
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", type=Path, help="folder of a saved model")
-    _add_data(command)
-
-
-def _add_models(command: argparse.ArgumentParser) -> None:
-    text = "saved models, as folders, and .onnx files"
-    command.add_argument("models", metavar="MODEL", type=Path, nargs="+", help=text)
-    text = "what they are compared with (default: the base network of the first one's run)"
-    command.add_argument("--base", metavar="MODEL", type=Path, help=text)
-    text = "folder that gets evaluation.csv, evaluation.json and evaluation.md"
-    command.add_argument("--out", metavar="FOLDER", type=Path, help=text)
-    _add_data(command)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    text = "the experiment whose images are meant (default: that of the model's run)"
-    command.add_argument("--data", metavar="FILE", help=text)
-    text = "where the network is made by a file of yours, path/to/mynet.py:make_net"
-    command.add_argument("--source", metavar="PATH:FUNCTION", help=text)
-    _add_set(command)
-
-
-def _add_format(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", required=True, choices=("onnx", "pt2"), help="ONNX, or a file of torch.export")
-    command.add_argument("--out", metavar="FILE", type=Path, help="the file (default: in the model's folder)")
-    command.add_argument("--fold", action="store_true", help="make batch norms a part of the convolutions before them")
-
-
 COMMANDS = (
     Command(
         "run",
         _run,
         "base network, search, full training, report: all of one experiment, or the rest of it",
-        (_add_experiment, _add_out),
+        (options.add_experiment, options.add_out),
     ),
-    Command("search", _search, "base network and search", (_add_experiment, _add_out)),
+    Command("search", _search, "base network and search", (options.add_experiment, options.add_out)),
     Command(
         "prune",
         _prune,
         "one slim network without a search: score, prune, recalibrate, fine-tune",
-        (_add_experiment, _add_out, _add_method, _add_target, _add_weights, _add_sparsity),
+        (
+            options.add_experiment,
+            options.add_out,
+            options.add_method,
+            options.add_target,
+            options.add_weights,
+            options.add_sparsity,
+        ),
     ),
     Command(
         "sensitivity",
         _sensitivity,
         "accuracy against pruning rate of every segment",
-        (_add_experiment, _add_out, _add_method, _add_images),
+        (options.add_experiment, options.add_out, options.add_method, options.add_images),
     ),
     Command(
         "analyse",
         _analyse,
         "first of four steps: what each segment costs, and which to leave alone",
-        (_add_experiment, _add_out, _add_method, _add_images),
+        (options.add_experiment, options.add_out, options.add_method, options.add_images),
     ),
     Command(
-        "finetune", _finetune, "third of four steps, after prune --step or --weights: train, zeros kept", (_add_run,)
+        "finetune",
+        _finetune,
+        "third of four steps, after prune --step or --weights: train, zeros kept",
+        (options.add_run,),
     ),
-    Command("transform", _transform, "last of four steps: channels really go; verified", (_add_run,)),
+    Command("transform", _transform, "last of four steps: channels really go; verified", (options.add_run,)),
     Command(
         "sweep",
         _sweep,
         "accuracy against the share of the weights that go, without and with fine-tuning",
-        (_add_experiment, _add_out, _add_weights, _add_epochs),
+        (options.add_experiment, options.add_out, options.add_weights, options.add_epochs),
     ),
     Command(
         "validate",
         _validate,
         "check an experiment without running it, and predict how long it will take",
-        (_add_experiment,),
+        (options.add_experiment,),
     ),
     Command(
         "space",
         _space,
         "the search space of an experiment's network: segments, layers, costs, and what is never pruned",
-        (_add_experiment, _add_file),
+        (options.add_experiment, options.add_file),
     ),
-    Command("retrain", _retrain, "train networks of a run's front fully", (_add_run,)),
-    Command("export", _export, "a saved model as a file that runs without evoprune", (_add_model, _add_format)),
+    Command("retrain", _retrain, "train networks of a run's front fully", (options.add_run,)),
     Command(
-        "evaluate", _evaluate, "saved models beside the base network: accuracy, costs, latency", (_add_models,)
+        "export", _export, "a saved model as a file that runs without evoprune", (options.add_model, options.add_format)
     ),
-    Command("report", _report, "pictures and table of a run", (_add_run,)),
+    Command(
+        "evaluate", _evaluate, "saved models beside the base network: accuracy, costs, latency", (options.add_models,)
+    ),
+    Command("report", _report, "pictures and table of a run", (options.add_run,)),
 )
 
 

@@ -15,7 +15,7 @@ from evoprune.stages.measured_rows import measured_rows
 
 
 def report(context: Context) -> str:
-    """Write `report.html`, `hypervolume.csv`, `front.png`, `hypervolume.png`, `output.csv` and `table.md`; returns the table.
+    """Write `report.html`, `output.csv`, `hypervolume.csv`, two pictures and `table.md`; returns the table.
 
     Raises:
         UserError: nothing is measured yet.
