@@ -14,7 +14,7 @@ from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.space import SearchSpace
 
 MOST_POINTS = 5000
-_SHORT = {"flops": "multiply-adds", "params": "parameters", "bandwidth": "bytes moved"}
+_SHORT = {"flops": "multiply-adds", "params": "parameters", "bandwidth": "memory traffic"}
 
 
 def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment, space: SearchSpace) -> dict[str, Any]:

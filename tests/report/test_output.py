@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evoprune.report.output import write_front, write_summary
+from evoprune.report.output import write_front, write_hypervolumes, write_summary
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.models import Pruning, step_folder, training_settings
 from evoprune.runs.table import read_rows
@@ -124,3 +124,12 @@ def test_a_summary_has_a_row_for_the_base_network_and_each_finished_step(folder,
     assert table.model[1] == str(folder.pruned(pruning.name) / "step_1")
     assert (small_space.parse_code(table.code[2]) == codes[2]).all()
     assert table["kept.stem"].tolist() == [4, 3, 2]
+
+
+def test_hypervolume_has_a_row_for_each_candidate(small_space, tmp_path):
+    rows = [row_of(small_space, 4, 0.5, 40.0), row_of(small_space, 5, 0.5, 60.0, generation=1)]
+    write_hypervolumes(tmp_path / "hypervolume.csv", rows, ["accuracy", "flops"], small_space)
+    table = pd.read_csv(tmp_path / "hypervolume.csv")
+    assert list(table.evaluation) == [1, 2] and list(table.id) == [4, 5] and list(table.generation) == [0, 1]
+    share = rows[0]["flops"] / code_costs(small_space, small_space.full_code())["flops"]
+    assert list(table.hypervolume) == pytest.approx([0.4 * (1 - share), 0.6 * (1 - share)], abs=1e-6)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from evoprune.config import LimitConfig
-from evoprune.search.front import front_rows, fronts_by_generation, hypervolumes, latest_rows, losses_and_violations
+from evoprune.search.front import (
+    front_rows,
+    fronts_by_generation,
+    hypervolume_by_evaluation,
+    hypervolumes,
+    latest_rows,
+    losses_and_violations,
+)
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import make_limits
 
@@ -95,3 +102,16 @@ def test_latency_is_measured_against_the_full_network_or_the_slowest_one(small_s
 def test_nothing_measured_dominates_nothing(small_space):
     assert hypervolumes([], NAMES, small_space) == []
     assert hypervolumes([make_row(0, None, 1, status="failed")], NAMES, small_space) == [0.0]
+
+
+def test_hypervolume_grows_with_each_evaluation_up_to_that_of_the_generations(small_space):
+    full = code_costs(small_space, small_space.full_code())["flops"]
+    rng = np.random.default_rng(0)
+    rows = [
+        make_row(i, float(rng.uniform(0, 100)), int(rng.uniform(0.1, 1) * full), generation=i // 5) for i in range(20)
+    ]
+    rows[7]["status"] = "failed"
+    volumes = hypervolume_by_evaluation(rows, NAMES, small_space)
+    assert len(volumes) == 20 and volumes == sorted(volumes) and volumes[7] == volumes[6]
+    assert volumes[4::5] == pytest.approx(hypervolumes(rows, NAMES, small_space))
+    assert hypervolume_by_evaluation([], NAMES, small_space) == []

@@ -1,0 +1,46 @@
+"""What `report.html` draws."""
+
+import pytest
+from report_rows import rows
+
+from evoprune.report import page_data as module
+from evoprune.report.page_data import page_data
+from evoprune.search.front import front_rows
+
+
+def test_points_fronts_and_kept_channels_belong_together(tiny, small_space):
+    table = rows(small_space, 12)
+    table[5]["status"] = "failed"
+    front = front_rows(table, ["accuracy", "flops"])
+    front[0]["test_accuracy"] = 91.0
+    data = page_data(table, front, tiny(), small_space)
+    keys = [point[data["columns"].index("key")] for point in data["points"]]
+    assert keys == [f"k{i}" for i in range(12) if i != 5]
+    assert [keys[one["at"]] for one in data["front"]] == [row["key"] for row in front]
+    assert {keys[at] for at in data["fronts"][-1]} == {row["key"] for row in front}
+    assert {keys[at] for at in data["fronts"][0]} == {"k0", "k1", "k3"}
+    assert data["front"][0]["test"] == 91.0 and data["front"][0]["kept"] == [1] * len(small_space.segments)
+    assert data["status"] == {"ok": 11, "failed": 1} and data["total"] == 12 == len(data["hypervolume"])
+    assert data["base"]["flops"] == 10000 and data["base"]["accuracy"] == 90.0
+    assert data["knee"] in keys
+
+
+def test_of_too_many_candidates_the_front_and_a_sample_are_drawn(tiny, small_space, monkeypatch):
+    monkeypatch.setattr(module, "MOST_POINTS", 20)
+    table = rows(small_space, 40)
+    front = front_rows(table, ["accuracy", "flops"])[:8]
+    data = page_data(table, front, tiny(), small_space)
+    assert len(data["points"]) == 20 and data["total"] == 40
+    keys = {point[data["columns"].index("key")] for point in data["points"]}
+    assert {row["key"] for row in front} <= keys
+
+
+@pytest.mark.parametrize(
+    ("tests", "correlation"),
+    [([70.0, 80.0, 90.0], 1.0), ([90.0, 80.0, 70.0], -1.0), ([70.0, None, 90.0], None), ([70.0, 70.0, 70.0], None)],
+)
+def test_rank_correlation_by_hand(tiny, small_space, tests, correlation):
+    front = [{**row, "test_accuracy": test} for row, test in zip(rows(small_space, 3), tests, strict=True)]
+    for row, accuracy in zip(front, (50.0, 60.0, 61.0), strict=True):
+        row["accuracy"] = accuracy
+    assert page_data(rows(small_space, 3), front, tiny(), small_space)["rank_correlation"] == correlation
