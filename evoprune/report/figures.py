@@ -40,7 +40,10 @@ def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Seq
         for generation in shown:
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
             line = _columns(sorted(fronts[generation], key=itemgetter(name)), name, names[0])
-            axes.plot(*line, marker=".", linewidth=1, color=color, label=f"front, generation {generation}")
+            steps = "steps-post" if len(names) == 2 and not OBJECTIVES[name].maximise else "default"
+            axes.plot(
+                *line, marker=".", linewidth=1, drawstyle=steps, color=color, label=f"front, generation {generation}"
+            )
         tested = [row for row in front if row.get("test_accuracy") is not None]
         if tested and names[0] == "accuracy":
             stars = _columns(tested, name, "test_accuracy")
