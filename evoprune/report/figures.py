@@ -40,7 +40,6 @@ def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Seq
         for generation in shown:
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
             line = _columns(sorted(fronts[generation], key=itemgetter(name)), name, names[0])
-            label = f"front, generation {generation}"
             steps = "steps-post" if len(names) == 2 and not OBJECTIVES[name].maximise else "default"
             axes.plot(
                 *line, marker=".", linewidth=1, drawstyle=steps, color=color, label=f"front, generation {generation}"
