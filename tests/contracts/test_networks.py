@@ -9,13 +9,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, scramble
+from helpers import scramble
 from torch import nn
 
 from evoprune import SearchSpace, build_network, load_search_space, slim_network
 from evoprune.networks.build import NETWORKS, network_from_spec, network_spec
 
-SPACES = sorted(path.stem for path in (ROOT / "search_spaces").glob("*.yaml"))
+SPACES = ["resnet20", "resnet32", "resnet56"]
 
 
 def masked_resnet_cifar(base: nn.Module, masks: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
