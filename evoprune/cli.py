@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import evoprune
 from evoprune import options
 from evoprune.common.errors import IncompleteError, UserError, printable
+from evoprune.common.signals import RUN_AGAIN, received, stop_on_signals
 
 if TYPE_CHECKING:  # `--help` is to answer at once
     from evoprune.stages.pipeline import Request
 
-INCOMPLETE, USER_ERROR, AGAIN, INTERRUPTED = 1, 2, 75, 130
+INCOMPLETE, USER_ERROR = 1, 2
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GOES_ON = "the same command goes on from here"
 _TARGETS, _OF_WEIGHTS = ("rate", "flops", "max_loss"), ("sparsity", "scope")
@@ -23,25 +25,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
     Returns:
-        0; 1 where a part of the work could not be done; 2 for a mistake of the user's; 130 when interrupted.
+        0; 1 where a part of the work could not be done; 2 for a mistake of the user's; 75 where the same command is to
+        be run again, as it was stopped by a signal or has found no room on the disk.
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.command(arguments)
+        with stop_on_signals():
+            arguments.command(arguments)
     except UserError as error:
         return _end(USER_ERROR, str(error))
     except IncompleteError as error:
         return _end(INCOMPLETE, str(error))
+    except BrokenPipeError:  # as of `evoprune validate FILE | head -n 1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RUN_AGAIN
     except OSError as error:
         if error.errno in _FULL:
-            return _end(AGAIN, f"{error.filename or 'a file'}: {error.strerror}; make room; {_GOES_ON}")
+            return _end(RUN_AGAIN, f"{error.filename or 'a file'}: {error.strerror}; make room; {_GOES_ON}")
         if error.filename is None:
             raise
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another folder")
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, f"interrupted; {_GOES_ON}")
+        return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
     return 0
 
 

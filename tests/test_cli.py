@@ -190,7 +190,19 @@ def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
         (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
-        (KeyboardInterrupt(), 130, "evoprune: interrupted; the same command goes on from here"),
+        (KeyboardInterrupt(), 75, "evoprune: stopped by an interrupt; the same command goes on from here"),
+        (
+            OSError(28, "No space left on device", "a"),
+            75,
+            "evoprune: a: No space left on device; make room; the same command goes on from here",
+        ),
+        (
+            OSError(13, "Permission denied", "a"),
+            2,
+            "evoprune: a: Permission denied; put that right, or choose another folder",
+        ),
+        (IsADirectoryError(21, "Is a directory", "a"), 2, "evoprune: a: is a folder, where a file is to be; remove it"),
+        (UserError("\x1b[31mred"), 2, "evoprune: \\x1b[31mred"),
     ],
 )
 def test_the_status_says_how_a_command_ended(monkeypatch, capsys, error, status, said):

@@ -126,11 +126,12 @@ def validate(request: Request) -> None:
     context = checked(request)
     experiment, space = context.experiment, context.space
     costs = code_costs(space, space.full_code())
+    estimated = _estimated(context)
     say(f"{experiment.name}: valid")
     say(f"code: {space.length} bits in {len(space.segments)} segments of {space.name}")
     say("base network: " + ", ".join(f"{value:,} {name}" for name, value in costs.items()))
     say(f"evaluations: {experiment.num_evaluations:,}")
-    _say_estimate(context)
+    say(estimated)
 
 
 def space(request: Request, out: Path | None) -> None:
@@ -212,19 +213,19 @@ def _report(context: Context) -> None:
     say(f"results: {context.folder.path}/  ({files})")
 
 
-def _say_estimate(context: Context) -> None:
+def _estimated(context: Context) -> str:
+    """What is predicted of the run time; raises UserError where the candidate that is measured for it fails."""
     from evoprune.stages.estimate import estimate
 
     try:
         context.dataset  # noqa: B018  may have to be downloaded, or lie on another machine
     except UserError as error:
-        say(f"run time: not predicted, as no candidate can be measured here: {error}")
-        return
+        return f"run time: not predicted, as no candidate can be measured here: {error}"
     found = estimate(context)
-    say(
-        f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
-        f"in one of {found.num_workers} workers"
-    )
     stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.stages.items())
     whole = duration(sum(found.stages.values()))
-    say(f"predicted run time: {whole} ({stages}), if the workers are like this machine")
+    return (
+        f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
+        f"in one of {found.num_workers} workers\n"
+        f"predicted run time: {whole} ({stages}), if the workers are like this machine"
+    )

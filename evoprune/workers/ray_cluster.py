@@ -1,16 +1,28 @@
 """A Ray cluster: this machine's own, or one that is there. The only module that imports Ray."""
 
 import os
+import shutil
 import socket
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError
+from evoprune.common.locks import lock_folder
+from evoprune.common.processes import Process, descendants, end
+from evoprune.common.signals import cleaned_up, deferred
 from evoprune.common.user_files import user_modules
 from evoprune.config import WorkersConfig
 from evoprune.workers.resources import Shape, make_shape, this_machine
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"  # asked for by madvise; other C libraries do not read it
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+_PREFIX = "evoprune-ray-"
+_LONGEST_PARENT = 24
+_PATIENCE_S = 3.0
 
 
 def worker_environment(shape: Shape) -> dict[str, str]:
@@ -32,39 +44,80 @@ def _probe(address: str) -> None:
         raise UserError(f"workers.address: nobody listens at {address!r}: {error}") from None
 
 
-def start_ray(config: WorkersConfig) -> tuple[Any, Shape]:
-    """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the run."""
+@contextmanager
+def open_ray(config: WorkersConfig) -> Iterator[tuple[Any, Shape]]:
+    """Import Ray and connect: to `address`, or to a cluster of this machine alone that ends with the context.
+
+    No process and no file of that cluster is left then, whatever signal comes while it starts or ends.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's own advice against its warning
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 any other process starves a search on CPUs
-    import ray
-    import ray.cloudpickle
-    import ray.exceptions
+    with deferred():
+        import ray
+        import ray.cloudpickle
+        import ray.exceptions
 
-    for module in user_modules():  # workers cannot import the user's files: classes travel with their code
-        ray.cloudpickle.register_pickle_by_value(module)
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if config.address is None:
-        machine = this_machine(config)
-        shape = make_shape(config, [machine])
-        cpus = shape.num_workers * shape.cpus_per_worker
-        ray.init(address="local", num_cpus=cpus, num_gpus=int(machine["GPU"]), include_dashboard=False, **quiet)
-    else:
-        _probe(config.address)
-        try:
-            ray.init(address=config.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
-                "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
-            ) from None
-        shape = make_shape(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    try:
+        for module in user_modules():  # workers cannot import the user's files: classes travel with their code
+            ray.cloudpickle.register_pickle_by_value(module)
+    with ExitStack() as stack:
+        if config.address is None:
+            shape = _start(ray, config, stack)
+        else:
+            shape = _join(ray, config)
+            stack.callback(ray.shutdown)
         _check_resources(shape, ray.cluster_resources())
-    except UserError:
+        yield ray, shape
+
+
+def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
+    """Start a cluster of this machine alone, of which nothing is left when `stack` is unwound."""
+    machine = this_machine(config)
+    shape = make_shape(config, [machine])
+    num_cpus, num_gpus = shape.num_workers * shape.cpus_per_worker, int(machine["GPU"])
+    folder = stack.enter_context(session_folder())
+    stack.callback(_stop, ray, descendants())
+    with deferred():
+        ray.init(
+            address="local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=False, _temp_dir=folder, **_QUIET
+        )
+    return shape
+
+
+def _stop(ray: Any, others: set[Process]) -> None:
+    """End the cluster, and those of its processes that outlive it; `others` were there before it."""
+    started = descendants() - others
+    with deferred():
         ray.shutdown()
-        raise
-    return ray, shape
+        end(started, patience_s=_PATIENCE_S)
+
+
+def _join(ray: Any, config: WorkersConfig) -> Shape:
+    assert config.address is not None
+    _probe(config.address)
+    try:
+        with deferred():
+            ray.init(address=config.address, **_QUIET)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
+            "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
+        ) from None
+    return make_shape(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+
+
+@contextmanager
+def session_folder() -> Iterator[str]:
+    """A folder for what Ray writes, which is removed at the end; so are those of processes that were killed."""
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > _LONGEST_PARENT:
+        parent = Path("/tmp")  # Ray puts sockets there, whose paths have at most 107 characters
+    for left in parent.glob(f"{_PREFIX}*"):
+        with suppress(UserError, OSError), lock_folder(left):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    with lock_folder(folder), cleaned_up(partial(shutil.rmtree, folder, ignore_errors=True)):
+        yield str(folder)
 
 
 def _check_resources(shape: Shape, has: Mapping[str, float]) -> None:

@@ -4,12 +4,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from evoprune.common.errors import UserError
 from evoprune.config import WorkersConfig
 from evoprune.workers.jobs import Died, Done, JobFactory, Report, Said, Started, Workers, tidy
-from evoprune.workers.ray_cluster import start_ray, worker_environment
+from evoprune.workers.ray_cluster import open_ray, worker_environment
 from evoprune.workers.resources import own_cores
 
 _START_LIMIT_S = 900.0
@@ -51,8 +52,8 @@ class RayWorkers:
         self._gone: dict[str, str] = {}
 
     def __enter__(self) -> Workers:
-        self._ray, shape = start_ray(self._config)
-        try:
+        with ExitStack() as stack:
+            self._ray, shape = stack.enter_context(open_ray(self._config))
             self._actor_class = self._ray.remote(_Actor).options(
                 num_cpus=shape.cpus_per_worker,
                 num_gpus=shape.gpus_per_worker,
@@ -70,13 +71,11 @@ class RayWorkers:
             if self._gone:
                 raise UserError(f"workers: {self._gone_because()}")
             self._idle.sort(key=list(self._cores).index)
-        except BaseException:
-            self._ray.shutdown()
-            raise
+            self._opened = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ray.shutdown()
+        self._opened.close()
 
     def idle(self) -> list[str]:
         """Workers that can begin an item, those that wait longest first."""

@@ -22,7 +22,7 @@ SPACE = yaml.safe_load((ROOT / "search_spaces" / "resnet20.yaml").read_text())
 @pytest.fixture
 def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prediction trains networks, which takes seconds where an experiment is right."""
-    monkeypatch.setattr("evoprune.stages.pipeline._say_estimate", lambda context: None)
+    monkeypatch.setattr("evoprune.stages.pipeline._estimated", lambda context: "")
 
 
 def write_mutated(folder: Path, rng: random.Random) -> Path:

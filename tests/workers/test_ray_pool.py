@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from evoprune.config import WorkersConfig
 from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job
 from evoprune.workers.pool import open_workers
+from evoprune.workers.ray_cluster import session_folder
 
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGES_ON_REQUEST = "glibc" in platform.libc_ver() and THP.exists() and "[madvise]" in THP.read_text()
@@ -76,3 +78,17 @@ def large_block_in_huge_pages() -> bool:
         elif inside and line.startswith("VmFlags:"):
             return "hg" in line.split()
     raise AssertionError("the block is in no mapping")
+
+
+def test_what_ray_writes_is_gone_when_it_ends_and_what_dead_processes_left_too(monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="e-", dir="/tmp") as parent:  # Ray needs a short path
+        monkeypatch.setattr(tempfile, "tempdir", parent)
+        left, mine = Path(parent) / "evoprune-ray-left", Path(parent) / "mine"
+        left.mkdir(), mine.mkdir()
+        with session_folder() as other:
+            (Path(other) / "file").touch()
+            with open_workers(WorkersConfig(num_workers=1), make_job):
+                (own,) = set(Path(parent).glob("evoprune-ray-*")) - {Path(other)}
+                assert any(own.glob("session_*")), "Ray works in it"
+            assert (Path(other) / "file").exists(), "its process lives"
+        assert list(Path(parent).iterdir()) == [mine]

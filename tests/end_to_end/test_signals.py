@@ -1,0 +1,186 @@
+"""Real runs that are told to end: everything measured stays, nothing is left behind, and the same command goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import write_experiment
+from helpers import ROOT, repeated
+
+from evoprune.common.processes import Process, descendants, is_alive
+from evoprune.common.signals import PATIENCE_S
+
+LIMIT_S = 15.0
+SLOW = {"epochs": 2.0, "batch_size": 16}
+STAGES = {
+    "base": ({"base": {"epochs": 300, "batch_size": 16}}, "base network"),
+    "start of Ray": ({}, "evoprune-ray"),
+    "search": ({"evaluation": SLOW, "search": {"generations": 30}}, "reports.csv"),
+    "sensitivity": ({"search": {"sensitivity": "measured"}, "evaluation": {"recalibration_images": 1200}}, "prior.csv"),
+    "retrain": ({"retrain": {"epochs": 300, "batch_size": 16}}, "full training"),
+}
+
+
+def on_one_core() -> None:
+    """Networks this small are far slower on two threads where other work runs beside the tests."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+class Run:
+    """`evoprune run` in a process of its own."""
+
+    def __init__(self, folder: Path, file: str, backend: str):
+        self.path, self._log = folder / "run", folder / "log.txt"
+        self.temporary = Path(tempfile.mkdtemp(prefix="e-", dir="/tmp"))  # Ray needs a short path
+        words = [sys.executable, "-m", "evoprune.cli", "run", file, "--out", str(self.path)]
+        words += ["--set", f"workers={{backend: {backend}, num_workers: {1 if backend == 'local' else 2}}}"]
+        environment = {**os.environ, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                words, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=on_one_core
+            )
+        self.children: set[Process] = set()
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, sign: str) -> None:
+        """Until the run says it, or has two rows in the table of that name."""
+        deadline = time.monotonic() + 240
+        while not self._shows(sign):
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said
+            time.sleep(0.02)
+
+    def _shows(self, sign: str) -> bool:
+        if sign == "evoprune-ray":
+            return any(self.temporary.glob("evoprune-ray-*"))
+        if not sign.endswith(".csv"):
+            return sign in self.said or (sign == "full training" and any(self.path.glob("models/*/*.ckpt")))
+        return any(table.read_bytes().count(b"\n") >= 3 for table in self.path.rglob(sign))
+
+    def signal(self, name: str) -> None:
+        self.children = descendants()
+        self.process.send_signal(getattr(signal, name))
+
+    def end(self) -> tuple[int, float]:
+        """The exit status, and after how many seconds it came."""
+        started = time.monotonic()
+        return self.process.wait(timeout=60), time.monotonic() - started
+
+
+@pytest.fixture
+def runs(cache: Path, tmp_path: Path) -> Iterator[list[Run]]:
+    started: list[Run] = []
+    yield started
+    for run in started:
+        run.process.kill()
+        run.process.wait()
+        shutil.rmtree(run.temporary)
+
+
+def start(runs: list[Run], folder: Path, backend: str, **changes: object) -> Run:
+    folder.mkdir(exist_ok=True)
+    runs.append(Run(folder, write_experiment(folder, **changes), backend))
+    return runs[-1]
+
+
+def check_nothing_is_left(run: Run) -> None:
+    left = [process for process in run.children if is_alive(process)]
+    assert left == []
+    assert list(run.temporary.glob("evoprune-ray*")) == [] and not list(run.path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "stage", "name"),
+    [
+        *(("local", "base", "SIGTERM"), ("ray", "start of Ray", "SIGTERM")),
+        *(("local", "sensitivity", "SIGHUP"), ("ray", "sensitivity", "SIGHUP")),
+        *(("local", "search", "SIGUSR1"), ("ray", "search", "SIGUSR1")),
+        *(("local", "retrain", "SIGINT"), ("ray", "retrain", "SIGINT")),
+    ],
+)
+def test_a_signal_ends_a_stage_and_the_same_command_goes_on(tmp_path, cache, runs, backend, stage, name):
+    changes, sign = STAGES[stage]
+    changes = {**({} if stage == "base" else {"base": {"cache": str(cache)}}), **changes}
+    if stage == "base":
+        changes["base"] = {**changes["base"], "cache": str(tmp_path / "cache")}
+    run = start(runs, tmp_path / "here", backend, **changes)
+    run.wait_for(sign)
+    rows = {path: path.read_bytes() for path in run.path.rglob("*.csv")}
+    run.signal(name)
+    status, seconds = run.end()
+    assert (status, seconds < LIMIT_S) == (75, True), run.said
+    assert f"evoprune: stopped by {name}; the same command goes on from here" in run.said
+    assert "Traceback" not in run.said
+    check_nothing_is_left(run)
+    assert all(path.read_bytes().startswith(before) for path, before in rows.items())
+
+
+def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, cache, runs):
+    changes = {"base": {"cache": str(cache)}, "evaluation": {"epochs": 0.5}, "search": {"generations": 3}}
+    stopped = start(runs, tmp_path / "stopped", "ray", **changes)
+    stopped.wait_for("reports.csv")
+    stopped.signal("SIGTERM")
+    assert stopped.end()[0] == 75
+    again, whole = (start(runs, tmp_path / name, "local", **changes) for name in ("stopped", "whole"))
+    assert (again.end()[0], whole.end()[0]) == (0, 0), again.said
+    for table in ("reports.csv", "output.csv"):
+        assert repeated(again.path, table) == repeated(whole.path, table)
+
+
+def test_a_second_signal_ends_at_once(tmp_path, cache, runs):
+    """The process is in a loop that does not end, as in a call of C that takes no notice of signals."""
+    script = (
+        "import time, sys\nfrom evoprune.common.signals import stop_on_signals, deferred\n"
+        "with stop_on_signals(), deferred():\n    print('in', flush=True)\n    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"in\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 75
+        assert process.stderr.read() == b"evoprune: ended at once; the same command goes on from here\n"
+    assert PATIENCE_S < LIMIT_S, "without a second one the process ends then"
+
+
+SCHEDULER = """#!/usr/bin/env bash
+echo "$*" >> "$(dirname "$0")/asked"
+"""
+
+
+@pytest.mark.parametrize(("name", "requeued"), [("SIGUSR1", True), ("SIGTERM", False)])
+def test_a_batch_job_whose_time_is_up_is_queued_again(tmp_path, cache, name, requeued):
+    """A stand-in for the scheduler: it signals the batch script alone, as `--signal=B:USR1` says, and is asked."""
+    (tmp_path / "scontrol").write_text(SCHEDULER)
+    (tmp_path / "scontrol").chmod(0o755)
+    changes, _ = STAGES["search"]
+    file = write_experiment(tmp_path, base={"cache": str(cache)}, **changes)
+    python = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{tmp_path}:{python}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    words = ["bash", str(ROOT / "experiments" / "slurm" / "run.sh"), file, "--out", str(tmp_path / "run")]
+    with subprocess.Popen(words, env=environment, cwd=ROOT, preexec_fn=on_one_core) as job:
+        deadline = time.monotonic() + 240
+        while (tmp_path / "run" / "reports.csv").exists() is False and time.monotonic() < deadline:
+            time.sleep(0.05)
+        job.send_signal(getattr(signal, name))
+        assert job.wait(timeout=60) == 75
+    asked = tmp_path / "asked"
+    assert (asked.read_text() if asked.exists() else "") == ("requeue 17\n" if requeued else "")
+
+
+def test_a_batch_job_passes_on_how_its_command_ended(tmp_path):
+    words = ["bash", str(ROOT / "experiments" / "slurm" / "run.sh"), "nothing.yaml"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "nothing.yaml: no such file" in done.stderr
