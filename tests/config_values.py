@@ -12,7 +12,12 @@ COUNT = st.integers(1, 10**9)
 SIDE = st.integers(1, 4096)
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 EPOCHS = st.floats(0, 1e6)
-BOUND = st.none() | st.integers(-(10**300), 10**300) | st.floats(-1e300, 1e300) | COUNT.map("{}%".format)
+BOUND = (
+    st.none()
+    | st.integers(-(10**300), 10**300)
+    | st.floats(-1e300, 1e300)
+    | st.integers(1, 10**9 - 1).map("{}%".format)
+)
 TRAINING = {
     "epochs": EPOCHS,
     "batch_size": st.integers(2, 10**6),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import SHARED_DATA, TINY, merge, scramble
+from hypothesis import settings
 from steps import Steps, make_steps
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from evoprune.config import DataConfig, Experiment, parse_experiment
 from evoprune.data.augment import Plan
 from evoprune.data.tensors import Data, load_data
 from evoprune.space.space import Code, SearchSpace
+
+settings.register_profile("busy", deadline=None)  # a machine that does other work takes longer, and is not wrong
+settings.load_profile("busy")
 
 
 @pytest.fixture
