@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from config_values import TEXT
 from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,14 +135,14 @@ shares = st.integers(1, 100).map(lambda share: f"{share}%")
 VALUES = {
     "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
     "seed": st.integers(0, 2**63),
-    "data.root": st.text(max_size=20),
-    "data.validation": fractions | st.text(min_size=1, max_size=20),
+    "data.root": TEXT,
+    "data.validation": fractions | TEXT.filter(bool),
     "data.mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
     "data.std": st.lists(positive, min_size=1, max_size=3),
     "data.flip": st.booleans(),
     "search_space.width": st.none() | st.integers(1, 16384),
     "base.lr": positive | st.integers(1, 9),
-    "base.weights": st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
+    "base.weights": st.none() | TEXT,
     "evaluation.time_limit_s": st.none() | positive,
     "search.objectives": st.permutations(["accuracy", "macs", "params", "bandwidth", "latency"]).map(lambda p: p[:3]),
     "search.limits": st.fixed_dictionaries({"flops": st.fixed_dictionaries({"max": positive | shares | st.none()})}),
@@ -151,7 +152,7 @@ VALUES = {
     "retrain.from": st.sampled_from(["inherited", "scratch"]),
     "retrain.distillation": st.none() | st.fixed_dictionaries({"weight": fractions, "temperature": positive}),
     "workers.num_workers": st.just("auto") | st.integers(1, 4096),
-    "workers.address": st.none() | st.text(max_size=20),
+    "workers.address": st.none() | TEXT,
 }
 
 
