@@ -16,8 +16,8 @@ class _MortalWorkers(LocalWorkers):
         super().__init__(factory)
         self._deadly = deadly
 
-    def begin(self, worker: str, item: Any) -> None:
-        super().begin(worker, item)
+    def begin(self, worker: str, item: Any, limit_s: float | None = None) -> None:
+        super().begin(worker, item, limit_s)
         self._dies = self._deadly(item)
 
     def wait(self) -> Report:

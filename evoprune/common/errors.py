@@ -36,6 +36,7 @@ def suggest(came: str, allowed: Iterable[str]) -> str:
 
 
 LOSS_NOT_FINITE = "the training loss is not finite; lower the learning rate"
+TIME_IS_UP = "the time limit has passed"
 OUTPUT_NOT_FINITE = "the network's output is not finite"
 
 

@@ -1,19 +1,26 @@
 """The job of a search: codes in, measurements out."""
 
-from collections.abc import Iterator
+import math
+import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from evoprune.config import Experiment, Fidelity
+from evoprune.common.objectives import FAILED, LOST
+from evoprune.config import EvaluationConfig, Experiment, Fidelity
 from evoprune.data.dataset import Arrays
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.evaluation.worker import codes_per_batch, worker_compute
 from evoprune.pruning.moments import Moments
 from evoprune.space.space import SearchSpace
+from evoprune.workers.dispatch import Broken, Lost
 from evoprune.workers.jobs import Job
+
+SPARE_S = 10.0
+"""Seconds more than its time limit that a candidate gets before its worker is ended."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,11 @@ class Batch:
 def missing_codes(batch: Batch, num_values: int) -> list[Batch]:
     """What is left of a batch whose worker has died: every code that has no measurement, each on its own."""
     return [Batch((code,), batch.fidelity) for code in batch.codes[num_values:]]
+
+
+def time_limit(config: EvaluationConfig, batch: Batch) -> float | None:
+    """Seconds after which a worker is ended from outside; a candidate that can gives up by itself before."""
+    return None if config.time_limit_s is None else config.time_limit_s * len(batch.codes) + SPARE_S
 
 
 def candidate_job(
@@ -52,3 +64,22 @@ def candidate_job(
         yield from evaluator.evaluate([space.parse_code(code) for code in batch.codes], batch.fidelity)
 
     return job
+
+
+def as_measurement(value: Any) -> dict[str, Any]:
+    """What was reported of a code as cells of its row: it has a status, whatever it is that was reported."""
+    match value:
+        case Lost(reason):
+            return {"status": LOST, "error": reason}
+        case Broken(reason):
+            return {"status": FAILED, "error": reason}
+        case {"status": "failed", "error": str()}:
+            return _cells(value)
+        case {"status": "ok", "accuracy": float() | int() as accuracy} if math.isfinite(accuracy):
+            return _cells(value)
+    return {"status": FAILED, "error": f"the worker has returned no measurement, but {reprlib.repr(value)}"}
+
+
+def _cells(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are measured; the others follow from the code."""
+    return {name: value[name] for name in ("status", "error", "accuracy", "latency", "seconds") if name in value}

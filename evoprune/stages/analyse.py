@@ -15,7 +15,7 @@ from evoprune.common.objectives import LOST, Row
 from evoprune.common.progress import progress, say
 from evoprune.config import Fidelity, ImportanceName
 from evoprune.data.tensors import place_data
-from evoprune.evaluation.candidate_job import Batch, missing_codes
+from evoprune.evaluation.candidate_job import Batch, as_measurement, missing_codes, time_limit
 from evoprune.evaluation.worker import codes_per_batch
 from evoprune.pruning.importance.aggregate import Importance, segment_scores
 from evoprune.pruning.importance.criteria import channel_importance
@@ -31,7 +31,7 @@ from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import candidate_workers
 from evoprune.stages.probe import Probe, second_time
-from evoprune.workers.dispatch import Lost, dispatch
+from evoprune.workers.dispatch import dispatch
 from evoprune.workers.jobs import Workers
 
 PRIOR_RATES, PRIOR_IMAGES = (0.25, 0.5, 0.75, 0.875), 1000
@@ -202,11 +202,12 @@ def _measure(context: Context, workers: Workers, points: Sequence[Point], images
     fidelity = Fidelity(0.0, images)
     batches = [Batch(tuple(codes[first : first + size]), fidelity) for first in range(0, len(codes), size)]
     with progress("sensitivity", len(codes)) as meter:
-        events = dispatch(workers, batches, experiment.workers.retries, missing_codes)
+        limit = partial(time_limit, experiment.evaluation)
+        events = dispatch(workers, batches, experiment.workers.retries, missing_codes, limit)
         for done, event in enumerate(events, start=1):
-            value = {"status": LOST, "error": event.value.reason} if isinstance(event.value, Lost) else event.value
-            for point in waiting[batches[event.index].codes[event.part]]:
-                yield _point_row(space, point, images) | value | {"worker": event.worker}
+            if event.part < len(batches[event.index].codes):
+                for point in waiting[batches[event.index].codes[event.part]]:
+                    yield _point_row(space, point, images) | as_measurement(event.value) | {"worker": event.worker}
             meter.update(done)
 
 

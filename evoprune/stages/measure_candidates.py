@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, partial
 from itertools import chain
 
-from evoprune.common.objectives import INFEASIBLE, LOST, OK, Row
+from evoprune.common.objectives import INFEASIBLE, OK, Row
 from evoprune.common.progress import Meter
 from evoprune.config import WorkersConfig
-from evoprune.evaluation.candidate_job import Batch, candidate_job, missing_codes
+from evoprune.evaluation.candidate_job import SPARE_S, Batch, as_measurement, candidate_job, missing_codes, time_limit
 from evoprune.evaluation.worker import describe_workers
 from evoprune.report.tables import trade_offs
 from evoprune.runs.folder import timed_stage
@@ -17,10 +17,11 @@ from evoprune.search.candidate import Planned
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import Limits
 from evoprune.stages.context import Context
-from evoprune.workers.dispatch import Event, Lost, dispatch
+from evoprune.workers.dispatch import Event, dispatch
 from evoprune.workers.jobs import JobFactory, Workers
 from evoprune.workers.pool import open_workers
 
+_TIMES_THE_LONGEST, _FEWEST_KNOWN = 30, 8
 OpenWorkers = Callable[[WorkersConfig, JobFactory], AbstractContextManager[Workers]]
 
 
@@ -85,7 +86,10 @@ class Measurer:
             self._workers = self._start_workers()
         taken: list[Sequence[Planned]] = []
         items = self._items(chain([first], batches), taken)
-        for event in dispatch(self._workers, items, self._experiment.workers.retries, missing_codes):
+        retries = self._experiment.workers.retries
+        for event in dispatch(self._workers, items, retries, missing_codes, self._limit):
+            if event.part >= len(taken[event.index]):
+                continue  # more than was asked for
             planned = taken[event.index][event.part]
             row = self._row(planned, event)
             self._record(row)
@@ -103,9 +107,7 @@ class Measurer:
             yield Batch(codes, self._experiment.evaluation.fidelities[batch[0].rung])
 
     def _row(self, planned: Planned, event: Event) -> Row:
-        code, value = planned.candidate.code, event.value
-        if isinstance(value, Lost):
-            value = {**code_costs(self._space, code), "status": LOST, "error": value.reason, "seconds": None}
+        code = planned.candidate.code
         row = {
             "id": planned.candidate.id,
             "generation": planned.generation,
@@ -115,12 +117,25 @@ class Measurer:
             "code": self._space.format_code(code),
             "epochs": self._experiment.evaluation.fidelities[planned.rung].epochs,
             **{f"kept.{name}": width for name, width in self._space.widths(code).items()},
-            **value,
+            **code_costs(self._space, code),
+            **as_measurement(event.value),
             "worker": event.worker,
         }
         if row["status"] == OK and self._limits.violation(row) > 0:
             row["status"] = INFEASIBLE
         return row
+
+    def _limit(self, batch: Batch) -> float | None:
+        """Seconds after which the worker of a batch is ended: it should have given up by itself long before."""
+        given = time_limit(self._experiment.evaluation, batch)
+        if given is not None:
+            return given
+        known = [
+            row["seconds"] for row in self._table.rows if row["epochs"] == batch.fidelity.epochs and row["seconds"]
+        ]
+        if self._experiment.workers.backend == "local" or len(known) < _FEWEST_KNOWN:
+            return None
+        return (SPARE_S + _TIMES_THE_LONGEST * max(known)) * len(batch.codes)
 
     def _record(self, row: Row) -> None:
         is_new = self._table.find(row["id"], row["rung"]) is None

@@ -24,7 +24,7 @@ from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
 from evoprune.training.loop import Epoch
-from evoprune.workers.dispatch import Lost, dispatch
+from evoprune.workers.dispatch import Broken, Lost, dispatch
 from evoprune.workers.jobs import JobFactory
 from evoprune.workers.pool import open_workers
 
@@ -127,7 +127,7 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
                 case Trained() as trained:
                     _save(trained, task, context)
                     say(f"{task.key} seed {task.seed}: test accuracy {trained.test_accuracy:.2f} %")
-                case Lost(reason) | TrainingFailed(reason):
+                case Lost(reason) | Broken(reason) | TrainingFailed(reason):
                     failures.append(f"{task.key} seed {task.seed}: {reason}")
                     say(f"{task.key} seed {task.seed}: failed: {reason}")
     return failures

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, reason_of
+from evoprune.common.errors import LOSS_NOT_FINITE, TIME_IS_UP, TrainingError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.common.schedules import warmup_cosine
 from evoprune.config import TrainingConfig
@@ -187,7 +187,7 @@ class _Loop:
 def check_deadline(deadline: float | None) -> None:
     """Raise TrainingError where `time.monotonic()` has passed `deadline`."""
     if deadline is not None and time.monotonic() > deadline:
-        raise TrainingError("the time limit has passed")
+        raise TrainingError(TIME_IS_UP)
 
 
 def _restore(loop: _Loop, checkpoint: Path | None) -> int:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from evoprune.workers.jobs import Died, Done, Said, Workers
+from evoprune.workers.jobs import Died, Done, Failed, Said, Workers
 
 _END = object()
+Limit = Callable[[Any], float | None]
 Rest = Callable[[Any, int], Sequence[Any]]
 """Takes an item and how many values its job has yielded; returns what is left, one part for each missing value."""
 
@@ -21,6 +22,13 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """Stands for the value that an item has not yielded, as its job raised something or took longer than it may."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that was reported of an item.
 
@@ -28,7 +36,7 @@ class Event:
         index: which item, in the order in which they were taken.
         part: which of the item's values this is.
         worker: who reported it.
-        value: what its job has yielded, or `Lost`.
+        value: what its job has yielded, or `Lost`, or `Broken`.
     """
 
     index: int
@@ -42,11 +50,25 @@ def as_a_whole(item: Any, num_values: int) -> Sequence[Any]:
     return [item]
 
 
-def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, rest: Rest = as_a_whole) -> Iterator[Event]:
+def no_limit(item: Any) -> float | None:
+    """The `Limit` of items that may take any time."""
+    return None
+
+
+def dispatch(
+    workers: Workers,
+    items: Iterable[Any],
+    retries: int = 2,
+    rest: Rest = as_a_whole,
+    limit: Limit = no_limit,
+) -> Iterator[Event]:
     """Run the job on every item; yields all that the jobs report, in the order in which it comes.
 
     An item whose worker dies goes to another worker, in parts where `rest` makes such. What has failed `retries` times
     is tried for the last time in a fresh worker; then it is `Lost`.
+
+    An item whose job raises, or takes too long, is `Broken` and not tried again: it would do the same. But where it is
+    one of several, each of them is tried alone first.
 
     Args:
         workers: that are started.
@@ -55,11 +77,12 @@ def dispatch(workers: Workers, items: Iterable[Any], retries: int = 2, rest: Res
             item is being worked on it is the end.
         retries: how many times an item is tried again.
         rest: what is left of an item whose worker has died.
+        limit: seconds that an item may take; None for any.
 
     Raises:
         UserError: all workers are gone and none can be started.
     """
-    return _Dispatcher(workers, items, retries, rest).run()
+    return _Dispatcher(workers, items, retries, rest, limit).run()
 
 
 @dataclass
@@ -74,8 +97,8 @@ class _Attempt:
 
 
 class _Dispatcher:
-    def __init__(self, workers: Workers, items: Iterable[Any], retries: int, rest: Rest):
-        self._workers, self._retries, self._rest = workers, retries, rest
+    def __init__(self, workers: Workers, items: Iterable[Any], retries: int, rest: Rest, limit: Limit):
+        self._workers, self._retries, self._rest, self._limit = workers, retries, rest, limit
         self._source, self._indices = iter(items), count()
         self._running: dict[str, _Attempt] = {}
         self._again: deque[_Attempt] = deque()
@@ -95,6 +118,8 @@ class _Dispatcher:
                     yield Event(attempt.index, attempt.first + attempt.num_values - 1, worker, value)
                 case Done(worker):
                     del self._running[worker]
+                case Failed(worker, reason):
+                    yield from self._break(worker, reason)
                 case Died(worker, reason):
                     yield from self._lose(worker, reason)
 
@@ -103,7 +128,7 @@ class _Dispatcher:
             attempt = self._choose(worker)
             if attempt is not None:
                 self._running[worker] = attempt
-                self._workers.begin(worker, attempt.item)
+                self._workers.begin(worker, attempt.item, self._limit(attempt.item))
             elif not self._may_take:
                 return  # the source was asked, and has nothing now
 
@@ -120,6 +145,17 @@ class _Dispatcher:
         self._is_exhausted = item is _END
         self._may_take = item is not None and item is not _END
         return _Attempt(next(self._indices), item) if self._may_take else None
+
+    def _break(self, worker: str, reason: str) -> Iterator[Event]:
+        """Give up what a job has failed on; where it may be one of several, each is tried alone."""
+        attempt = self._running.pop(worker)
+        first = attempt.first + attempt.num_values
+        parts = self._rest(attempt.item, attempt.num_values)
+        if len(parts) == 1:
+            yield Event(attempt.index, first, worker, Broken(reason))
+            return
+        for place, part in enumerate(parts, start=first):
+            self._again.append(_Attempt(attempt.index, part, place, num_deaths=attempt.num_deaths))
 
     def _lose(self, worker: str, reason: str) -> Iterator[Event]:
         """Try again what a dead worker has left undone, or give it up."""

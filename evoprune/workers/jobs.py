@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from evoprune.common.errors import reason_of
 from evoprune.common.hardware import release_memory
 
 _RELEASE_EVERY_S = 10.0  # what is given back is fetched again, at about 0.1 s
@@ -39,13 +40,28 @@ class Died:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A worker's job has raised what no job should raise, or has not ended in its time; the worker is there again."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a job has raised, as the last value of `reporting`."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Started:
     """A worker that was being started is idle."""
 
     worker: str
 
 
-Report = Said | Done | Died | Started
+Report = Said | Done | Died | Failed | Started
 
 
 class Workers(Protocol):
@@ -63,8 +79,12 @@ class Workers(Protocol):
         """Whether a worker has begun no item yet."""
         ...
 
-    def begin(self, worker: str, item: Any) -> None:
-        """Have an idle worker run the job on `item`."""
+    def begin(self, worker: str, item: Any, limit_s: float | None = None) -> None:
+        """Have an idle worker run the job on `item`, and end it where it takes longer than `limit_s`, if that can be.
+
+        A Ray worker is killed and replaced. In this process Python code is interrupted, and a call of C is not.
+        Threads are left alone.
+        """
         ...
 
     def renew(self, worker: str) -> None:
@@ -98,3 +118,28 @@ def tidy(job: Job) -> Job:
             released = time.monotonic()
 
     return tidy_job
+
+
+def reporting(job: Job) -> Job:
+    """The same job, which reports what it raises, whatever that is, and ends."""
+
+    def reporting_job(item: Any) -> Iterator[Any]:
+        values = None
+        while True:
+            try:
+                values = iter(job(item)) if values is None else values
+                value = next(values)
+            except StopIteration:
+                return
+            except BaseException as error:  # a job has no business with KeyboardInterrupt, SystemExit, GeneratorExit
+                value = Raised(describe(error))
+            yield value
+            if isinstance(value, Raised):
+                return
+
+    return reporting_job
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line: its type, and what it says."""
+    return f"{type(error).__name__}: {reason_of(error)}"

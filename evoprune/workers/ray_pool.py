@@ -7,9 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import TIME_IS_UP, UserError
 from evoprune.config import WorkersConfig
-from evoprune.workers.jobs import Died, Done, JobFactory, Report, Said, Started, Workers, tidy
+from evoprune.workers.jobs import (
+    Died,
+    Done,
+    Failed,
+    JobFactory,
+    Raised,
+    Report,
+    Said,
+    Started,
+    Workers,
+    reporting,
+    tidy,
+)
 from evoprune.workers.ray_cluster import open_ray, worker_environment
 from evoprune.workers.resources import own_cores
 
@@ -25,7 +37,7 @@ class _Actor:
             os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
         self._error: str | None = None
         try:
-            self._job = tidy(factory())
+            self._job = reporting(tidy(factory()))
         except UserError as error:
             self._error = str(error)
 
@@ -47,6 +59,7 @@ class RayWorkers:
         self._idle: list[str] = []
         self._fresh: set[str] = set()
         self._running: dict[Any, str] = {}
+        self._deadlines: dict[Any, float] = {}
         self._starting: dict[Any, tuple[str, float]] = {}
         self._failed_starts: Counter[str] = Counter()
         self._gone: dict[str, str] = {}
@@ -89,11 +102,14 @@ class RayWorkers:
         """Whether a worker has begun no item yet."""
         return worker in self._fresh
 
-    def begin(self, worker: str, item: Any) -> None:
-        """Have an idle worker run the job on `item`."""
+    def begin(self, worker: str, item: Any, limit_s: float | None = None) -> None:
+        """Have an idle worker run the job on `item`; it is killed and replaced when `limit_s` have passed."""
         self._idle.remove(worker)
         self._fresh.discard(worker)
-        self._running[self._actors[worker].run.options(num_returns="streaming").remote(item)] = worker
+        stream = self._actors[worker].run.options(num_returns="streaming").remote(item)
+        self._running[stream] = worker
+        if limit_s is not None:
+            self._deadlines[stream] = time.monotonic() + limit_s
 
     def renew(self, worker: str) -> None:
         """End an idle worker and start a fresh one under its name."""
@@ -113,6 +129,8 @@ class RayWorkers:
             if ready and (report := self._settle(ready[0])):
                 return report
             self._give_up_late_starts()
+            if not ready and (overdue := self._end_overdue()):
+                return overdue
 
     def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
         """Call a picklable function once in every idle worker."""
@@ -123,17 +141,39 @@ class RayWorkers:
         """What a working actor reports."""
         worker = self._running[stream]
         try:
-            return Said(worker, self._ray.get(next(stream)))
+            value = self._ray.get(next(stream))
         except StopIteration:
-            del self._running[stream]
-            self._idle.append(worker)
+            self._rest(stream)
             return Done(worker)
-        except self._ray.exceptions.RayTaskError:
-            raise  # a job reports its failures itself: this one is our own bug
+        except self._ray.exceptions.RayTaskError as error:  # what the job has yielded could not be sent
+            self._rest(stream)
+            return Failed(worker, str(error).splitlines()[-1])
         except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
-            del self._running[stream]
+            self._forget(stream)
             self._start(worker)
             return Died(worker, _first_line(error))
+        if not isinstance(value, Raised):
+            return Said(worker, value)
+        self._rest(stream)
+        return Failed(worker, value.reason)
+
+    def _rest(self, stream: Any) -> None:
+        """The worker of a stream is idle."""
+        self._idle.append(self._forget(stream))
+
+    def _forget(self, stream: Any) -> str:
+        self._deadlines.pop(stream, None)
+        return self._running.pop(stream)
+
+    def _end_overdue(self) -> Report | None:
+        """End a worker whose item has taken too long, and start another one."""
+        now = time.monotonic()
+        for stream in [stream for stream, deadline in self._deadlines.items() if deadline <= now]:
+            worker = self._forget(stream)
+            self._ray.kill(self._actors[worker])
+            self._start(worker)
+            return Failed(worker, f"{TIME_IS_UP}; the worker did not end by itself, and was ended")
+        return None
 
     def _start(self, worker: str) -> None:
         self._actors[worker] = self._actor_class.remote(self._factory_ref, self._cores[worker])
@@ -160,8 +200,8 @@ class RayWorkers:
         return Started(worker)
 
     def _patience(self) -> float | None:
-        """Seconds until a starting actor is late; None where none is starting."""
-        deadlines = [deadline for _, deadline in self._starting.values()]
+        """Seconds until a starting actor is late, or an item has taken too long; None for no limit."""
+        deadlines = [*(deadline for _, deadline in self._starting.values()), *self._deadlines.values()]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _give_up_late_starts(self) -> None:

@@ -6,21 +6,13 @@ Processes take turns on a GPU; the kernels of streams run at the same time. On a
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
 import torch
 
-from evoprune.workers.jobs import Done, JobFactory, Report, Said, Workers, tidy
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """Stands for what a worker would have reported, had its job not raised what no job should."""
-
-    error: BaseException
+from evoprune.workers.jobs import Done, Failed, JobFactory, Raised, Report, Said, Workers, reporting, tidy
 
 
 class ThreadWorkers:
@@ -30,7 +22,7 @@ class ThreadWorkers:
         self._factory = factory
         self._names = [f"local-{number}" for number in range(num_workers)]
         self._inboxes: dict[str, SimpleQueue[Any]] = {name: SimpleQueue() for name in self._names}
-        self._reports: SimpleQueue[Report | _Failed] = SimpleQueue()
+        self._reports: SimpleQueue[Report] = SimpleQueue()
         self._idle = deque(self._names)
         self._fresh: set[str] = set()
         self._jobs: dict[str, Callable[[Any], Iterator[Any]]] = {}
@@ -65,25 +57,23 @@ class ThreadWorkers:
         """Whether no item was begun since the job was built."""
         return worker in self._fresh
 
-    def begin(self, worker: str, item: Any) -> None:
-        """Hand the item to the thread."""
+    def begin(self, worker: str, item: Any, limit_s: float | None = None) -> None:
+        """Hand the item to the thread, which nobody can end."""
         self._idle.remove(worker)
         self._fresh.discard(worker)
         self._inboxes[worker].put((item,))
 
     def renew(self, worker: str) -> None:
         """Build the job anew, in this thread: one after the other."""
-        self._jobs[worker] = tidy(self._factory())
+        self._jobs[worker] = reporting(tidy(self._factory()))
         self._fresh.add(worker)
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # what the job holds is there for any stream
 
     def wait(self) -> Report:
-        """Wait for the next report of any thread; raises what a job has raised."""
+        """Wait for the next report of any thread."""
         report = self._reports.get()
-        if isinstance(report, _Failed):
-            raise report.error
-        if isinstance(report, Done):
+        if isinstance(report, Done | Failed):
             self._idle.append(report.worker)
         return report
 
@@ -94,15 +84,15 @@ class ThreadWorkers:
     def _work(self, name: str) -> None:
         with _own_stream():
             while (given := self._inboxes[name].get()) is not None:
-                try:
-                    for value in self._jobs[name](*given):
+                end: Done | Failed = Done(name)
+                for value in self._jobs[name](*given):
+                    if isinstance(value, Raised):
+                        end = Failed(name, value.reason)
+                    else:
                         self._reports.put(Said(name, value))
-                        if self._stop.is_set():
-                            return
-                    self._reports.put(Done(name))
-                except BaseException as error:
-                    self._reports.put(_Failed(error))
-                    return
+                    if self._stop.is_set():
+                        return
+                self._reports.put(end)
 
 
 def _load_linear_algebra() -> None:

@@ -3,13 +3,14 @@
 import pytest
 
 from evoprune import slim_network
-from evoprune.config import Fidelity
+from evoprune.config import EvaluationConfig, Fidelity
 from evoprune.data.sources import load_raw_data
 from evoprune.data.split import make_dataset
 from evoprune.data.tensors import place_data
-from evoprune.evaluation.candidate_job import Batch, candidate_job, missing_codes
+from evoprune.evaluation.candidate_job import Batch, as_measurement, candidate_job, missing_codes, time_limit
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.networks.device import CPU
+from evoprune.workers.dispatch import Broken, Lost
 
 
 def timeless(measured: list[dict]) -> list[dict]:
@@ -54,3 +55,34 @@ def test_what_a_dead_worker_did_not_measure_goes_on_code_by_code():
     batch = Batch(("h1", "h2", "h3"), Fidelity(0.5, 10))
     assert missing_codes(batch, 1) == [Batch(("h2",), batch.fidelity), Batch(("h3",), batch.fidelity)]
     assert missing_codes(batch, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "row"),
+    [
+        (Lost("gone"), {"status": "lost", "error": "gone"}),
+        (Broken("KeyError: 'k'"), {"status": "failed", "error": "KeyError: 'k'"}),
+        ({"status": "failed", "error": "oom", "flops": 3}, {"status": "failed", "error": "oom"}),
+        (
+            {"status": "ok", "error": None, "accuracy": 5.0, "seconds": 1.0, "key": "../x", "id": 9},
+            {"status": "ok", "error": None, "accuracy": 5.0, "seconds": 1.0},
+        ),
+    ],
+)
+def test_what_was_reported_becomes_cells_of_a_row(value, row):
+    assert as_measurement(value) == row
+
+
+@pytest.mark.parametrize(
+    "value", [None, 3, "ok", {}, {"status": "ok"}, {"status": "ok", "accuracy": float("nan")}, [1] * 9**5]
+)
+def test_what_is_no_measurement_is_a_failed_row(value):
+    row = as_measurement(value)
+    assert row["status"] == "failed" and row["error"].startswith("the worker has returned no measurement, but ")
+    assert len(row["error"]) < 200
+
+
+def test_a_batch_may_take_the_limit_of_each_of_its_codes_and_a_little_more():
+    batch = Batch(("h00", "h01", "h02"), Fidelity(0.0))
+    assert time_limit(EvaluationConfig(time_limit_s=20.0), batch) == 3 * 20 + 10
+    assert time_limit(EvaluationConfig(), batch) is None

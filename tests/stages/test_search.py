@@ -64,7 +64,7 @@ class Overtaking:
         busy = {worker for worker, _ in self._under_way} | {report.worker for report in self._reports}
         return [name for name in self._names if name not in busy]
 
-    def begin(self, worker: str, item: Batch) -> None:
+    def begin(self, worker: str, item: Batch, limit_s: float | None = None) -> None:
         assert worker in self.idle()
         self._under_way.append((worker, item))
 

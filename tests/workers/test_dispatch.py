@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evoprune import UserError
-from evoprune.workers.dispatch import Event, Lost, dispatch
-from evoprune.workers.jobs import Died, Done, Report, Said, Started
+from evoprune.workers.dispatch import Broken, Event, Lost, dispatch
+from evoprune.workers.jobs import Died, Done, Failed, Report, Said, Started
 
 Letters = str
 """An item: each letter yields itself in capitals; a worker that comes to a digit dies."""
@@ -37,7 +37,7 @@ class MortalWorkers:
     def is_fresh(self, worker: str) -> bool:
         return worker in self._fresh
 
-    def begin(self, worker: str, item: str) -> None:
+    def begin(self, worker: str, item: str, limit_s: float | None = None) -> None:
         self._idle.remove(worker)
         self.begun.append((worker, item, worker in self._fresh))
         self._fresh.discard(worker)
@@ -63,6 +63,9 @@ class MortalWorkers:
             self._idle.append(worker)
             return Done(worker)
         letter = letters.popleft()
+        if letter == "!":
+            self._idle.append(worker)
+            return Failed(worker, "! is loud")
         if letter in self._deadly:
             self._deadly.remove(letter)
             self._starting[worker] = self._start_after
@@ -195,3 +198,30 @@ def test_whatever_dies_each_part_has_one_value_and_only_deaths_lose_it(items, de
         assert value == items[index][part].upper() or isinstance(value, Lost)
     if len(deadly) <= retries:
         assert not any(isinstance(value, Lost) for value in found.values())
+
+
+def test_what_a_job_raises_on_is_one_broken_value_and_the_rest_of_its_item_is_tried_alone():
+    workers = MortalWorkers(1)
+    events = list(dispatch(workers, ["ab!cd", "e"], retries=2, rest=letter_by_letter))
+    loud = Broken("! is loud")
+    assert values(events) == {(0, 0): "A", (0, 1): "B", (0, 2): loud, (0, 3): "C", (0, 4): "D", (1, 0): "E"}
+    assert [item for _, item, _ in workers.begun] == ["ab!cd", "!", "c", "d", "e"]
+
+
+def test_a_whole_item_that_is_raised_on_is_broken_at_once():
+    workers = MortalWorkers(1)
+    assert values(list(dispatch(workers, ["a!", "b"]))) == {(0, 0): "A", (0, 1): Broken("! is loud"), (1, 0): "B"}
+    assert [item for _, item, _ in workers.begun] == ["a!", "b"]
+
+
+def test_workers_are_told_how_long_each_item_may_take():
+    limits = []
+
+    class Limited(MortalWorkers):
+        def begin(self, worker: str, item: str, limit_s: float | None = None) -> None:
+            limits.append((item, limit_s))
+            super().begin(worker, item)
+
+    list(dispatch(Limited(1), ["a", "bb"], limit=len))
+    list(dispatch(Limited(1), ["c"]))
+    assert limits == [("a", 1), ("bb", 2), ("c", None)]

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import pytest
-
-from evoprune.workers.dispatch import dispatch
+from evoprune.workers.dispatch import Broken, dispatch
 from evoprune.workers.jobs import Job
 from evoprune.workers.threads import ThreadWorkers
 
@@ -52,9 +50,13 @@ def test_items_are_worked_on_side_by_side():
     )
 
 
-def test_what_a_job_raises_comes_out_of_wait():
-    with pytest.raises(KeyError, match="no such thing"), ThreadWorkers(2, failing_job) as workers:
-        list(dispatch(workers, range(4)))
+def test_a_thread_whose_job_raises_goes_on_with_the_next_item():
+    with ThreadWorkers(2, failing_job) as workers:
+        events = list(dispatch(workers, range(4)))
+    assert sorted(event.value for event in events if not isinstance(event.value, Broken)) == [0, 1, 2, 3]
+    assert [event.value for event in events if isinstance(event.value, Broken)] == 4 * [
+        Broken("KeyError: 'no such thing'")
+    ]
 
 
 def test_leaving_ends_a_job_at_its_next_value():
