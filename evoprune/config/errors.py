@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from evoprune.common.errors import suggest
 
+_LONGEST = 100
 _NOT_KEYS = ("[key]", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
 
 
@@ -32,14 +33,14 @@ def _shared(first: ErrorDetails, second: ErrorDetails) -> int:
 
 
 def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
-    path = ".".join(_keys_of(finding["loc"]))
+    path = _short(".".join(_keys_of(finding["loc"])))
     came = repr(finding["input"])[:80]
     message = str(finding["msg"]).removeprefix("Value error, ")
     match finding["type"]:
         case "extra_forbidden":
             *sections, key = finding["loc"]  # the key may be called as pydantic marks something
             keys = _keys_of(sections)
-            return f"unknown key {'.'.join([*keys, key])}; {suggest(key, _allowed_keys(model, keys))}"
+            return f"unknown key {_short('.'.join([*keys, key]))}; {suggest(key, _allowed_keys(model, keys))}"
         case "missing":
             return f"{path} is missing"
         case "model_type" | "dict_type":
@@ -48,6 +49,10 @@ def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
             return message.removeprefix("allowed: ")
         case _:
             return f"{path}: got {came}; allowed: {message.removeprefix('Input should be ').removeprefix('allowed: ')}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _keys_of(location: Sequence[str | int]) -> list[str]:

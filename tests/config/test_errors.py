@@ -56,3 +56,10 @@ def test_every_wrong_key_has_a_line_that_names_the_file(load):
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert all("mine.yaml: " in line for line in lines)
+
+
+def test_a_key_without_end_does_not_fill_the_terminal(load):
+    for override in (f"search.{'x' * 900}=1", f"search.proposal={{{'y' * 900}: 1.0}}"):
+        with pytest.raises(UserError, match=r"search\.(proposal\.)?(x{50}|y{50})") as caught:
+            load(BASIS, override)
+        assert len(str(caught.value)) < 1000
