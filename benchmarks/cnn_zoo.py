@@ -135,10 +135,10 @@ def make_network(name: str) -> nn.Module:
 
 
 def make_images(network: nn.Module) -> Tensor:
-    """Two images of the smallest size that the network takes, of those tried."""
+    """Two images of the smallest size that the network takes, of those tried; auxiliary classifiers need big ones."""
     config = getattr(network, "pretrained_cfg", {})
-    own = config.get("input_size", [224])[-1]
-    sizes = (own,) if config.get("fixed_input_size") else (*SIZES, own)
+    own = config.get("input_size", [299])[-1]
+    sizes = (own,) if config.get("fixed_input_size") or getattr(network, "aux_logits", False) else (*SIZES, own)
     for size in sizes:
         images = torch.randn(2, 3, size, size)
         try:
