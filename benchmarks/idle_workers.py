@@ -87,7 +87,7 @@ class VirtualWorkers:
     def renew(self, worker: str) -> None:
         """Nothing to do."""
 
-    def begin(self, worker: str, item: Batch) -> None:
+    def begin(self, worker: str, item: Batch, limit_s: float | None = None) -> None:
         """Note when the job that starts now will end."""
         self._idle.remove(worker)
         measured = [self._measure(code, item.fidelity.epochs) for code in item.codes]
@@ -157,7 +157,9 @@ def prepare(context: Context) -> None:
     for name in context.experiment.search.importances:
         path, scores = folder.importance(name), random_scores(space, seed=1).tolist()
         path.parent.mkdir(exist_ok=True)
-        write_table(path, [{"score": score} for score in scores], ["score"])
+        channels = [(segment.name, channel) for segment in space.segments for channel in range(segment.width)]
+        rows = [{"segment": segment, "channel": i, "score": scores.pop(0)} for segment, i in channels]
+        write_table(path, rows, ["segment", "channel", "score"])
 
 
 def main() -> None:

@@ -71,7 +71,8 @@ def stop_on_signals() -> Iterator[None]:
 def deferred() -> Iterator[None]:
     """Within, a signal waits for the end: for calls into libraries that others must not leave half done.
 
-    Signals that ask for no more than attention are kept from processes that are started here.
+    Signals that ask for no more than attention are kept from processes that are started here. A library that takes
+    signals over in C loses them again at the end: Ray's own handler of SIGTERM aborts the process after 3 seconds.
     """
     mask, before = _block(_ATTENTION), _state.received
     _state.deferring += 1
@@ -80,6 +81,7 @@ def deferred() -> Iterator[None]:
             yield
     finally:
         _state.deferring -= 1
+        _take_back()
         _unblock(_ATTENTION - mask)
     if _state.received != before and _state.deferring == 0:
         raise Stopped(_state.received)
@@ -110,6 +112,14 @@ def _no_other_handlers() -> Iterator[None]:
         yield
     finally:
         signal.signal = real
+
+
+def _take_back() -> None:
+    """Set the handlers again that Python believes to be set."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is _handle:
+                signal.signal(number, _handle)
 
 
 def _block(numbers: set[signal.Signals]) -> set[signal.Signals]:

@@ -113,6 +113,14 @@ def recorded_shape(folder: RunFolder) -> DataShape | None:
     shape = folder.facts().get("data_shape")
     if not shape:
         return None
-    if set(shape) != {field.name for field in fields(DataShape)} or not all(type(n) is int for n in shape.values()):
+    if not _is_shape(shape):
         raise UserError(f"{folder.run_json}: data_shape is no shape; remove it, and `evoprune run` notes it again")
     return DataShape(**shape)
+
+
+def _is_shape(shape: dict[str, object]) -> bool:
+    if set(shape) != {field.name for field in fields(DataShape)}:
+        return False
+    size = shape["image_size"]
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    return all(type(n) is int and n > 0 for n in (*sides, shape["num_classes"], shape["in_channels"]))

@@ -131,7 +131,9 @@ class Measurer:
         if given is not None:
             return given
         known = [
-            row["seconds"] for row in self._table.rows if row["epochs"] == batch.fidelity.epochs and row["seconds"]
+            row["seconds"]
+            for row in self._table.rows
+            if row["epochs"] == batch.fidelity.epochs and row.get("seconds") is not None
         ]
         if self._experiment.workers.backend == "local" or len(known) < _FEWEST_KNOWN:
             return None

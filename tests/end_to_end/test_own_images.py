@@ -2,8 +2,10 @@
 
 import json
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,5 +139,6 @@ def test_corrupt_files_end_every_command_with_their_names_until_they_are_to_be_s
 
 def test_a_disk_without_room_is_refused_with_what_is_needed(photos, monkeypatch, capsys):
     monkeypatch.chdir(photos.parent)
-    message = refusal(capsys, "validate", experiment(photos), "--set", "data.image_size=[1000000, 1000000]")
-    assert "data.cache: 60 images of 1000000 x 1000000 pixels need 180,000.0 GB" in message
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2_000_000_000))
+    message = refusal(capsys, "validate", experiment(photos), "--set", "data.image_size=[4096, 4000]")
+    assert "data.cache: 60 images of 4096 x 4000 pixels need 2.9 GB" in message and "2.0 GB left" in message

@@ -130,7 +130,8 @@ def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, cache, runs):
     stopped = start(runs, tmp_path / "stopped", "ray", **changes)
     stopped.wait_for("reports.csv")
     stopped.signal("SIGTERM")
-    assert stopped.end()[0] == 75
+    assert stopped.end()[0] == 75, stopped.said
+    assert "***" not in stopped.said, "a handler of Ray's has seen the signal"
     again, whole = (start(runs, tmp_path / name, "local", **changes) for name in ("stopped", "whole"))
     assert (again.end()[0], whole.end()[0]) == (0, 0), again.said
     for table in ("reports.csv", "output.csv"):

@@ -1,5 +1,6 @@
 """Linear layers as CSR: what they compute, what they take on the disk, and files that are damaged."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def test_indices_outside_of_the_matrix_are_refused(saved):
     state = load_file(file)
     state["linear.columns"][0] = 10_000
     save_file(state, file)
+    about, digest = folder / "model.json", hashlib.sha256(file.read_bytes()).hexdigest()
+    about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": digest}))
     with pytest.raises(UserError, match="damaged weights: linear"):
         load_model(folder)
 

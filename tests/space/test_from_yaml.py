@@ -67,7 +67,7 @@ def test_images_need_not_be_square():
 
 
 def test_unknown_name_is_refused_with_a_suggestion():
-    with pytest.raises(UserError, match=r"resnet_20.*did you mean 'resnet20'.*resnet32, resnet56"):
+    with pytest.raises(UserError, match=r"resnet_20.*did you mean 'resnet20'.*allowed: .*resnet20, resnet32, resnet50"):
         load_search_space("resnet_20")
 
 

@@ -189,7 +189,7 @@ def test_an_interrupted_measurement_goes_on_and_a_finished_one_is_kept(tmp_path,
     command = ["sensitivity", file, "--out", str(out), "--images", "20"]
     real = Table.append
     rows = die_at(monkeypatch, 17)
-    assert main(command) == 130
+    assert main(command) == 75
     path = out / "sensitivity" / "magnitude.csv"
     assert len(pd.read_csv(path)) == 17
     assert "run `evoprune sensitivity` to its end" in refusal(

@@ -100,7 +100,7 @@ def test_a_shape_that_is_known_needs_no_data(tiny, tmp_path):
 
 
 def test_an_unknown_space_is_named_with_its_key(tiny, tmp_path):
-    with pytest.raises(UserError, match=r"search_space\.name: .*resnet21.*allowed: resnet20"):
+    with pytest.raises(UserError, match=r"search_space\.name: .*resnet21.*allowed: .*resnet20"):
         Context(tiny(search_space={"name": "resnet21"}), RunFolder(tmp_path)).space  # noqa: B018
 
 
@@ -109,6 +109,21 @@ def test_a_run_records_the_shape_of_its_data(tiny, tmp_path):
     assert recorded_shape(folder) is None
     prepared(tiny(), folder)
     assert recorded_shape(folder) == DataShape(10, 1, 8)
+
+
+@pytest.mark.parametrize("size", [8, [8, 6]])
+def test_a_recorded_shape_is_read_from_json(tmp_path, size):
+    folder = RunFolder(tmp_path)
+    folder.note(data_shape={"num_classes": 10, "in_channels": 1, "image_size": size})
+    assert recorded_shape(folder) == DataShape(10, 1, size)
+
+
+@pytest.mark.parametrize("size", [0, "8", [8], [8, 6, 1], [8, "6"], [[8, 6], 1], None, 2.5])
+def test_a_damaged_shape_is_refused_by_name(tmp_path, size):
+    folder = RunFolder(tmp_path)
+    folder.note(data_shape={"num_classes": 10, "in_channels": 1, "image_size": size})
+    with pytest.raises(UserError, match=r"run\.json: data_shape is no shape"):
+        recorded_shape(folder)
 
 
 def test_compute_is_the_device_and_precision_of_the_experiment(tiny, tmp_path):

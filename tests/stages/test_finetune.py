@@ -76,7 +76,7 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_weights(steps, tmp_path,
         run = steps("prune", "--weights", *words)
         if is_stopped:
             monkeypatch.setattr(module, "train", dying)
-            steps("finetune", *epochs, status=130)
+            steps("finetune", *epochs, status=75)
             assert not (run / "steps/round_1/finetuned").exists()
             monkeypatch.setattr(module, "train", real)
         steps("finetune", *epochs)

@@ -152,3 +152,40 @@ def test_a_later_batch_may_depend_on_the_rows_before_it(context, table):
     with candidate_workers(context, "search") as start_workers:
         measurer = Measurer(context, no_limits(context), table, Meter(), start_workers)
         assert len(list(measurer.measure(batches()))) == 3
+
+
+class Timed(LocalWorkers):
+    """Every candidate takes as long as it is told, or is lost; remembers the limits that it is told."""
+
+    def __init__(self, seconds: list[float | None]):
+        self.limits: list[float | None] = []
+        left = iter(seconds)
+        super().__init__(lambda: lambda batch: ({**_MEASURED, "seconds": next(left)} for _ in batch.codes))
+
+    def begin(self, worker: str, item: Any, limit_s: float | None = None) -> None:
+        self.limits.append(limit_s)
+        super().begin(worker, item)
+
+
+_MEASURED = {"status": "ok", "error": None, "accuracy": 50.0}
+
+
+@pytest.mark.parametrize(("backend", "after"), [("ray", 10 + 30 * 0.5), ("local", None)])
+def test_who_takes_30_times_the_longest_so_far_is_given_up(tiny, table, context, backend, after):
+    """Only where eight are known, also where some of them are lost; a batch of two may take twice as long."""
+    experiment = tiny(workers={"backend": backend, "num_workers": 1}, evaluation={"ladder": []})
+    planned = plans(context, list(np.linspace(0, 0.7, 12)))
+    batches = [[plan] for plan in planned[:10]] + [planned[10:]]
+    with Timed([0.25, None, 0.5, *[0.25] * 9]) as workers:
+        measurer = Measurer(Context(experiment, context.folder), no_limits(context), table, Meter(), lambda: workers)
+        list(measurer.measure(iter(batches)))
+    assert workers.limits == [None] * 9 + [after, after and 2 * after]
+
+
+def test_a_time_limit_of_the_experiment_is_told_from_the_beginning(tiny, table, context):
+    experiment = tiny(evaluation={"time_limit_s": 7.0, "ladder": []})
+    first, second, third = plans(context, [0.0, 0.3, 0.6])
+    with Timed([0.25] * 3) as workers:
+        measurer = Measurer(Context(experiment, context.folder), no_limits(context), table, Meter(), lambda: workers)
+        list(measurer.measure(iter([[first], [second, third]])))
+    assert workers.limits == [17.0, 24.0]

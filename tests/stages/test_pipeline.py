@@ -23,7 +23,7 @@ def names(path: Path) -> set[str]:
 
 BEGINNING = {"config.yaml", "run.json", "base", "importance"}
 SEARCHED = {*BEGINNING, "reports.csv", "output.csv"}
-REPORTED = {*SEARCHED, "front.png", "hypervolume.png", "table.md"}
+REPORTED = {*SEARCHED, "front.png", "hypervolume.png", "hypervolume.csv", "report.html", "table.md"}
 
 
 @pytest.fixture

@@ -154,7 +154,7 @@ def test_an_interrupted_pruning_goes_on_to_the_same_result(command, monkeypatch)
 
     dying.epochs = 0
     monkeypatch.setattr(module, "train", dying)
-    with pytest.raises(AssertionError):  # exit status 130
+    with pytest.raises(AssertionError):  # exit status 75
         command(*words, out="again", retrain={"epochs": 3})
     monkeypatch.setattr(module, "train", real)
     again = command(*words, out="again", retrain={"epochs": 3})
