@@ -76,9 +76,26 @@ class FixedWidth(nn.Module):
         return self.head(F.relu(self.free(F.relu(x))).mean((2, 3)))
 
 
+class Asks(nn.Module):
+    """Asks a tensor for its value while it learns, so that copies of it cannot run side by side."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3):
+        super().__init__()
+        self.stem, self.head = conv(in_channels, 4), nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x)).mean((2, 3))
+        return self.head(x * 2 if self.training and x.sum().item() > 1e9 else x)
+
+
 STRANGERS = {"branches": Branches, "padded": Padded, "grouped": Grouped}
 
 
 def make_branches(num_classes: int, in_channels: int, width: int = 0) -> nn.Module:
     """What a user's file has."""
     return Branches(num_classes, in_channels)
+
+
+def make_asks(num_classes: int, in_channels: int) -> nn.Module:
+    """Likewise."""
+    return Asks(num_classes, in_channels)

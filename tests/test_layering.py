@@ -20,7 +20,7 @@ IMPORTS = {
     "data": "config common",
     "tracing": "space common",
     "networks": "tracing space common",
-    "training": "networks space data config common",
+    "training": "networks tracing space data config common",
     "pruning": "networks tracing space data config common",
     "workers": "config common",
     "evaluation": "training pruning networks space data workers config common",

@@ -9,7 +9,7 @@ from evoprune.data.dataset import Split
 from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU, Compute
 from evoprune.networks.fused_layers import constant_weights
-from evoprune.training.stacked_network import StackedNetwork
+from evoprune.training.stacked_training import Stacked
 
 _EVALUATION_BATCH_CPU = 125  # feature maps that stay in a core's cache: up to a third faster than 500
 
@@ -36,7 +36,7 @@ def accuracy(network: nn.Module, data: Data, split: Split, compute: Compute = CP
 
 
 @torch.no_grad()
-def stacked_accuracies(network: StackedNetwork, data: Data, split: Split, compute: Compute = CPU) -> list[float | None]:
+def stacked_accuracies(network: Stacked, data: Data, split: Split, compute: Compute = CPU) -> list[float | None]:
     """Of each stacked network the top-1 accuracy in percent, in eval mode; None where an output is not finite."""
     network.eval()
     correct = torch.zeros(network.size, dtype=torch.int64, device=compute.device)

@@ -13,7 +13,7 @@ from evoprune.config import EvaluationConfig, Experiment, Fidelity
 from evoprune.data.dataset import Arrays
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
-from evoprune.evaluation.worker import codes_per_batch, worker_compute
+from evoprune.evaluation.worker import codes_per_batch, one_by_one, worker_compute
 from evoprune.pruning.moments import Moments
 from evoprune.space.space import SearchSpace
 from evoprune.workers.dispatch import Broken, Lost
@@ -56,7 +56,7 @@ def candidate_job(
         compute,
         experiment.seed,
         experiment.measures_latency,
-        codes_per_batch(experiment, space),
+        1 if one_by_one(experiment, space, network) else codes_per_batch(experiment, space),
         moments,
     )
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from evoprune.config import Experiment, WorkersConfig
 from evoprune.data.batches import EVALUATION_BATCH
@@ -13,6 +14,7 @@ from evoprune.networks.device import Compute, device_name, make_compute
 from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.space import SearchSpace
 from evoprune.space.traced import TracedSpace
+from evoprune.training.stacked_traced import stacking_fault
 from evoprune.workers.jobs import Workers
 from evoprune.workers.resources import shape_here, worker_device
 
@@ -28,11 +30,9 @@ def candidates_per_batch(config: WorkersConfig, device: str, space: SearchSpace,
     Args:
         config: how many workers share the GPUs.
         device: the workers' `auto`, `cpu` or `cuda`.
-        space: the candidates are at most as large as its full network; those of a traced one train one by one.
+        space: the candidates are at most as large as its full network.
         batch_size: images of a training step.
     """
-    if isinstance(space, TracedSpace):
-        return 1
     if config.candidates_per_batch != "auto":
         return config.candidates_per_batch
     if device == "cpu" or not torch.cuda.is_available():
@@ -77,3 +77,16 @@ def codes_per_batch(experiment: Experiment, space: SearchSpace) -> int:
     config = experiment.workers
     most = candidates_per_batch(config, worker_device(config), space, experiment.evaluation.batch_size)
     return min(most, math.ceil(experiment.search.num_individual / shape_here(config).num_workers))
+
+
+def one_by_one(experiment: Experiment, space: SearchSpace, network: nn.Module) -> str | None:
+    """Why the codes of an item do not train together; None where they do, and where an item is one code.
+
+    Args:
+        experiment: how many codes an item has.
+        space: the search space of `network`.
+        network: the base network. Only that of a user, or of a library, may have layers that cannot be stacked.
+    """
+    if isinstance(space, TracedSpace) and codes_per_batch(experiment, space) > 1:
+        return stacking_fault(space, network)
+    return None

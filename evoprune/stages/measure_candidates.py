@@ -9,7 +9,7 @@ from evoprune.common.objectives import INFEASIBLE, OK, Row
 from evoprune.common.progress import Meter
 from evoprune.config import WorkersConfig
 from evoprune.evaluation.candidate_job import SPARE_S, Batch, as_measurement, candidate_job, missing_codes, time_limit
-from evoprune.evaluation.worker import describe_workers
+from evoprune.evaluation.worker import describe_workers, one_by_one
 from evoprune.report.tables import trade_offs
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.table import Table
@@ -46,7 +46,8 @@ def candidate_workers(
         def start() -> Workers:
             stack.enter_context(timed_stage(folder, stage))
             workers = stack.enter_context(open_workers(experiment.workers, job_factory(context)))
-            folder.note(workers=describe_workers(workers, experiment))
+            fault = one_by_one(experiment, context.space, context.base.network)
+            folder.note(workers=describe_workers(workers, experiment), **({"one_by_one": fault} if fault else {}))
             return workers
 
         yield start

@@ -83,7 +83,7 @@ def _copied(network: nn.Module, replaced: dict[int, Any]) -> nn.Module:
 
 @torch.no_grad()
 def masked(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.Module:
-    """A deep copy of the network whose pruned channels are written and read by zeros only. For tests.
+    """A deep copy of the network whose pruned channels are written and read by zeros only.
 
     Args:
         table: of the network.
@@ -96,21 +96,41 @@ def masked(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> nn.M
     Raises:
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
-    kept = kept_bits(table, code)
     copied = copy.deepcopy(network)
-    for row in table.tensors:
-        value = _tensor(copied, row.name)
-        groups = _by_group(value, row)
-        for axis, bits in enumerate(row.bits):
-            shape = [1] * groups.dim()
-            if row.groups > 1 and axis < 2:
-                shape[0], shape[axis + 1] = row.groups, -1
-            else:
-                shape[axis + (row.groups > 1)] = -1
-            keep = torch.from_numpy(kept[bits]).to(value.device)
-            if not keep.all():
-                groups.mul_(keep.reshape(shape).to(value.dtype))
+    for name, mask in masks_of(table, network, code).items():
+        _tensor(copied, name).mul_(mask)
     return copied
+
+
+def masks_of(table: ChannelTable, network: nn.Module, code: npt.ArrayLike) -> dict[str, Tensor]:
+    """What of each parameter and buffer the slim network of a code keeps, by name.
+
+    Args:
+        table: of the network.
+        network: the traced network, or one of the same shapes.
+        code: 0/1, shape (table.length,); repaired first.
+
+    Returns:
+        Booleans in the shapes of the tensors that have channels, on their devices.
+
+    Raises:
+        UserError: a code of the wrong length or with other values than 0 and 1.
+    """
+    kept = kept_bits(table, code).astype(bool)
+    return {row.name: _mask(_tensor(network, row.name), row, kept) for row in table.tensors}
+
+
+def _mask(value: Tensor, row: TensorRow, kept: npt.NDArray[np.bool_]) -> Tensor:
+    mask = torch.ones(value.shape, dtype=torch.bool, device=value.device)
+    groups = _by_group(mask, row)
+    for axis, bits in enumerate(row.bits):
+        shape = [1] * groups.dim()
+        if row.groups > 1 and axis < 2:
+            shape[0], shape[axis + 1] = row.groups, -1
+        else:
+            shape[axis + (row.groups > 1)] = -1
+        groups &= torch.from_numpy(kept[bits]).to(value.device).reshape(shape)
+    return mask
 
 
 def kept_bits(table: ChannelTable, code: npt.ArrayLike) -> Code:

@@ -11,9 +11,13 @@ from evoprune.config import TrainingConfig
 from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
 from evoprune.space.space import Code, SearchSpace
+from evoprune.space.traced import TracedSpace
 from evoprune.training.cuda_graph import capture
 from evoprune.training.loop import BATCHES_PER_CHECK, check_deadline, learning_rate, steps_of
 from evoprune.training.stacked_network import MEMORY_FORMAT, StackedNetwork
+from evoprune.training.stacked_traced import StackedTraced
+
+Stacked = StackedNetwork | StackedTraced
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class StackedTraining:
 
     def __init__(self, setup: StackedSetup, size: int, graph: bool = True):
         self.size = size
-        self.network = StackedNetwork(setup.space, size, setup.compute.device)
+        self.network = _stack(setup, size)
         self._setup = setup
         self._graph = graph and setup.compute.device.type == "cuda"
         self._step: _Step | None = None
@@ -94,6 +98,12 @@ class StackedTraining:
         return finite[: self._num_codes]
 
 
+def _stack(setup: StackedSetup, size: int) -> Stacked:
+    if isinstance(setup.space, TracedSpace):
+        return StackedTraced(setup.space, setup.base, size)
+    return StackedNetwork(setup.space, size, setup.compute.device)
+
+
 class StackSizes:
     """Holds the stacked training of the last size, and knows how many candidates fit.
 
@@ -125,16 +135,14 @@ class _Step:
     torch's own saw when it was captured.
     """
 
-    def __init__(
-        self, network: StackedNetwork, recipe: TrainingConfig, compute: Compute, shape: tuple[int, ...], graph: bool
-    ):
+    def __init__(self, network: Stacked, recipe: TrainingConfig, compute: Compute, shape: tuple[int, ...], graph: bool):
         device = compute.device
         self.losses = torch.zeros(network.size, device=device)
         self._network, self._recipe, self._compute = network, recipe, compute
         self._images = torch.zeros(shape, device=device).to(memory_format=MEMORY_FORMAT)
         self._labels = torch.zeros(shape[0], dtype=torch.int64, device=device)
         self._minus_lr = torch.zeros((), device=device)
-        self._parameters: list[Tensor] = list(network.parameters())
+        self._parameters: list[Tensor] = [each for each in network.parameters() if each.requires_grad]
         self._momenta = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._replay = None
         if graph:
@@ -164,7 +172,7 @@ class _Step:
             )
             losses = by_image.view(labels.shape).mean(0)
         # The sum's derivative by each loss is 1, also beside a loss that is not finite: every candidate learns alone.
-        self._update(list(torch.autograd.grad(losses.sum(), self._parameters)))
+        self._update(list(torch.autograd.grad(losses.sum(), self._parameters, materialize_grads=True)))
         self.losses.add_(losses.detach())
 
     @torch.no_grad()

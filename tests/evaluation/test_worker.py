@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
+from strangers import Asks, Branches
 
 from evoprune import load_search_space
 from evoprune.common.hardware import cpu_name
@@ -13,10 +15,12 @@ from evoprune.evaluation.worker import (
     candidates_that_fit,
     codes_per_batch,
     describe_workers,
+    one_by_one,
     worker_compute,
     worker_facts,
 )
 from evoprune.networks.device import CPU
+from evoprune.networks.traced import trace_search_space
 from evoprune.workers.pool import open_workers
 
 
@@ -53,3 +57,18 @@ def test_a_worker_says_what_it_is(make_experiment):
     assert worker_facts(experiment) == facts
     with open_workers(experiment.workers, lambda: lambda item: iter(())) as workers:
         assert describe_workers(workers, experiment) == [{**facts, "workers": 1}]
+
+
+@pytest.mark.parametrize(("network", "reason"), [(Branches, None), (Asks, "item")])
+def test_a_network_that_cannot_be_stacked_is_trained_one_by_one(make_experiment, network, reason):
+    torch.manual_seed(0)
+    base = network().eval()
+    space = trace_search_space(base, torch.zeros(2, 3, 8, 8))
+    together = make_experiment(workers={"candidates_per_batch": 2, "num_workers": 1})
+    found = one_by_one(together, space, base)
+    assert found is None if reason is None else reason in found
+    assert one_by_one(make_experiment(workers={"candidates_per_batch": 1}), space, base) is None
+
+
+def test_a_carried_space_is_stacked_by_its_layers(make_experiment, small_space, small_base):
+    assert one_by_one(make_experiment(workers={"candidates_per_batch": 2}), small_space, small_base) is None

@@ -1,7 +1,8 @@
 """The stage that reads a search space: written once, checked, and taken from the disk afterwards."""
 
+import pandas as pd
 import pytest
-from helpers import ROOT, TINY, merge
+from helpers import ROOT, TINY, merge, run_search
 
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
@@ -70,3 +71,18 @@ def test_an_edited_space_is_held_against_its_network(folder, tmp_path):
     path.write_text("\n".join(line for line in lines if "name: join, kind" not in line))
     with pytest.raises(UserError, match="its search space says"):
         checked_space(Context(experiment_of(source, search_space={"name": str(path)}), folder))
+
+
+@pytest.mark.parametrize(("factory", "together"), [("make_branches", True), ("make_asks", False)])
+def test_candidates_of_traced_networks_train_together_where_they_can(tmp_path, factory, together):
+    """Several at once and one by one measure the same; who cannot be stacked is told in run.json."""
+    tables = []
+    for number in (1, 3):
+        experiment = experiment_of(f"{STRANGERS}:{factory}", workers={"candidates_per_batch": number})
+        run_search(experiment, tmp_path / str(number))
+        facts = RunFolder(tmp_path / str(number)).facts()
+        assert ("one_by_one" in facts) == (number > 1 and not together)
+        tables.append(pd.read_csv(tmp_path / str(number) / "reports.csv"))
+    one, three = tables
+    assert one.code[:4].tolist() == three.code[:4].tolist() and set(three.status) == {"ok"}
+    assert abs(one.accuracy[:4] - three.accuracy[:4]).max() <= 2, "a few images by rounding"
