@@ -1,6 +1,7 @@
 """Fixtures: a small search space and network, a small experiment on real digits, real CIFAR-10 where it is at hand."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,13 @@ def stepped(analysed: Path, tmp_path: Path, cache: Path) -> Steps:
 def copied(ran: Path, tmp_path: Path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(ran, tmp_path / "copied"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_arrive() -> None:
+    """Shells start what they put in the background with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
