@@ -1,6 +1,6 @@
 """Which CNNs of torchvision and timm can be narrowed, and whether the narrow network computes what the masked one does.
 
-Usage: python benchmarks/coverage.py [--networks resnet50 timm/dla34] [--timm 110] [--codes 2] [--out FOLDER]
+Usage: python benchmarks/tracing_coverage.py [--networks resnet50 timm/dla34] [--timm 110] [--codes 2] [--out FOLDER]
 Needs `pip install timm torch-pruning`. Every network has a process of its own. Networks that stand in the table already
 are not tried again.
 """
