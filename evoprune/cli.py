@@ -73,9 +73,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> None:
-    from evoprune.stages import pipeline
+    from evoprune.stages import pipeline, step_pipeline
 
-    pipeline.search(_request(arguments))
+    if arguments.weights:
+        step_pipeline.search_weights(_request(arguments))
+    else:
+        pipeline.search(_request(arguments))
 
 
 def _prune(arguments: argparse.Namespace) -> None:
@@ -194,7 +197,12 @@ COMMANDS = (
         "base network, search, full training, report: all of one experiment, or the rest of it",
         (options.add_experiment, options.add_out),
     ),
-    Command("search", _search, "base network and search", (options.add_experiment, options.add_out)),
+    Command(
+        "search",
+        _search,
+        "base network and search",
+        (options.add_experiment, options.add_out, options.add_search),
+    ),
     Command(
         "prune",
         _prune,

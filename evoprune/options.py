@@ -35,6 +35,12 @@ def add_file(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", dest="file", metavar="FILE", type=Path, help="write the search space to a YAML file")
 
 
+def add_search(command: argparse.ArgumentParser) -> None:
+    """What is searched."""
+    text = "search for the sparsities of the layers, not for channels"
+    command.add_argument("--weights", action="store_true", help=text)
+
+
 def add_method(command: argparse.ArgumentParser) -> None:
     """Which importance."""
     text = "which channels go first: magnitude (the default) or scop"

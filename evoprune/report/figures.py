@@ -93,6 +93,20 @@ def draw_sweep(path: Path, rows: Sequence[Row], scope: str) -> None:
     _save(figure, path)
 
 
+def draw_sparsity_front(path: Path, rows: Sequence[Row], front: Sequence[Row], baselines: Sequence[Row]) -> None:
+    """Accuracy against parameters that are not zero: a search over sparsities of layers, its front, two baselines."""
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    axes.scatter(*_columns(rows, "nonzero_params", "accuracy"), s=8, color="silver", label="candidates")
+    for name, label in (("uniform", "every layer the same share"), ("global", "one ranking of all weights")):
+        known = sorted((row for row in baselines if row["proposal"] == name), key=lambda row: row["nonzero_params"])
+        axes.plot(*_columns(known, "nonzero_params", "accuracy"), marker=".", label=label)
+    axes.plot(*_columns(front, "nonzero_params", "accuracy"), marker=".", color="crimson", label="front of the search")
+    axes.set(xlabel="parameters that are not zero", ylabel="validation accuracy (%)", xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
 def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]:
     return [row[x] for row in rows], [row[y] for row in rows]
 

@@ -143,6 +143,18 @@ def knee_of(rows: Sequence[Row]) -> Row:
     return rows[int(above.argmax())]
 
 
+def sparsity_table(front: Sequence[Row], baselines: Sequence[Row]) -> str:
+    """What a search over sparsities found, with at most as many parameters that are not zero as the baselines have."""
+    by_name = {name: [row for row in baselines if row["proposal"] == name] for name in ("uniform", "global")}
+    lines = []
+    for uniform, ranked in zip(*by_name.values(), strict=True):
+        most = max(uniform["nonzero_params"], ranked["nonzero_params"])
+        found = [row["accuracy"] for row in front if row["nonzero_params"] <= most]
+        accuracies = [max(found, default=None), uniform["accuracy"], ranked["accuracy"]]
+        lines.append([f"{most:,}", *("" if value is None else f"{value:.2f} %" for value in accuracies)])
+    return markdown(["parameters not zero, at most", "search", "every layer the same share", "one ranking"], lines)
+
+
 def sweep_table(rows: Sequence[Row]) -> str:
     """A sweep over sparsities; accuracies on the validation split."""
     knee = knee_of(rows)

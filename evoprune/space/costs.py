@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evoprune.common.errors import UserError
+from evoprune.space.levels import LevelSpace
 from evoprune.space.space import SearchSpace
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_costs import BYTES_PER_VALUE
@@ -34,7 +35,7 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
     checked = _check(space, codes)
-    if isinstance(space, TracedSpace):
+    if isinstance(space, TracedSpace | LevelSpace):
         return space.costs.of(checked)
     totals = np.zeros((len(COST_NAMES), len(checked)), dtype=np.int64)
     for first in range(0, len(checked), _CHUNK):

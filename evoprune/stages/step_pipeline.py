@@ -86,6 +86,16 @@ def sweep(request: Request, scope: str | None, epochs: float) -> None:
         say(sweep(workspace, wanted))
 
 
+def search_weights(request: Request) -> None:
+    """NSGA-III over the sparsities of the layers."""
+    from evoprune.stages.sparsity_search import search_sparsities
+
+    context = checked(request, ())
+    with open_run_folder(context.folder.path, context.experiment):
+        prepare(context, ())
+        say(search_sparsities(_workspace(context)))
+
+
 def finetune(path: Path, overrides: Sequence[str]) -> None:
     """Train the network of the last round on, its zeros kept."""
     from evoprune.runs.models import training_settings
