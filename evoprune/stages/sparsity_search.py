@@ -22,10 +22,10 @@ from evoprune.runs.table import Table, write_table
 from evoprune.search.candidate import Candidate
 from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.pareto import non_dominated
-from evoprune.search.proposals.evolution import Evolution
-from evoprune.space.costs import code_costs
+from evoprune.search.proposals.thresholds import Thresholds
 from evoprune.space.levels import KEPT_SHARES, LevelSpace, PrunedLayer, make_level_space
 from evoprune.space.limits import make_limits
+from evoprune.space.ranking import Scores
 from evoprune.stages.workspace import Workspace
 from evoprune.training.batch_norm import recalibrate
 
@@ -99,15 +99,23 @@ class _Measurer:
         """Ask, measure, tell, a generation at a time."""
         space, seed = self._space, self._workspace.context.experiment.seed
         search = config.model_copy(update={"objectives": OBJECTIVES})
-        ends = [code_costs(space, code)["flops"] for code in (space.smallest_code(), space.full_code())]
-        evolution = Evolution(space, search, None, (float(ends[0]), float(ends[1])))
-        searcher = NSGA3Searcher(space, search, make_limits(space, {}), {"evolution": (1.0, evolution)}, seed)
+        proposal = Thresholds(space, search, self._magnitudes())
+        searcher = NSGA3Searcher(space, search, make_limits(space, {}), {"evolution": (1.0, proposal)}, seed)
         for generation in range(config.generations + 1):
             candidates = searcher.ask(config.num_individual if generation else searcher.num_first)
             if not candidates:
                 return
             rows = [self._row(table, candidate, generation) for candidate in candidates]
             searcher.tell(candidates, _losses(rows), np.zeros(len(rows)))
+
+    def _magnitudes(self) -> Scores:
+        """Of every bit the absolute value of the smallest weight that stays with it."""
+        found = []
+        for layer in self._space.pruned:
+            weight = self._workspace.context.base.network.get_parameter(layer.parameter).detach()
+            ordered = weight.abs().flatten().double().sort(descending=True).values.cpu().numpy()
+            found += [ordered[max(0, round(share * layer.size) - 1)] for share in KEPT_SHARES]
+        return np.array(found)
 
     def measure_baselines(self, table: Table, first: int) -> None:
         """At each level: every layer at this level, and as many weights in one ranking of all layers."""

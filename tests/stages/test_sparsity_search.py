@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from commands import refusal, write_experiment
 from helpers import die_at
-from steps import workspace_of
+from steps import make_steps, workspace_of
 
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.space.levels import KEPT_SHARES
@@ -70,8 +70,6 @@ def test_the_front_is_not_dominated_and_baselines_are_at_every_level(searched):
 
 
 def test_it_goes_on_row_by_row_to_the_same_tables(steps, searched, tmp_path, monkeypatch, cache):
-    from steps import make_steps
-
     (tmp_path / "again").mkdir()
     again = make_steps(tmp_path / "again", cache)
     die_at(monkeypatch, 9)
