@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from evoprune.common.hardware import available_cpus
+from evoprune.common.hardware import available_cpus, cpu_name
 from evoprune.config import load_experiment
 from evoprune.data.tensors import place_data
 from evoprune.networks.device import device_name
@@ -80,6 +80,14 @@ def describe(context: Context) -> str:
     return (
         f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(compute.device)}, "
         f"{compute.precision}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"
+    )
+
+
+def describe_machine() -> str:
+    """The same where there is no experiment."""
+    return (
+        f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {cpu_name()}, torch {torch.__version__}, "
+        f"commit {git_commit() or 'unknown'}"
     )
 
 

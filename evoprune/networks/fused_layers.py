@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoprune.networks.convolution import convolve
+
 _MOST_COLUMNS = 1024
 Array = npt.NDArray[Any]
 _folds: ContextVar[dict[nn.Conv2d, tuple[Tensor, Tensor]] | None] = ContextVar("folds", default=None)
@@ -36,24 +38,7 @@ def conv_norm_relu(
     """
     if _can_fold(conv, norm, x, residual):
         return _folded(conv, norm, x.to(torch.bfloat16), residual, relu)
-    return norm_relu(norm, _convolve(conv, x), residual, relu)
-
-
-def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """conv(x); a strided 1x1 convolution gets the pixels that it reads, as oneDNN is slow at strided data gradients."""
-    if (
-        x.device.type == "cpu"
-        and conv.kernel_size == (1, 1)
-        and conv.stride != (1, 1)
-        and conv.padding == (0, 0)
-        and conv.groups == 1
-        and type(conv) is nn.Conv2d
-        and not (conv._forward_hooks or conv._forward_pre_hooks)
-    ):
-        down, right = conv.stride
-        return F.conv2d(x[:, :, ::down, ::right], conv.weight, conv.bias)
-    out: Tensor = conv(x)
-    return out
+    return norm_relu(norm, convolve(conv, x), residual, relu)
 
 
 def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:

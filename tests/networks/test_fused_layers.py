@@ -240,17 +240,3 @@ def test_a_norm_is_folded_once_where_weights_are_constant() -> None:
             assert fused_layers._fold(conv, norm)[0] is fused_layers._fold(conv, norm)[0]
         norm.bias.add_(1)
         assert not torch.equal(conv_norm_relu(conv, norm, x), before)
-
-
-def test_strided_shortcut_has_the_gradients_of_torch() -> None:
-    torch.manual_seed(0)
-    conv, norm = nn.Conv2d(5, 7, 1, stride=2, bias=False), nn.BatchNorm2d(7)
-    twins = copy.deepcopy(conv), copy.deepcopy(norm)
-    x = torch.randn(4, 5, 7, 6, requires_grad=True)
-    x_twin = x.detach().clone().requires_grad_()
-    out, expected = conv_norm_relu(conv, norm, x), F.relu(twins[1](twins[0](x_twin)))
-    torch.testing.assert_close(out, expected)
-    for y in (out, expected):
-        y.square().sum().backward()
-    torch.testing.assert_close(x.grad, x_twin.grad)
-    torch.testing.assert_close(conv.weight.grad, twins[0].weight.grad)

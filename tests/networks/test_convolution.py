@@ -1,0 +1,58 @@
+"""Convolutions past what is slow: the same as torch's own, and their gradients."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from evoprune.networks.convolution import _is_slow_in_bf16
+from evoprune.networks.fused_layers import conv_norm_relu
+
+
+def test_strided_shortcut_has_the_gradients_of_torch() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(5, 7, 1, stride=2, bias=False), nn.BatchNorm2d(7)
+    twins = copy.deepcopy(conv), copy.deepcopy(norm)
+    x = torch.randn(4, 5, 7, 6, requires_grad=True)
+    x_twin = x.detach().clone().requires_grad_()
+    out, expected = conv_norm_relu(conv, norm, x), F.relu(twins[1](twins[0](x_twin)))
+    torch.testing.assert_close(out, expected)
+    for y in (out, expected):
+        y.square().sum().backward()
+    torch.testing.assert_close(x.grad, x_twin.grad)
+    torch.testing.assert_close(conv.weight.grad, twins[0].weight.grad)
+
+
+@pytest.mark.parametrize(("stride", "side"), [(2, 8), (1, 2)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_depthwise_layers_that_are_slow_in_bf16_learn_in_fp32(stride, side, layout):
+    """By hand: the convolution in float32, its output in bfloat16, and the gradients that belong to it."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, 3, stride, 1, groups=6, bias=False)
+    norm = nn.BatchNorm2d(6)
+    x = torch.randn(4, 6, side, side).bfloat16().contiguous(memory_format=layout).requires_grad_()
+    exact, weight = x.detach().float().requires_grad_(), conv.weight.detach().clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = conv_norm_relu(conv, norm, x)
+    wanted = F.conv2d(exact, weight, None, stride, 1, 1, 6).bfloat16()
+    assert out.dtype == torch.bfloat16
+    normed = F.relu(F.batch_norm(wanted.float(), None, None, norm.weight, norm.bias, training=True))
+    torch.testing.assert_close(out.float(), normed, rtol=1e-2, atol=1e-2)
+    out.float().square().sum().backward()
+    normed.square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad, weight.grad, rtol=0.03, atol=0.03 * float(weight.grad.abs().max()))
+    torch.testing.assert_close(x.grad.float(), exact.grad, rtol=0.03, atol=0.03 * float(exact.grad.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("groups", "stride", "grad", "slow"),
+    [(6, 2, True, True), (6, 1, True, False), (6, 2, False, False), (2, 2, True, False), (1, 2, True, False)],
+)
+def test_which_layers_are_slow_in_bf16(groups, stride, grad, slow):
+    conv, x = nn.Conv2d(6, 6, 3, stride, 1, groups=groups), torch.zeros(1, 6, 8, 8)
+    with torch.set_grad_enabled(grad):
+        assert not _is_slow_in_bf16(conv, x), "not in float32"
+        with torch.autocast("cpu", torch.bfloat16):
+            assert _is_slow_in_bf16(conv, x) == slow
