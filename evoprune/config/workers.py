@@ -16,8 +16,8 @@ class WorkersConfig(Section):
     """`ray` starts worker processes; `local` works in this process and never imports Ray, with `num_workers` threads,
     by default one. Threads share a GPU better than processes do: small networks train side by side on it."""
     num_workers: Annotated[int | str, BeforeValidator(auto_or_count)] = "auto"
-    """Number of worker processes; `auto` is one per GPU, or per `cpus_per_worker` cores. On a cluster at `address` it is
-    the most that there will be: those that no node has room for start when a node joins."""
+    """Number of worker processes; `auto` is one per GPU, or per `cpus_per_worker` cores. At an `address` it is the
+    most that there will be: those that no node has room for start when a node joins."""
     cpus_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1
     """Cores of a worker, and its threads. Workers that fill this machine keep to their own cores."""
     gpus_per_worker: Annotated[float | None, AfterValidator(gpu_share)] = None
