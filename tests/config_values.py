@@ -29,6 +29,13 @@ TRAINING = {
 }
 
 
+PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e300, 1e300) | TEXT
+
+
+def lists_and_mappings(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
+
+
 @st.composite
 def ladders(draw: st.DrawFn) -> dict[str, Any]:
     """Rungs that lead upwards, and the epochs above them."""
@@ -135,6 +142,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "candidates_per_batch": st.just("auto") | st.integers(1, 4096),
         "retries": st.integers(0, 9),
         "address": st.none() | TEXT,
+        "runtime_env": st.dictionaries(TEXT, st.recursive(PLAIN, lists_and_mappings, max_leaves=4), max_size=3),
         "device": st.sampled_from(["auto", "cpu", "cuda"]),
     },
     "ReportConfig": {"every": COUNT},

@@ -147,3 +147,24 @@ def test_published_networks_are_tested_against_their_table(load, copied, tmp_pat
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "test_accuracy": facts["test_accuracy"] + 0.5}))
     assert benchmark["main"]() == 1, "one that is not as accurate as the table says"
+
+
+def test_a_little_chaos_ends_well(load, tmp_path, monkeypatch):
+    """Signals and killed workers have tests of their own, in `tests/end_to_end/`."""
+    counts = {"bad files": 20, "damaged files": 4, "lost workers": 1, "worker kills": 0, "signals": 0, "run kills": 1}
+    trials = [f"{kind}={number}" for kind, number in counts.items()]
+    monkeypatch.setattr(sys, "argv", ["chaos.py", "--trials", *trials, "--out", str(tmp_path)])
+    assert load(BENCHMARKS / "chaos.py")["main"]() == 0
+    rows = pd.read_csv(tmp_path / "chaos.csv").set_index("what")
+    assert rows["right"].to_dict() == rows["trials"].to_dict() == {k: n for k, n in counts.items() if n}
+    assert "| run kills | 1 | 1 |" in (tmp_path / "chaos.md").read_text(encoding="utf-8")
+
+
+def test_chaos_counts_what_is_wrong(load, tmp_path, monkeypatch, capsys):
+    benchmark = load(BENCHMARKS / "chaos.py")
+    arena = SimpleNamespace(folder=tmp_path)
+    faults = iter([None, "weights differ", None])
+    monkeypatch.setitem(benchmark["TRIALS"], "signals", (lambda arena, run: next(faults), 0))
+    (table,) = benchmark["run_trials"](arena, {"signals": 3, "run kills": 0})
+    assert table.to_dict("records") == [{"what": "signals", "trials": 3, "right": 2}]
+    assert "signals, trial 1: weights differ" in capsys.readouterr().err

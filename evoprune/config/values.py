@@ -1,5 +1,6 @@
 """What single values of an experiment may be: each check returns the value, or raises ValueError saying what may."""
 
+import json
 import math
 import re
 import sys
@@ -81,6 +82,23 @@ def auto_or_count(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST):
         return value
     raise ValueError(f"auto, or a whole number of at least 1 and at most {_MOST}")
+
+
+def plain_mapping(value: Any) -> Any:
+    """A mapping of what JSON can hold, with numbers that are finite and text that UTF-8 can write."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        raise ValueError("a mapping of text, numbers, lists and mappings") from None
+    if not isinstance(value, dict) or not _has_text_keys(value):
+        raise ValueError("a mapping whose keys are text")
+    return value
+
+
+def _has_text_keys(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_has_text_keys, value.values()))
+    return not isinstance(value, list) or all(map(_has_text_keys, value))
 
 
 def each_once(names: tuple[str, ...]) -> tuple[str, ...]:

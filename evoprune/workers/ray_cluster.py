@@ -5,8 +5,9 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from evoprune.common.processes import Process, descendants, end
 from evoprune.common.signals import cleaned_up, deferred
 from evoprune.common.user_files import user_modules
 from evoprune.config import WorkersConfig
-from evoprune.workers.resources import Shape, make_shape, this_machine
+from evoprune.workers.resources import Node, Shape, make_shape, this_machine
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"  # asked for by madvise; other C libraries do not read it
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -60,17 +61,38 @@ def open_ray(config: WorkersConfig) -> Iterator[tuple[Any, Shape]]:
         import ray
         import ray.cloudpickle
         import ray.exceptions
+        import ray.runtime_env
 
         for module in user_modules():  # workers cannot import the user's files: classes travel with their code
             ray.cloudpickle.register_pickle_by_value(module)
     with ExitStack() as stack:
         if config.address is None:
             shape = _start(ray, config, stack)
+            _check_resources(shape, ray.cluster_resources())
         else:
             shape = _join(ray, config)
             stack.callback(ray.shutdown)
-        _check_resources(shape, ray.cluster_resources())
+            _check_resources(replace(shape, num_workers=1), _largest(living_nodes(ray).values()))
         yield ray, shape
+
+
+def fetch(reference: Any) -> Any:
+    """What lies in Ray's object store, in a worker of Ray's; arrays are read in place."""
+    import ray
+
+    return ray.get(reference)
+
+
+def living_nodes(ray: Any) -> dict[str, Node]:
+    """What each node of the cluster has, by the node's id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _runtime_env(ray: Any, config: WorkersConfig) -> Any:
+    try:
+        return ray.runtime_env.RuntimeEnv(**config.runtime_env)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"workers.runtime_env: Ray does not take {dict(config.runtime_env)}: {error}") from None
 
 
 def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
@@ -78,11 +100,18 @@ def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
     machine = this_machine(config)
     shape = make_shape(config, [machine])
     num_cpus, num_gpus = shape.num_workers * shape.cpus_per_worker, int(machine["GPU"])
+    environment = _runtime_env(ray, config)
     folder = stack.enter_context(session_folder())
     stack.callback(_stop, ray, descendants())
     with deferred():
         ray.init(
-            address="local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=False, _temp_dir=folder, **_QUIET
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            include_dashboard=False,
+            runtime_env=environment,
+            _temp_dir=folder,
+            **_QUIET,
         )
     return shape
 
@@ -98,15 +127,16 @@ def _stop(ray: Any, others: set[Process]) -> None:
 def _join(ray: Any, config: WorkersConfig) -> Shape:
     assert config.address is not None
     _probe(config.address)
+    environment = _runtime_env(ray, config)
     try:
         with deferred():
-            ray.init(address=config.address, **_QUIET)
+            ray.init(address=config.address, runtime_env=environment, **_QUIET)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"workers.address: no Ray cluster at {config.address!r} that lets us in: {error}; "
             "where the cluster asks for a token, set RAY_AUTH_MODE=token in this process's environment"
         ) from None
-    return make_shape(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    return make_shape(config, list(living_nodes(ray).values()))
 
 
 @contextmanager
@@ -121,6 +151,14 @@ def session_folder() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     with lock_folder(folder), cleaned_up(partial(shutil.rmtree, folder, ignore_errors=True)):
         yield str(folder)
+
+
+def _largest(nodes: Iterable[Node]) -> Node:
+    """The most that any of the nodes has."""
+    most: dict[str, float] = {}
+    for node in nodes:
+        most |= {name: max(number, most.get(name, 0.0)) for name, number in node.items()}
+    return most
 
 
 def _check_resources(shape: Shape, has: Mapping[str, float]) -> None:

@@ -1,10 +1,11 @@
-"""Workers on Ray: a fixed set of actors, each of which is replaced when it dies."""
+"""Workers on Ray: actors, each of which is replaced when it dies; more of them when nodes join."""
 
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import count, islice
 from typing import Any
 
 from evoprune.common.errors import TIME_IS_UP, UserError
@@ -22,22 +23,32 @@ from evoprune.workers.jobs import (
     reporting,
     tidy,
 )
-from evoprune.workers.ray_cluster import open_ray, worker_environment
+from evoprune.workers.ray_cluster import fetch, open_ray, worker_environment
+from evoprune.workers.ray_nodes import Nodes
 from evoprune.workers.resources import own_cores
+from evoprune.workers.versions import Versions, own_versions, version_fault
 
 _START_LIMIT_S = 900.0
 _START_TRIES = 3  # a machine that is short of memory for a moment must not cost the worker
 
 
 class _Actor:
-    """Lives in a Ray worker process."""
+    """Lives in a Ray worker process.
 
-    def __init__(self, factory: JobFactory, cores: Sequence[int]):
+    Args:
+        versions: of the process that starts it.
+        factory: a reference to the job's factory, in a list: Ray would load it before versions are compared.
+        cores: of this machine, to keep to; none where that is left to the system.
+    """
+
+    def __init__(self, versions: Versions, factory: Sequence[Any], cores: Sequence[int]):
         if cores:
             os.sched_setaffinity(0, cores)  # before torch starts threads, which inherit it
-        self._error: str | None = None
+        self._error = version_fault(versions)
+        if self._error is not None:
+            return
         try:
-            self._job = reporting(tidy(factory()))
+            self._job = reporting(tidy(fetch(factory[0])()))
         except UserError as error:
             self._error = str(error)
 
@@ -63,29 +74,38 @@ class RayWorkers:
         self._starting: dict[Any, tuple[str, float]] = {}
         self._failed_starts: Counter[str] = Counter()
         self._gone: dict[str, str] = {}
+        self._actors: dict[str, Any] = {}
 
     def __enter__(self) -> Workers:
         with ExitStack() as stack:
             self._ray, shape = stack.enter_context(open_ray(self._config))
+            own_variables = self._config.runtime_env.get("env_vars", {})
             self._actor_class = self._ray.remote(_Actor).options(
                 num_cpus=shape.cpus_per_worker,
                 num_gpus=shape.gpus_per_worker,
-                runtime_env={"env_vars": worker_environment(shape)},
+                runtime_env={"env_vars": {**worker_environment(shape), **own_variables}},
             )
             self._factory_ref = _share(self._factory, self._ray)
             del self._factory  # Ray's copy of the data is enough
-            cores = own_cores(shape) if self._config.address is None else [()] * shape.num_workers
-            self._cores = {f"ray-{i}": own for i, own in enumerate(cores)}
-            self._actors: dict[str, Any] = {}
-            for name in self._cores:
-                self._start(name)
-            while self._starting:
-                self.wait()
+            self._cores = own_cores(shape) if self._config.address is None else []
+            self._nodes = Nodes(self._ray, self._config, shape)
+            self._fill()
+            while self.num_starting() or not (self._idle or self._gone):
+                self._wait_once()
             if self._gone:
                 raise UserError(f"workers: {self._gone_because()}")
-            self._idle.sort(key=list(self._cores).index)
+            self._idle.sort(key=list(self._actors).index)
             self._opened = stack.pop_all()
         return self
+
+    def _fill(self) -> None:
+        """Start workers as long as there is room, under names that nobody has."""
+        living = len(self._actors) - len(self._gone)
+        free = (name for name in map("ray-{}".format, count()) if name not in self._actors or name in self._gone)
+        for name in list(islice(free, max(0, self._nodes.room - living))):
+            self._gone.pop(name, None)
+            self._failed_starts[name] = 0
+            self._start(name)
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
@@ -95,8 +115,9 @@ class RayWorkers:
         return list(self._idle)
 
     def num_starting(self) -> int:
-        """How many actors are being started."""
-        return len(self._starting)
+        """How many actors are being started that some node has room for."""
+        settled = len(self._idle) + len(self._running)
+        return min(len(self._starting), max(0, self._nodes.room - settled))
 
     def is_fresh(self, worker: str) -> bool:
         """Whether a worker has begun no item yet."""
@@ -120,22 +141,31 @@ class RayWorkers:
     def wait(self) -> Report:
         """Wait until a worker reports something, and replace those that died."""
         while True:
-            if not (self._running or self._starting):
-                raise UserError(f"workers: none is left: {self._gone_because()}; the same command goes on from here")
-            waited_for = [*self._running, *self._starting]
-            ready, _ = self._ray.wait(waited_for, num_returns=1, timeout=self._patience())
-            if ready and ready[0] in self._running:
-                return self._hear(ready[0])
-            if ready and (report := self._settle(ready[0])):
+            if report := self._wait_once():
                 return report
-            self._give_up_late_starts()
-            if not ready and (overdue := self._end_overdue()):
-                return overdue
+
+    def _wait_once(self) -> Report | None:
+        """Wait until anything happens, or may have happened; what that is where a worker reports it."""
+        if self._nodes.have_joined():
+            self._fill()
+        if not (self._running or self._starting):
+            raise UserError(f"workers: none is left: {self._gone_because()}; the same command goes on from here")
+        waited_for = [*self._running, *self._starting]
+        ready, _ = self._ray.wait(waited_for, num_returns=1, timeout=self._patience())
+        if ready and ready[0] in self._running:
+            return self._hear(ready[0])
+        report = self._settle(ready[0]) if ready else None
+        self._give_up_late_starts()
+        return report if ready else self._end_overdue()
 
     def ask(self, question: Callable[[], Any]) -> dict[str, Any]:
-        """Call a picklable function once in every idle worker."""
-        answers = [self._actors[name].answer.remote(question) for name in self._idle]
-        return dict(zip(self._idle, self._ray.get(answers), strict=True))
+        """Call a picklable function once in every idle worker; one that is dead is missing."""
+        asked = {name: self._actors[name].answer.remote(question) for name in self._idle}
+        answers: dict[str, Any] = {}
+        for name, answer in asked.items():
+            with suppress(self._ray.exceptions.RayActorError):
+                answers[name] = self._ray.get(answer)
+        return answers
 
     def _hear(self, stream: Any) -> Report:
         """What a working actor reports."""
@@ -150,6 +180,7 @@ class RayWorkers:
             return Failed(worker, str(error).splitlines()[-1])
         except self._ray.exceptions.RayError as error:  # the process or its node died, or ran out of memory
             self._forget(stream)
+            self._nodes.look_soon()
             self._start(worker)
             return Died(worker, _first_line(error))
         if not isinstance(value, Raised):
@@ -176,7 +207,9 @@ class RayWorkers:
         return None
 
     def _start(self, worker: str) -> None:
-        self._actors[worker] = self._actor_class.remote(self._factory_ref, self._cores[worker])
+        number = int(worker.removeprefix("ray-"))
+        cores = self._cores[number] if self._cores else ()
+        self._actors[worker] = self._actor_class.remote(own_versions(), [self._factory_ref], cores)
         deadline = time.monotonic() + _START_LIMIT_S
         self._starting[self._actors[worker].error.remote()] = worker, deadline
 
@@ -190,19 +223,21 @@ class RayWorkers:
             if self._failed_starts[worker] < _START_TRIES:
                 self._start(worker)
             else:
-                self._gone[worker] = f"a worker died {_START_TRIES} times while it started: {_first_line(lost)}"
+                self._gone[worker] = f"a worker died {_START_TRIES} times while it started: {_cause(lost)}"
             return None
         if error is not None:
-            raise UserError(f"a worker cannot start: {error}")
+            self._gone[worker] = f"a worker cannot start: {error}"
+            return None
         self._failed_starts[worker] = 0
         self._idle.append(worker)
         self._fresh.add(worker)
         return Started(worker)
 
     def _patience(self) -> float | None:
-        """Seconds until a starting actor is late, or an item has taken too long; None for no limit."""
+        """Seconds until a start is late, an item has taken too long or nodes may have joined; None for no limit."""
         deadlines = [*(deadline for _, deadline in self._starting.values()), *self._deadlines.values()]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        limits = [max(0.0, deadline - time.monotonic()) for deadline in deadlines]
+        return min([*limits, *filter(None, [self._nodes.look_every_s])], default=None)
 
     def _give_up_late_starts(self) -> None:
         for answer, (worker, deadline) in list(self._starting.items()):
@@ -211,7 +246,8 @@ class RayWorkers:
                 self._ray.kill(self._actors[worker])
                 self._gone[worker] = (
                     f"a worker did not start within {_START_LIMIT_S:g} s; others use the cluster's CPUs or GPUs, or "
-                    "they do not fit on its nodes: lower workers.num_workers, cpus_per_worker or gpus_per_worker"
+                    "they do not fit on the nodes that are left: lower workers.num_workers, cpus_per_worker or "
+                    "gpus_per_worker"
                 )
 
     def _gone_because(self) -> str:
@@ -220,6 +256,12 @@ class RayWorkers:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def _cause(error: Exception) -> str:
+    """Of an error raised while an actor was made Ray's first line says no more than that; the last one is the error."""
+    first, *rest = str(error).splitlines()
+    return rest[-1].strip() if rest and "creation task" in first else first
 
 
 def _share(factory: JobFactory, ray: Any) -> Any:

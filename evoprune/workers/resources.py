@@ -59,6 +59,12 @@ def make_shape(config: WorkersConfig, nodes: Sequence[Node]) -> Shape:
     return Shape(num_workers, config.cpus_per_worker, share)
 
 
+def room(config: WorkersConfig, shape: Shape, nodes: Sequence[Node]) -> int:
+    """How many workers of `shape` are to be on these nodes: as many as fit, but no more than a given number."""
+    fitting = sum(_num_fitting(node, shape.cpus_per_worker, shape.gpus_per_worker) for node in nodes)
+    return fitting if config.num_workers == "auto" else min(fitting, int(config.num_workers))
+
+
 def _num_fitting(node: Node, cpus: int, gpus: float) -> int:
     """Workers that fit on one node; none reaches over two."""
     by_cpu = int(node.get("CPU", 0) // cpus)

@@ -13,6 +13,7 @@ from evoprune.config.values import (
     gpu_share,
     image_sides,
     named_once,
+    plain_mapping,
     shares,
     validation_source,
 )
@@ -92,3 +93,16 @@ def test_shares_add_up_to_one_in_the_order_that_they_came(weights):
     assert list(shares(given_shares).items()) == list(given_shares.items())
     with pytest.raises(ValueError, match="shares that add up to 1; these come to 2"):
         shares({name: 2 * share for name, share in given_shares.items()})
+
+
+def test_a_mapping_may_hold_what_json_can():
+    mapping = {"env_vars": {"A": "1"}, "pip": ["one", "two"], "config": {"setup_timeout_seconds": 60, "eager": None}}
+    assert plain_mapping(mapping) is mapping
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x", [1], {1: 2}, {"a": {1: 2}}, {"a": [{None: 1}]}, {"a": math.nan}, {"a": "\ud800"}, {"a": b"x"}]
+)
+def test_no_other_mapping_is_taken(value):
+    with pytest.raises(ValueError, match="a mapping"):
+        plain_mapping(value)

@@ -6,11 +6,14 @@ import platform
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
+from evoprune import UserError
 from evoprune.config import WorkersConfig
 from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job
@@ -92,3 +95,79 @@ def test_what_ray_writes_is_gone_when_it_ends_and_what_dead_processes_left_too(m
                 assert any(own.glob("session_*")), "Ray works in it"
             assert (Path(other) / "file").exists(), "its process lives"
         assert list(Path(parent).iterdir()) == [mine]
+
+
+OTHERS = {"Python": "3.9.1", "evoprune": "0.0.7"}
+BOTH = (
+    rf"the worker on .+ has Python {platform.python_version()} and evoprune [0-9.]+, "
+    r"this process has Python 3\.9\.1 and evoprune 0\.0\.7; install"
+)
+
+
+class Unreadable:
+    """A factory as another version would have made it: it cannot be read here."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (getattr, (os, "of_another_version"))
+
+    def __call__(self) -> Job:
+        return die
+
+
+def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(monkeypatch):
+    monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
+    with pytest.raises(UserError, match=BOTH):
+        open_workers(WorkersConfig(num_workers=1), Unreadable()).__enter__()
+
+
+def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(monkeypatch):
+    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+        monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
+        events = list(dispatch(workers, ["die", *range(9)], retries=0))
+        assert sorted(event.value for event in events if not isinstance(event.value, Lost)) == list(range(9))
+        while workers.num_starting():
+            time.sleep(0.1)
+            list(dispatch(workers, [0]))
+        assert len(workers.idle()) == 1
+        with pytest.raises(UserError, match=f"workers: none is left: a worker cannot start: {BOTH}"):
+            list(dispatch(workers, ["die", 1], retries=1))
+
+
+def fail_to_start() -> Job:
+    raise RuntimeError("no disk")
+
+
+def test_why_no_worker_starts_is_said_in_one_line():
+    message = r"^workers: a worker died 3 times while it started: RuntimeError: no disk$"
+    with pytest.raises(UserError, match=message):
+        open_workers(WorkersConfig(num_workers=1), fail_to_start).__enter__()
+
+
+def make_mixed_job() -> Job:
+    return mixed_job
+
+
+def mixed_job(item: object) -> Iterator[object]:
+    if item == "die":
+        os._exit(1)
+    yield item
+
+
+def test_the_runtime_environment_is_passed_to_ray_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the worker is in another folder
+    (tmp_path / "of_the_user.py").write_text("NUMBER = 7")
+    environment = {"env_vars": {"OF_THE_USER": "8", "OMP_NUM_THREADS": "3"}, "working_dir": str(tmp_path)}
+    with open_workers(WorkersConfig(num_workers=1, runtime_env=environment), make_job) as workers:
+        assert workers.ask(what_the_user_gave) == {"ray-0": (7, "8", "3", "1")}
+
+
+def what_the_user_gave() -> tuple[object, ...]:
+    from of_the_user import NUMBER
+
+    return NUMBER, *(os.environ[name] for name in ("OF_THE_USER", "OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+
+
+@pytest.mark.parametrize("environment", [{"env_vars": {"A": 1}}, {"working_dir": "/no/such/folder"}, {"pip": 3}])
+def test_what_ray_does_not_take_is_named(environment):
+    with pytest.raises(UserError, match=r"workers\.runtime_env: Ray does not take .*"):
+        open_workers(WorkersConfig(num_workers=1, runtime_env=environment), make_job).__enter__()

@@ -6,7 +6,7 @@ import pytest
 
 from evoprune.config import WorkersConfig
 from evoprune.workers import resources
-from evoprune.workers.resources import Shape, make_shape, own_cores, this_machine
+from evoprune.workers.resources import Shape, make_shape, own_cores, room, this_machine
 
 TWO_GPU_NODES = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 8.0, "GPU": 4.0}]
 
@@ -66,3 +66,21 @@ def test_no_gpu_of_this_machine_is_idle_for_want_of_cores(monkeypatch, num_gpus,
 def test_cpu_workers_that_fill_the_machine_have_their_own_cores(monkeypatch, shape, slots):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 5, 3})
     assert own_cores(shape) == slots
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "nodes", "number"),
+    [
+        ("auto", [{"CPU": 2}], 2),
+        ("auto", [{"CPU": 2}, {"CPU": 3}], 5),
+        ("auto", [], 0),
+        (4, [{"CPU": 2}], 2),
+        (4, [{"CPU": 2}, {"CPU": 3}], 4),
+    ],
+)
+def test_there_is_room_for_what_fits_and_was_asked_for(num_workers, nodes, number):
+    assert room(WorkersConfig(num_workers=num_workers), Shape(9, 1, 0.0), nodes) == number
+
+
+def test_a_shared_gpu_has_room_for_its_sharers():
+    assert room(WorkersConfig(), Shape(9, 1, 0.5), TWO_GPU_NODES) == 16
