@@ -137,7 +137,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "address": st.none() | TEXT,
         "device": st.sampled_from(["auto", "cpu", "cuda"]),
     },
-    "ReportConfig": {"every": COUNT},
+    "ReportConfig": {"every": COUNT, "formats": st.lists(st.sampled_from(["png", "svg", "pdf"]), min_size=1)},
     "Experiment": {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
         "seed": st.integers(0, 2**63),

@@ -11,6 +11,7 @@ import pytest
 from report_rows import rows
 
 from evoprune.report.page import PAGE_NAME, write_page
+from evoprune.report.page_data import page_data
 from evoprune.runs.folder import RunFolder
 from evoprune.search.front import front_rows
 
@@ -40,7 +41,7 @@ def page(tiny, small_space, tmp_path) -> Path:
     table = rows(small_space, 16)
     folder = RunFolder(tmp_path / "it's a run")
     folder.note(hardware={"cpu": "</script><b>a CPU"}, seconds={"search": 2.0})
-    write_page(folder, table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(folder, "tiny", page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space))
     return folder.path / PAGE_NAME
 
 
@@ -75,7 +76,8 @@ def test_the_page_is_small(tiny, small_space, tmp_path, number, most):
         }
         for i, row in enumerate(rows(small_space, 100) * (number // 100 + 1))
     ][:number]
-    write_page(RunFolder(tmp_path), table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(RunFolder(tmp_path), "tiny", data)
     assert (tmp_path / PAGE_NAME).stat().st_size < most
 
 
