@@ -16,7 +16,7 @@ class ReportConfig(Section):
     every: Positive = 5
     """Generations between two fronts that the picture shows."""
     formats: Annotated[tuple[PictureFormat, ...], Field(strict=False, min_length=1)] = ("png",)
-    """Kinds of files of each picture, such as `[png, svg, pdf]`. Letters stay letters in SVG and PDF."""
+    """Kinds of files of each picture, a list of `png`, `svg` and `pdf`. Letters stay letters in SVG and PDF."""
 
     def files(self, stem: Path) -> list[Path]:
         """The files of a picture; `stem` is their path without its ending."""

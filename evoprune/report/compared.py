@@ -41,6 +41,12 @@ def network_of(experiment: Experiment) -> str:
     return experiment.search_space.name if experiment.search_space is not None else ""
 
 
+def dataset_of(experiment: Experiment) -> str:
+    """The name of the images: of the data set, or of the user's archive or folder."""
+    data = experiment.data
+    return Path(data.root).stem if data.dataset in ("npz", "image_folder") else data.dataset
+
+
 def base_of(rows: Iterable[Row], space: SearchSpace) -> dict[str, Any]:
     """What is known of the base network: its costs, and its row where it was measured."""
     return {**code_costs(space, space.full_code()), **(full_row(rows) or {})}
@@ -69,7 +75,7 @@ def compared_run(
         )
     tests = {row["key"]: row.get("test_accuracy") for row in read_rows(folder.output)} if folder.output.exists() else {}
     front = [{**row, "test_accuracy": tests.get(row["key"])} for row in front_rows(rows, names)]
-    network, dataset = network_of(experiment), experiment.data.dataset
+    network, dataset = network_of(experiment), dataset_of(experiment)
     return ComparedRun(str(folder.path), network, dataset, front, base_of(rows, space))
 
 

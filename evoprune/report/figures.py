@@ -22,6 +22,8 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "pdf.fonttype": 42})  # lett
 
 Paths = Sequence[Path]
 """Files of one picture, each of the kind that its ending names."""
+Style = Mapping[str, Any]
+"""Colour and label of what is drawn."""
 
 
 def draw_hypervolume(paths: Paths, volumes: Sequence[float], names: Sequence[str]) -> None:
@@ -45,10 +47,10 @@ def draw_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], names: S
         axes.scatter(*_columns(good, name, names[0]), color="0.8", s=8, label="candidates")
         for generation in shown:
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
-            _steps(axes, fronts[generation], names, name, color=color, label=f"front, generation {generation}")
-        _stars(axes, front, names, name, color="crimson", label="fully trained, test")
+            _steps(axes, fronts[generation], names, name, {"color": color, "label": f"front, generation {generation}"})
+        _stars(axes, front, names, name, {"color": "crimson", "label": "fully trained, test"})
         if base is not None:
-            _diamond(axes, base, names, name, color="black", label="base network")
+            _diamond(axes, base, names, name, {"color": "black", "label": "base network"})
         axes.legend(fontsize=8)
     _save(figure, paths)
 
@@ -59,9 +61,9 @@ def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[s
     for axes, name in zip(panels, names[1:], strict=True):
         for number, run in enumerate(runs):
             color = plt.get_cmap("tab10")(number % 10)
-            _steps(axes, run.front, names, name, color=color, label=run.name)
-            _stars(axes, run.front, names, name, color=color)
-            _diamond(axes, run.base, names, name, color=color)
+            _steps(axes, run.front, names, name, {"color": color, "label": run.name})
+            _stars(axes, run.front, names, name, {"color": color})
+            _diamond(axes, run.base, names, name, {"color": color})
         axes.plot([], [], "D", mfc="none", color="black", label="base network")
         axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
         axes.legend(fontsize=8)
@@ -81,23 +83,23 @@ def _panels(names: Sequence[str]) -> tuple[Any, Sequence[Any]]:
     return figure, panels[0]
 
 
-def _steps(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, **style: Any) -> None:
+def _steps(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, style: Style) -> None:
     """A front as the steps that it is; points joined by lines where there are more than two objectives."""
     line = _columns(sorted(front, key=itemgetter(name)), name, names[0])
     steps = "steps-post" if len(names) == 2 and not OBJECTIVES[name].maximise else "default"
     axes.plot(*line, marker=".", linewidth=1, drawstyle=steps, **style)
 
 
-def _stars(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, **style: Any) -> None:
+def _stars(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, style: Style) -> None:
     tested = [row for row in front if row.get("test_accuracy") is not None]
     if tested and names[0] == "accuracy":
         axes.scatter(*_columns(tested, name, "test_accuracy"), s=36, marker="*", zorder=3, **style)
 
 
-def _diamond(axes: Any, base: Mapping[str, Any], names: Sequence[str], name: str, **style: Any) -> None:
+def _diamond(axes: Any, base: Mapping[str, Any], names: Sequence[str], name: str, style: Style) -> None:
     if base.get(name) is not None and base.get(names[0]) is not None:
-        color = style.pop("color")
-        axes.scatter([base[name]], [base[names[0]]], marker="D", facecolors="none", edgecolors=color, zorder=3, **style)
+        axes.scatter([base[name]], [base[names[0]]], marker="D", facecolors="none", edgecolors=style["color"],
+                     label=style.get("label"), zorder=3)  # fmt: skip
 
 
 def draw_sensitivity(paths: Paths, curves: Curves) -> None:

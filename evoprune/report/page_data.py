@@ -9,7 +9,7 @@ import numpy as np
 from evoprune.common.objectives import OBJECTIVES, OK, Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.report.compared import ComparedRun, base_of, network_of
+from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
 from evoprune.report.published import published_for
 from evoprune.report.tables import fragile_groups
 from evoprune.search.front import fronts_by_generation, hypervolume_by_evaluation, latest_rows
@@ -60,7 +60,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         "name": experiment.name,
         "space": space.name,
         "network": network_of(experiment),
-        "dataset": experiment.data.dataset,
+        "dataset": dataset_of(experiment),
         "others": [],
         "sensitivity": [],
         "live": False,

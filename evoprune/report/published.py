@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evoprune.common.objectives import Row
 from evoprune.config import Experiment
-from evoprune.report.compared import network_of
+from evoprune.report.compared import dataset_of, network_of
 from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
 
@@ -20,7 +20,7 @@ _TOLERANCE = 0.02
 def published_for(experiment: Experiment, space: SearchSpace) -> list[Row]:
     """Published networks that compare with those of a run, cheapest first.
 
-    They do where data set and name of the network are the same, and the uncut network has as many multiply-adds.
+    They do where the names of data set and network are the same, and the uncut network has as many multiply-adds.
 
     Returns:
         Rows with `method`, `flops`, `accuracy` (test accuracy in %, as a rule of the best epoch of the best run),
@@ -30,7 +30,7 @@ def published_for(experiment: Experiment, space: SearchSpace) -> list[Row]:
     full, network = code_costs(space, space.full_code())["flops"], network_of(experiment)
     with _TABLE.open(encoding="utf-8", newline="") as file:
         rows = [_typed(row) for row in csv.DictReader(file)]
-    found = [row for row in rows if (row["dataset"], row["network"]) == (experiment.data.dataset, network)
+    found = [row for row in rows if (row["dataset"], row["network"]) == (dataset_of(experiment), network)
              and abs(row["base_flops"] / full - 1) <= _TOLERANCE]  # fmt: skip
     return sorted(found, key=lambda row: row["flops"])
 

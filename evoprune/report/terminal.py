@@ -28,7 +28,7 @@ def front_table(front: Sequence[Row], base: Mapping[str, Any]) -> str:
             split, `test_accuracy`.
     """
     timed = any(row.get("latency") is not None for row in front)
-    head = ["network", "accuracy", "test", "multiply-adds", "of base", "parameters", *(["latency"] if timed else [])]
+    head = ["network", "validation", "test", "multiply-adds", "of base", "parameters", *(["latency"] if timed else [])]
     rows = [("base network", base), *((row["key"], row) for row in front)]
     return aligned(head, [[name, *_cells(row, base), *([_latency(row)] if timed else [])] for name, row in rows])
 

@@ -213,8 +213,10 @@ def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:
     from evoprune.stages.report import report
 
     say(report(context, others))
-    files = "reports.csv, output.csv, report.html, front.png, hypervolume.png, table.md, models/"
-    say(f"results: {context.folder.path}/  ({files})")
+    names = ["front", "hypervolume", *(["comparison"] if others else [])]
+    pictures = [file.name for name in names for file in context.experiment.report.files(Path(name))]
+    files = ["report.html", "output.csv", "reports.csv", "table.md", "models/", *pictures]
+    say(f"results: {context.folder.path}/  ({', '.join(files)})")
 
 
 def _estimated(context: Context) -> str:

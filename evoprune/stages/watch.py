@@ -94,7 +94,8 @@ def look(context: Context) -> View:
     status = Counter(row["status"] for row in latest_rows(rows))
     counts = ", ".join(f"{number:,} {name}" for name, number in status.items())
     picked = spread(to_losses(front, experiment.search.objectives), _MOST_NETWORKS)
-    table = front_table([front[index] for index in reversed(picked)], base_of(rows, context.space))
+    base = {**base_of(rows, context.space), "test_accuracy": folder.facts().get("base", {}).get("test_accuracy")}
+    table = front_table([front[index] for index in reversed(picked)], base)
     shown = f"{len(front):,} on the front" + (f", {len(picked)} shown" if len(picked) < len(front) else "")
     return View(f"{text}; {trade_offs(rows, experiment)}", f"{text}\n{counts}; {shown}\n{table}")
 

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evoprune.common.objectives import OBJECTIVES
+from evoprune.config import ReportConfig
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.report.figures import draw_front, draw_hypervolume, draw_sensitivity, draw_sweep
+from evoprune.report.compared import ComparedRun
+from evoprune.report.figures import draw_comparison, draw_front, draw_hypervolume, draw_sensitivity, draw_sweep
 from evoprune.search.front import fronts_by_generation
 from evoprune.space.space import SearchSpace
 
@@ -79,6 +81,35 @@ def test_stars_stand_for_test_accuracies(tmp_path, drawn):
     assert clouds(drawn())["fully trained, test"] == [(1000, 60.0)]
     draw_front([tmp_path / "front.png"], rows(6), front, ["params", "flops"], every=1)
     assert [*clouds(drawn())] == ["candidates"], "there is no axis for them"
+
+
+def test_the_base_network_is_marked(tmp_path, drawn):
+    uncut = {**rows(1)[0], "proposal": "full"}
+    draw_front([tmp_path / "front.png"], [uncut, *rows(6)[1:]], [], NAMES, every=1)
+    assert clouds(drawn())["base network"] == [(1000, 50.0)]
+
+
+def test_every_run_of_a_comparison_has_its_front_its_base_network_and_its_stars(tmp_path, drawn):
+    tested = [{**rows(2)[1], "test_accuracy": 77.0}]
+    runs = [
+        ComparedRun("a", "net", "images", tested, {"flops": 2000, "accuracy": 95.0}),
+        ComparedRun("b", "net", "images", rows(1), {"flops": 3000}),
+    ]
+    draw_comparison([tmp_path / "comparison.png"], runs, NAMES)
+    assert {name: points for name, points in lines(drawn()).items() if points} == {
+        "a": [(980, 52.0)],
+        "b": [(1000, 50.0)],
+    }
+    marks = [np.asarray(cloud.get_offsets()).tolist() for cloud in drawn().axes[0].collections]
+    assert marks == [[[980, 77.0]], [[2000, 95.0]]], "the base network of b was not measured"
+
+
+def test_a_picture_comes_as_every_kind_of_file_with_letters_that_can_be_read(tmp_path):
+    files = ReportConfig(formats=("png", "svg", "pdf")).files(tmp_path / "run.1")
+    assert [file.name for file in files] == ["run.1.png", "run.1.svg", "run.1.pdf"]
+    draw_hypervolume(files, [0.1, 0.2], NAMES)
+    png, svg, pdf = (file.read_bytes() for file in files)
+    assert png.startswith(b"\x89PNG") and b">hypervolume</text>" in svg and pdf.startswith(b"%PDF")
 
 
 def test_failed_candidates_are_not_in_the_picture(tmp_path, drawn):
