@@ -63,7 +63,7 @@ def watch(path: Path) -> None:
 
 def watch_page(path: Path, overrides: Sequence[str], others: Sequence[ComparedRun]) -> None:
     """Keep `report.html` of a run up to date until no process works in it."""
-    known = None
+    known, told = None, ""
     for works in _looks(path):
         stamp = _stamp(RunFolder(path))
         if works and stamp != known and stamp:
@@ -71,7 +71,9 @@ def watch_page(path: Path, overrides: Sequence[str], others: Sequence[ComparedRu
                 write_live_page(context_of_run(path, overrides), others)
                 known = stamp
             except UserError as error:  # a table may be half written: the next look decides
-                say(f"not yet: {error}")
+                if str(error) != told:
+                    say(f"not yet: {error}")
+                told = str(error)
 
 
 def look(context: Context) -> View:
@@ -95,7 +97,7 @@ def look(context: Context) -> View:
     counts = ", ".join(f"{number:,} {name}" for name, number in status.items())
     picked = spread(to_losses(front, experiment.search.objectives), _MOST_NETWORKS)
     base = {**base_of(rows, context.space), "test_accuracy": folder.facts().get("base", {}).get("test_accuracy")}
-    table = front_table([front[index] for index in reversed(picked)], base)
+    table = front_table([front[index] for index in sorted(picked, reverse=True)], base)
     shown = f"{len(front):,} on the front" + (f", {len(picked)} shown" if len(picked) < len(front) else "")
     return View(f"{text}; {trade_offs(rows, experiment)}", f"{text}\n{counts}; {shown}\n{table}")
 

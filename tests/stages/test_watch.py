@@ -68,6 +68,12 @@ def test_a_look_says_how_far_a_run_is_and_what_it_has_found(copied):
     assert max(map(len, view.block.splitlines())) <= COLUMNS
 
 
+def test_the_dearest_networks_come_first(copied):
+    _, _, _, _, *networks = look(context_of_run(copied)).block.splitlines()
+    flops = [int(line.replace(" %", "").replace(",", "").split()[-3]) for line in networks]
+    assert len(flops) > 2 and flops == sorted(flops, reverse=True)
+
+
 def test_a_run_before_its_search_has_no_table(copied):
     (copied / "reports.csv").unlink()
     assert look(context_of_run(copied)).block == "tiny: before the search"
@@ -121,9 +127,9 @@ def test_a_page_is_written_again_whenever_the_table_has_grown(copied, goes_on, c
 
 def test_a_page_waits_for_a_table_that_is_half_written(copied, goes_on, capsys):
     cut(copied, 1, "bad\n7,0")
-    goes_on([lambda: cut(copied, 8)])
+    goes_on([lambda: None, lambda: cut(copied, 8)])
     assert main(["report", str(copied), "--watch"]) == 0
-    assert "not yet: " in capsys.readouterr().out
+    assert capsys.readouterr().out.count("not yet: ") == 1, "said once"
 
 
 def test_watching_loads_no_torch(copied):
