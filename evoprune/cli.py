@@ -162,6 +162,8 @@ def _report(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
     pipeline.report(arguments.run, arguments.overrides, arguments.compare, arguments.watch)
+    if arguments.optuna is not None:
+        pipeline.write_optuna_journal(arguments.run, arguments.optuna)
 
 
 def _watch(arguments: argparse.Namespace) -> None:

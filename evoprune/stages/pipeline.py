@@ -94,6 +94,16 @@ def report(path: Path, overrides: Sequence[str], others: Sequence[Path] = (), ke
         _report(context_of_run(path, overrides), runs)
 
 
+def write_optuna_journal(path: Path, journal: Path) -> None:
+    """Write the search of a run as an Optuna journal."""
+    from evoprune.report.optuna_journal import write_journal
+    from evoprune.stages.measured_rows import measured_rows
+
+    context = context_of_run(path)
+    write_journal(journal, measured_rows(context), context.experiment, context.space)
+    say(f"written: {journal}")
+
+
 def prune(request: Request, method: str, target: Mapping[Kind, str | None], steps: int) -> None:
     """Base network, importance, one slim network.
 

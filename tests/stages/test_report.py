@@ -84,6 +84,13 @@ def test_runs_are_compared_in_one_picture_and_the_others_are_left_as_they_are(co
     assert "comparison.svg" in capsys.readouterr().out
 
 
+def test_a_search_becomes_an_optuna_journal_on_request(copied, tmp_path, capsys):
+    journal = tmp_path / "journal.log"
+    assert main(["report", str(copied), "--optuna", str(journal)]) == 0
+    assert f"written: {journal}" in capsys.readouterr().out and '"study_name":"tiny"' in journal.read_text()
+    assert main(["report", str(copied), "--optuna", str(journal)]) == 2
+
+
 def test_a_folder_that_is_no_run_cannot_be_compared(copied, tmp_path, capsys):
     assert "not the folder of a run" in refusal(capsys, "report", str(copied), "--compare", str(tmp_path / "nothing"))
 
