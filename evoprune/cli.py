@@ -164,7 +164,15 @@ def _retrain(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
-    pipeline.report(arguments.run, arguments.overrides)
+    pipeline.report(arguments.run, arguments.overrides, arguments.compare, arguments.watch)
+    if arguments.optuna is not None:
+        pipeline.write_optuna_journal(arguments.run, arguments.optuna)
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from evoprune.stages.watch import watch
+
+    watch(arguments.run)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -260,7 +268,8 @@ COMMANDS = (
     Command(
         "evaluate", _evaluate, "saved models beside the base network: accuracy, costs, latency", (options.add_models,)
     ),
-    Command("report", _report, "pictures and table of a run", (options.add_run,)),
+    Command("report", _report, "pictures and table of a run", (options.add_run, options.add_report)),
+    Command("watch", _watch, "how far a run is, from another terminal", (options.add_folder,)),
 )
 
 

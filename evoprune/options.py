@@ -13,8 +13,23 @@ def add_experiment(command: argparse.ArgumentParser) -> None:
 
 def add_run(command: argparse.ArgumentParser) -> None:
     """A run's folder, and overrides."""
-    command.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    add_folder(command)
     add_set(command)
+
+
+def add_folder(command: argparse.ArgumentParser) -> None:
+    """A run's folder."""
+    command.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+
+
+def add_report(command: argparse.ArgumentParser) -> None:
+    """What else a report shows, and for how long it is written."""
+    text = "folders of other runs, whose fronts are drawn beside this one's"
+    command.add_argument("--compare", metavar="RUN", type=Path, nargs="+", default=[], help=text)
+    text = "also write the search as a new Optuna journal, which optuna-dashboard shows; needs the extra optuna"
+    command.add_argument("--optuna", metavar="FILE", type=Path, help=text)
+    text = "write report.html again and again while the run goes on, and the whole report at its end"
+    command.add_argument("--watch", action="store_true", help=text)
 
 
 def add_set(command: argparse.ArgumentParser) -> None:

@@ -10,8 +10,7 @@ from helpers import merge
 
 from evoprune.cli import main
 from evoprune.runs.folder import RunFolder
-from evoprune.stages.context import Context
-from evoprune.stages.pipeline import experiment_of_run
+from evoprune.stages.context import Context, experiment_of_run
 from evoprune.stages.workspace import Workspace
 
 Steps = Callable[..., Path]

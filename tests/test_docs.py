@@ -181,7 +181,7 @@ def check_command(arguments: Namespace) -> None:
         experiment = "quickstart"
     elif experiment not in carried_files("experiments"):
         experiment = str(ROOT / experiment)
-    load_experiment(experiment, arguments.overrides)
+    load_experiment(experiment, getattr(arguments, "overrides", ()))
     if run := getattr(arguments, "run", None):
         folder, name = str(run.parent), run.name
         assert str(run).isupper() or (folder == "results" and name in carried_files("experiments")), run

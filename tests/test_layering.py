@@ -45,6 +45,7 @@ DOORS = {
     "pydantic": "config",
     "PIL": "data/decoding.py",
     "yaml": "common/yaml_files.py",
+    "optuna": "report/optuna_journal.py",
     "onnx": "export/onnx_files.py",
     "onnxruntime": "export/onnx_files.py",
     "onnxscript": "export/onnx_files.py",

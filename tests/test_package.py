@@ -45,6 +45,18 @@ def test_wheel_has_the_command(installed: Path, tmp_path: Path):
     assert "464 bits" in printed and "2,532,992 flops" in printed
 
 
+def test_wheel_ships_its_types(installed: Path, tmp_path: Path):
+    """Somebody's type checker reads the types of the installed package, and finds a wrong use of it."""
+    assert (installed / "evoprune" / "py.typed").is_file()
+    script = tmp_path / "uses.py"
+    script.write_text("from evoprune.common.progress import duration\nreveal_type(duration(1.0))\nduration('x')\n")
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(script)]
+    environment = {**os.environ, "MYPYPATH": "", "PYTHONPATH": str(installed)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "arg-type" in done.stdout and "py.typed" not in done.stdout, done.stdout
+    assert 'Revealed type is "str"' in done.stdout.replace("builtins.", ""), done.stdout
+
+
 def test_data_sets_are_read_and_reports_written_without_torch(tmp_path: Path):
     script = "import sys, evoprune.data.sources, evoprune.stages.report; print(*sys.modules)"
     assert not {"torch", "ray"} & set(_run(["-c", script], tmp_path).split())

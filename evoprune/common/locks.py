@@ -6,6 +6,8 @@ from pathlib import Path
 
 from evoprune.common.errors import UserError
 
+_LOCK = ".lock"
+
 
 @contextmanager
 def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
@@ -15,7 +17,7 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
-    lock = path / ".lock"
+    lock = path / _LOCK
     try:
         opened = lock.open("w")
     except IsADirectoryError:
@@ -28,3 +30,17 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
                 f"{path}: another process is working in this run; wait for it or choose another --out"
             ) from None
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is working in a folder; False where the system has no such locks."""
+    try:
+        import fcntl
+
+        with (path / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False

@@ -21,22 +21,29 @@ class Objective:
     """One measured quantity of a candidate.
 
     Attributes:
+        label: how people call it.
         unit: the unit of the column in `reports.csv`.
         maximise: whether more is better.
         closed_form: whether it follows from the code alone, without building a network.
     """
 
+    label: str
     unit: str
     maximise: bool = False
     closed_form: bool = True
 
+    @property
+    def full_label(self) -> str:
+        """The label with its unit, where that is another word."""
+        return self.label if self.unit == self.label else f"{self.label} ({self.unit})"
+
 
 OBJECTIVES = {
-    "accuracy": Objective(unit="%", maximise=True, closed_form=False),
-    "flops": Objective(unit="multiply-adds"),
-    "params": Objective(unit="parameters"),
-    "bandwidth": Objective(unit="bytes"),
-    "latency": Objective(unit="ms", closed_form=False),
+    "accuracy": Objective("accuracy", unit="%", maximise=True, closed_form=False),
+    "flops": Objective("multiply-adds", unit="multiply-adds"),
+    "params": Objective("parameters", unit="parameters"),
+    "bandwidth": Objective("memory traffic", unit="bytes"),
+    "latency": Objective("latency", unit="ms", closed_form=False),
 }
 
 

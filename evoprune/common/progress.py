@@ -38,6 +38,30 @@ def progress(title: str, total: float, done: float = 0) -> Iterator[Meter]:
         yield _Bar(bars, title, total, done)
 
 
+@contextmanager
+def live_text() -> Iterator[Callable[[str, str], None]]:
+    """A text that changes: `show(block, line)` repaints the block on a terminal, and prints each new line elsewhere."""
+    if not sys.stdout.isatty():
+        yield _NewLines()
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+        yield lambda block, _: live.update(Text(block, no_wrap=True, overflow="crop"), refresh=True)
+
+
+class _NewLines:
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, _: str, line: str) -> None:
+        if line != self._last:
+            say(line)
+        self._last = line
+
+
 def say(text: str) -> None:
     """Print one line, at once also where the output is a file; control characters are escaped."""
     print(printable(text), flush=True)

@@ -1,6 +1,13 @@
 """The section `report`."""
 
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from evoprune.config.section import Positive, Section
+
+PictureFormat = Literal["png", "svg", "pdf"]
 
 
 class ReportConfig(Section):
@@ -8,3 +15,9 @@ class ReportConfig(Section):
 
     every: Positive = 5
     """Generations between two fronts that the picture shows."""
+    formats: Annotated[tuple[PictureFormat, ...], Field(strict=False, min_length=1)] = ("png",)
+    """Kinds of files of each picture, a list of `png`, `svg` and `pdf`. Letters stay letters in SVG and PDF."""
+
+    def files(self, stem: Path) -> list[Path]:
+        """The files of a picture; `stem` is their path without its ending."""
+        return [stem.with_name(f"{stem.name}.{ending}") for ending in dict.fromkeys(self.formats)]

@@ -1,6 +1,6 @@
 """Pictures of a run. The only module that imports a plotting library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -8,53 +8,101 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import EngFormatter
 
 from evoprune.common.objectives import OBJECTIVES, OK, Row
 from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.compared import ComparedRun
 from evoprune.report.tables import fragile_groups, knee_of
-from evoprune.search.front import fronts_by_generation, latest_rows
+from evoprune.search.front import fronts_by_generation, full_row, latest_rows
+from evoprune.space.costs import COST_NAMES
 
 matplotlib.use("Agg")
+matplotlib.rcParams.update({"svg.fonttype": "none", "pdf.fonttype": 42})  # letters that a paper's editor can read
+
+Paths = Sequence[Path]
+"""Files of one picture, each of the kind that its ending names."""
+Style = Mapping[str, Any]
+"""Colour and label of what is drawn."""
 
 
-def draw_hypervolume(path: Path, volumes: Sequence[float], names: Sequence[str]) -> None:
+def draw_hypervolume(paths: Paths, volumes: Sequence[float], names: Sequence[str]) -> None:
     """The hypervolume after each generation."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.plot(volumes, marker="o", markersize=3)
     axes.set(xlabel="generation", ylabel="hypervolume", title=f"hypervolume of {', '.join(names)}")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    _save(figure, paths)
 
 
-def draw_front(path: Path, rows: Sequence[Row], front: Sequence[Row], names: Sequence[str], every: int) -> None:
+def draw_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], names: Sequence[str], every: int) -> None:
     """One panel for every objective against the first: all candidates, the front of some generations, test accuracy."""
-    figure, panels = plt.subplots(
-        1, len(names) - 1, figsize=(7 * (len(names) - 1), 5), layout="constrained", squeeze=False
-    )
+    figure, panels = _panels(names)
     good = [row for row in latest_rows(rows) if row["status"] == OK]
     fronts = fronts_by_generation(rows, names)
     last = len(fronts) - 1
     shown = sorted({0, *range(every, last, every), last})
-    for axes, name in zip(panels[0], names[1:], strict=True):
+    base = full_row(rows)
+    for axes, name in zip(panels, names[1:], strict=True):
         axes.scatter(*_columns(good, name, names[0]), color="0.8", s=8, label="candidates")
         for generation in shown:
             color = plt.get_cmap("viridis")(0.9 - 0.9 * shown.index(generation) / max(1, len(shown) - 1))
-            line = _columns(sorted(fronts[generation], key=itemgetter(name)), name, names[0])
-            steps = "steps-post" if len(names) == 2 and not OBJECTIVES[name].maximise else "default"
-            axes.plot(
-                *line, marker=".", linewidth=1, drawstyle=steps, color=color, label=f"front, generation {generation}"
-            )
-        tested = [row for row in front if row.get("test_accuracy") is not None]
-        if tested and names[0] == "accuracy":
-            stars = _columns(tested, name, "test_accuracy")
-            axes.scatter(*stars, color="crimson", s=36, marker="*", label="fully trained, test")
-        axes.set(xlabel=f"{name} ({OBJECTIVES[name].unit})", ylabel=f"{names[0]} ({OBJECTIVES[names[0]].unit})")
-        axes.grid(alpha=0.3)
+            _steps(axes, fronts[generation], names, name, {"color": color, "label": f"front, generation {generation}"})
+        _stars(axes, front, names, name, {"color": "crimson", "label": "fully trained, test"})
+        if base is not None:
+            _diamond(axes, base, names, name, {"color": "black", "label": "base network"})
         axes.legend(fontsize=8)
-    _save(figure, path)
+    _save(figure, paths)
 
 
-def draw_sensitivity(path: Path, curves: Curves) -> None:
+def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[str]) -> None:
+    """One panel for every objective against the first: the front of each run, its base network, test accuracies."""
+    figure, panels = _panels(names)
+    for axes, name in zip(panels, names[1:], strict=True):
+        for number, run in enumerate(runs):
+            color = plt.get_cmap("tab10")(number % 10)
+            _steps(axes, run.front, names, name, {"color": color, "label": run.name})
+            _stars(axes, run.front, names, name, {"color": color})
+            _diamond(axes, run.base, names, name, {"color": color})
+        axes.plot([], [], "D", mfc="none", color="black", label="base network")
+        axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
+        axes.legend(fontsize=8)
+    _save(figure, paths)
+
+
+def _panels(names: Sequence[str]) -> tuple[Any, Sequence[Any]]:
+    """A figure with a panel for every objective against the first, whose axes are labelled."""
+    count = len(names) - 1
+    figure, panels = plt.subplots(1, count, figsize=(7 * count, 5), layout="constrained", squeeze=False)
+    for axes, name in zip(panels[0], names[1:], strict=True):
+        for axis, one in ((axes.xaxis, name), (axes.yaxis, names[0])):
+            axis.set_label_text(OBJECTIVES[one].full_label)
+            if one in COST_NAMES:
+                axis.set_major_formatter(EngFormatter())
+        axes.grid(alpha=0.3)
+    return figure, panels[0]
+
+
+def _steps(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, style: Style) -> None:
+    """A front as the steps that it is; points joined by lines where there are more than two objectives."""
+    line = _columns(sorted(front, key=itemgetter(name)), name, names[0])
+    steps = "steps-post" if len(names) == 2 and not OBJECTIVES[name].maximise else "default"
+    axes.plot(*line, marker=".", linewidth=1, drawstyle=steps, **style)
+
+
+def _stars(axes: Any, front: Sequence[Row], names: Sequence[str], name: str, style: Style) -> None:
+    tested = [row for row in front if row.get("test_accuracy") is not None]
+    if tested and names[0] == "accuracy":
+        axes.scatter(*_columns(tested, name, "test_accuracy"), s=36, marker="*", zorder=3, **style)
+
+
+def _diamond(axes: Any, base: Mapping[str, Any], names: Sequence[str], name: str, style: Style) -> None:
+    if base.get(name) is not None and base.get(names[0]) is not None:
+        axes.scatter([base[name]], [base[names[0]]], marker="D", facecolors="none", edgecolors=style["color"],
+                     label=style.get("label"), zorder=3)  # fmt: skip
+
+
+def draw_sensitivity(paths: Paths, curves: Curves) -> None:
     """One line for every group of segments: what pruning it alone costs, against the share of it that is pruned.
 
     Those to leave alone are red.
@@ -71,10 +119,10 @@ def draw_sensitivity(path: Path, curves: Curves) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, ncols=1 + len(curves.rates) // 20)
-    _save(figure, path)
+    _save(figure, paths)
 
 
-def draw_sweep(path: Path, rows: Sequence[Row], scope: str) -> None:
+def draw_sweep(paths: Paths, rows: Sequence[Row], scope: str) -> None:
     """Accuracy against the share of the weights that go, without and with fine-tuning, and where the curve bends."""
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     percent = [100 * row["sparsity"] for row in rows]
@@ -90,7 +138,7 @@ def draw_sweep(path: Path, rows: Sequence[Row], scope: str) -> None:
     axes.set(xlabel="weights pruned (%)", ylabel="validation accuracy (%)", title=f"smallest weights out, {scope}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    _save(figure, paths)
 
 
 def draw_sparsity_front(path: Path, rows: Sequence[Row], front: Sequence[Row], baselines: Sequence[Row]) -> None:
@@ -111,6 +159,7 @@ def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]
     return [row[x] for row in rows], [row[y] for row in rows]
 
 
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path, dpi=120)
+def _save(figure: Any, paths: Paths) -> None:
+    for path in paths:
+        figure.savefig(path, dpi=120)
     plt.close(figure)

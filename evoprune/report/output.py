@@ -22,9 +22,17 @@ _RETRAINED = ("test_accuracy", "test_accuracy_std", "num_seeds", "model")
 
 
 def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> list[Row]:
-    """Write `output.csv`: the non-dominated rows, with test accuracy and model path where they are fully trained.
+    """Write `output.csv`: the rows of `tested_front`, which are returned."""
+    front = tested_front(folder, rows, experiment)
+    columns = report_columns([segment.name for segment in space.segments], experiment.measures_latency)
+    write_table(folder.output, front, columns + [name for name in _RETRAINED if any(name in row for row in front)])
+    return front
 
-    Where a model is gone, as in published results, what the file already says of it is kept.
+
+def tested_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment) -> list[Row]:
+    """The non-dominated rows, with test accuracy and model path where they are fully trained.
+
+    Where a model is gone, as in published results, what `output.csv` already says of it is kept.
     """
     written = {row.get("key"): row for row in read_rows(folder.output)} if folder.output.exists() else {}
     front = []
@@ -35,8 +43,6 @@ def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, 
         front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})
     if any("num_seeds" in row for row in front):
         front = [{**row, "num_seeds": row.get("num_seeds", 0)} for row in front]
-    columns = report_columns([segment.name for segment in space.segments], experiment.measures_latency)
-    write_table(folder.output, front, columns + [name for name in _RETRAINED if any(name in row for row in front)])
     return front
 
 

@@ -8,23 +8,30 @@ import numpy as np
 
 from evoprune.common.objectives import OBJECTIVES, OK, Row, to_losses
 from evoprune.config import Experiment
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
+from evoprune.report.published import published_for
+from evoprune.report.tables import fragile_groups
 from evoprune.search.front import fronts_by_generation, hypervolume_by_evaluation, latest_rows
 from evoprune.search.pareto import knees
-from evoprune.space.costs import COST_NAMES, code_costs
+from evoprune.space.costs import COST_NAMES
 from evoprune.space.space import SearchSpace
 
 MOST_POINTS = 5000
-_SHORT = {"flops": "multiply-adds", "params": "parameters", "bandwidth": "memory traffic"}
 
 
 def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment, space: SearchSpace) -> dict[str, Any]:
-    """Everything of a search that the page shows.
+    """Everything of a search that the page shows, with published results for the same network and data.
 
     Args:
         rows: of `reports.csv`.
         front: of `output.csv`, cheapest first.
         experiment: the run's.
         space: the search space.
+
+    Returns:
+        The page's data. `others` (of `compared_data`), `sensitivity` (of `sensitivity_data`) and `live` (whether the
+        run goes on) are empty.
     """
     names = experiment.search.objectives
     candidates = latest_rows(rows)
@@ -32,8 +39,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
     place = {row["id"]: index for index, row in enumerate(drawn)}
     fronts = fronts_by_generation(rows, names)
     shown = [name for name in OBJECTIVES if name in ("accuracy", *COST_NAMES, *names) and name in rows[0]]
-    full = code_costs(space, space.full_code())
-    base = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {})
+    base = base_of(rows, space)
     knee = knees(to_losses(front, names), 1) if front else []
     return {
         "measures": [_measure(name, name in names) for name in shown],
@@ -44,19 +50,50 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
                    "kept": [row[f"kept.{segment.name}"] for segment in space.segments],
                    "at": place[row["id"]]} for row in front],
         "segments": [[segment.name, segment.width] for segment in space.segments],
-        "base": {name: base.get(name, full.get(name)) for name in shown},
+        "base": {name: base.get(name) for name in shown},
         "knee": front[knee[0]]["key"] if knee else None,
         "hypervolume": [round(value, 5) for value in hypervolume_by_evaluation(rows, names, space)],
         "status": dict(Counter(row["status"] for row in candidates)),
         "total": len(candidates),
         "rank_correlation": _rank_correlation(front),
+        "published": published_for(experiment, space),
+        "name": experiment.name,
+        "space": space.name,
+        "network": network_of(experiment),
+        "dataset": dataset_of(experiment),
+        "others": [],
+        "sensitivity": [],
+        "live": False,
     }  # fmt: skip
+
+
+def compared_data(runs: Sequence[ComparedRun], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs beside the page's own; `names` are the measures that the page shows."""
+    return [
+        {"name": run.name, "network": run.network, "dataset": run.dataset,
+         "base": {name: run.base.get(name) for name in names},
+         "front": [{"key": row["key"], "test": row["test_accuracy"], **{name: row.get(name) for name in names}}
+                   for row in run.front]}
+        for run in runs
+    ]  # fmt: skip
+
+
+def sensitivity_data(name: str, curves: Curves) -> dict[str, Any]:
+    """Curves of a sensitivity table: of each segment its rates, losses in points, and whether to leave it alone."""
+    fragile = set(fragile_groups(curves))
+    lines = [
+        {"segment": group.name, "width": group.width, "fragile": group.name in fragile,
+         "points": [[round(float(rate), 4), round(float(loss), 3)] for rate, loss in zip(rates, losses, strict=True)
+                    if np.isfinite(loss)]}
+        for group, rates, losses in zip(curves.space.groups, curves.rates, curves.losses, strict=True)
+    ]  # fmt: skip
+    return {"name": name, "curves": lines}
 
 
 def _measure(name: str, is_objective: bool) -> Mapping[str, Any]:
     objective = OBJECTIVES[name]
-    unit = "" if objective.unit == _SHORT.get(name) else objective.unit
-    return {"name": name, "label": _SHORT.get(name, name), "unit": unit, "more": objective.maximise,
+    unit = "" if objective.unit == objective.label else objective.unit
+    return {"name": name, "label": objective.label, "unit": unit, "more": objective.maximise,
             "objective": is_objective}  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from evoprune.common.objectives import OBJECTIVES, Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.search.front import front_rows
+from evoprune.search.front import front_rows, full_row
 from evoprune.search.pareto import spread
 from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.ranking import keep_best
@@ -41,7 +41,7 @@ def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> s
     """The best trade-offs among `rows`, spread over the front, in a few words."""
     names = experiment.search.objectives
     front = front_rows(rows, names)
-    base = next((row for row in rows if row["proposal"] == "full"), None)
+    base = full_row(rows)
     picked = [front[index] for index in spread(to_losses(front, names), count)]
     return "best: " + " | ".join(_describe(row, names, base) for row in picked) if picked else "best: none yet"
 
@@ -69,9 +69,14 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
     head = ["network", "multiply-adds", "of base network", "parameters", "validation accuracy in the search"]
     uncut = ["base network", f"{full['flops']:,}", "100.0 %", f"{full['params']:,}"]
     uncut += [f"{base['validation_accuracy']:.2f} %", f"{base['test_accuracy']:.2f} %"]
-    whole = experiment.retrain.select == "all"
-    rows = [_front_line(row, full) for row in reversed(front) if whole or row.get("test_accuracy") is not None]
+    rows = [_front_line(row, full) for row in shown_rows(front, experiment)]
     return markdown([*head, "test accuracy, fully trained"], [uncut, *rows])
+
+
+def shown_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
+    """The networks of a front that a result is told of, the dearest first: all of them only where all are trained."""
+    whole = experiment.retrain.select == "all"
+    return [row for row in reversed(front) if whole or row.get("test_accuracy") is not None]
 
 
 def _front_line(row: Row, full: Mapping[str, int]) -> list[str]:

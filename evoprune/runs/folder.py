@@ -65,6 +65,11 @@ class RunFolder:
         """Accuracy against pruning rate of every segment: of an importance, or `prior`, what a search has measured."""
         return self.path / "sensitivity" / f"{name}.csv"
 
+    @property
+    def sensitivities(self) -> list[Path]:
+        """The tables of sensitivity that are there."""
+        return sorted((self.path / "sensitivity").glob("*.csv"))
+
     def pruned(self, name: str) -> Path:
         """The folder of a pruning without a search."""
         return self.path / "pruned" / name

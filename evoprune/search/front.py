@@ -31,6 +31,16 @@ def latest_rows(rows: Iterable[Row]) -> list[Row]:
     return list(latest.values())
 
 
+def full_row(rows: Iterable[Row]) -> Row | None:
+    """The measurement of the base network, the uncut one; None where it is not there or failed."""
+    return next((row for row in latest_rows(rows) if row["proposal"] == "full" and row["status"] == OK), None)
+
+
+def num_candidates(rows: Iterable[Row]) -> int:
+    """How many candidates `rows` hold."""
+    return sum(row["rung"] == 0 for row in rows)
+
+
 def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:
     """The non-dominated candidates of status `ok`, cheapest first (by the last objective that is minimised)."""
     front = _non_dominated_rows(_good(rows), objectives)
@@ -89,7 +99,7 @@ def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: 
 def _reference(candidates: Sequence[Row], names: Sequence[str], space: SearchSpace) -> dict[str, float]:
     """What costs are divided by."""
     slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
-    full = next((row for row in candidates if row["proposal"] == "full" and row["status"] == OK), {"latency": slowest})
+    full = full_row(candidates) or {"latency": slowest}
     return {**code_costs(space, space.full_code()), "latency": full.get("latency") or 0.0}
 
 

@@ -84,8 +84,9 @@ def measure_sensitivity(context: Context, name: ImportanceName, images: int | No
     with candidate_workers(context, f"sensitivity.{name}") as start_workers:
         _measure_curves(context, plan, start_workers)
     curves = read_curves(path, context.space)
-    draw_sensitivity(path.with_suffix(".png"), curves)
-    say(f"sensitivity: {path}, {path.with_suffix('.png')}")
+    pictures = context.experiment.report.files(path.with_suffix(""))
+    draw_sensitivity(pictures, curves)
+    say(f"sensitivity: {', '.join(map(str, (path, *pictures)))}")
     return curves
 
 

@@ -1,5 +1,6 @@
 """What the stages of a run share: the experiment, the folder, and what is loaded once, when it is first asked for."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evoprune.common.errors import UserError
-from evoprune.config import Experiment, ImportanceName, NetworkConfig
+from evoprune.config import Experiment, ImportanceName, NetworkConfig, load_experiment
 from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
 from evoprune.data.split import make_dataset
@@ -124,3 +125,23 @@ def _is_shape(shape: dict[str, object]) -> bool:
     size = shape["image_size"]
     sides = size if isinstance(size, list) and len(size) == 2 else [size]
     return all(type(n) is int and n > 0 for n in (*sides, shape["num_classes"], shape["in_channels"]))
+
+
+def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
+    """The experiment that a run's folder holds, with overrides."""
+    config = RunFolder(path).config
+    if not config.is_file():
+        what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
+        raise UserError(f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it")
+    try:
+        return load_experiment(str(config), overrides)
+    except UserError as error:
+        raise UserError(
+            f"{error}; where {config} is damaged, `evoprune run` of the experiment writes it again"
+        ) from None
+
+
+def context_of_run(path: Path, overrides: Sequence[str] = ()) -> Context:
+    """The context of a run that has begun; its data set need not be at hand."""
+    folder = RunFolder(path)
+    return Context(experiment_of_run(path, overrides), folder, recorded_shape(folder))

@@ -14,6 +14,7 @@ from evoprune.report.tables import trade_offs
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.table import Table
 from evoprune.search.candidate import Planned
+from evoprune.search.front import num_candidates
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import Limits
 from evoprune.stages.context import Context
@@ -145,8 +146,3 @@ class Measurer:
         self._table.append(row)
         self._num_candidates += is_new and row["rung"] == 0
         self._meter.update(self._num_candidates, partial(trade_offs, self._table.rows, self._experiment))
-
-
-def num_candidates(rows: Iterable[Row]) -> int:
-    """How many candidates `rows` hold."""
-    return sum(row["rung"] == 0 for row in rows)

@@ -6,16 +6,20 @@ Stages are imported by the commands that need them: what trains loads torch, wha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evoprune.common.errors import IncompleteError, UserError
 from evoprune.common.progress import duration, say
-from evoprune.config import Experiment, ImportanceName, load_experiment
+from evoprune.config import ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder, reopen_run_folder, run_path
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_yaml import write_space
-from evoprune.stages.context import Context, recorded_shape
+from evoprune.stages.context import Context, context_of_run, experiment_of_run
+
+if TYPE_CHECKING:
+    from evoprune.report.compared import ComparedRun
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,35 @@ def retrain(path: Path, overrides: Sequence[str]) -> None:
         _retrain_and_report(context)
 
 
-def report(path: Path, overrides: Sequence[str]) -> None:
-    """Pictures and table of a run."""
+def report(path: Path, overrides: Sequence[str], others: Sequence[Path] = (), keep_on: bool = False) -> None:
+    """Pictures and table of a run.
+
+    Args:
+        path: of the run's folder.
+        overrides: `section.key=value` texts.
+        others: folders of runs whose fronts are drawn beside this one's.
+        keep_on: whether `report.html` is written again and again while a process works in the run.
+    """
+    from evoprune.stages.report import other_run
+
     experiment = experiment_of_run(path, overrides)
-    with reopen_run_folder(path, experiment, measures=False) as folder:
-        _report(Context(experiment, folder, recorded_shape(folder)))
+    runs = [other_run(context_of_run(other), experiment) for other in others]
+    if keep_on:
+        from evoprune.stages.watch import watch_page
+
+        watch_page(path, overrides, runs)
+    with reopen_run_folder(path, experiment, measures=False):
+        _report(context_of_run(path, overrides), runs)
+
+
+def write_optuna_journal(path: Path, journal: Path) -> None:
+    """Write the search of a run as an Optuna journal."""
+    from evoprune.report.optuna_journal import write_journal
+    from evoprune.stages.measured_rows import measured_rows
+
+    context = context_of_run(path)
+    write_journal(journal, measured_rows(context), context.experiment, context.space)
+    say(f"written: {journal}")
 
 
 def prune(request: Request, method: str, target: Mapping[Kind, str | None], steps: int) -> None:
@@ -177,20 +205,6 @@ def checked(request: Request, importances: tuple[ImportanceName, ...] | None = N
     return context
 
 
-def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
-    """The experiment that a run's folder holds, with overrides."""
-    config = RunFolder(path).config
-    if not config.is_file():
-        what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
-        raise UserError(f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it")
-    try:
-        return load_experiment(str(config), overrides)
-    except UserError as error:
-        raise UserError(
-            f"{error}; where {config} is damaged, `evoprune run` of the experiment writes it again"
-        ) from None
-
-
 def _retrain_and_report(context: Context) -> None:
     """Report also where some networks could not be trained, and then say which."""
     from evoprune.stages.retrain import retrain
@@ -205,12 +219,14 @@ def _retrain_and_report(context: Context) -> None:
         raise incomplete
 
 
-def _report(context: Context) -> None:
+def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:
     from evoprune.stages.report import report
 
-    say(report(context))
-    files = "reports.csv, output.csv, report.html, front.png, hypervolume.png, table.md, models/"
-    say(f"results: {context.folder.path}/  ({files})")
+    say(report(context, others))
+    names = ["front", "hypervolume", *(["comparison"] if others else [])]
+    pictures = [file.name for name in names for file in context.experiment.report.files(Path(name))]
+    files = ["report.html", "output.csv", "reports.csv", "table.md", "models/", *pictures]
+    say(f"results: {context.folder.path}/  ({', '.join(files)})")
 
 
 def _estimated(context: Context) -> str:

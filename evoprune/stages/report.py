@@ -1,38 +1,107 @@
-"""Pictures and the table of a run. No torch."""
+"""Pictures and tables of a run. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from evoprune.common.errors import UserError
 from evoprune.common.files import write_atomically
-from evoprune.report.figures import draw_front, draw_hypervolume
-from evoprune.report.output import write_front, write_hypervolumes
-from evoprune.report.page import write_page
-from evoprune.report.tables import result_table
+from evoprune.common.objectives import Row
+from evoprune.common.progress import say
+from evoprune.config import Experiment
+from evoprune.pruning.importance.sensitivity import curves_of
+from evoprune.report.compared import ComparedRun, compared_run, with_short_names
+from evoprune.report.figures import draw_comparison, draw_front, draw_hypervolume
+from evoprune.report.output import tested_front, write_front, write_hypervolumes
+from evoprune.report.page import PAGE_NAME, write_page
+from evoprune.report.page_data import compared_data, page_data, sensitivity_data
+from evoprune.report.tables import result_table, shown_rows
+from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
+from evoprune.runs.table import read_rows
 from evoprune.search.front import hypervolumes
+from evoprune.space.costs import code_costs
 from evoprune.stages.context import Context
 from evoprune.stages.measured_rows import measured_rows
 
 
-def report(context: Context) -> str:
-    """Write `report.html`, `output.csv`, `hypervolume.csv`, two pictures and `table.md`; returns the table.
+def report(context: Context, others: Sequence[ComparedRun] = ()) -> str:
+    """Write `report.html`, `output.csv`, `hypervolume.csv`, pictures and `table.md`.
+
+    Args:
+        context: of the run.
+        others: runs whose fronts are drawn beside this one's.
+
+    Returns:
+        A table for a terminal.
 
     Raises:
         UserError: nothing is measured yet.
     """
     folder, experiment, space = context.folder, context.experiment, context.space
-    rows = measured_rows(context)
-    if not rows:
-        raise UserError(f"{folder.reports}: no evaluation is finished yet; `evoprune run` goes on with this run")
+    rows = _rows(context)
     front = write_front(folder, rows, experiment, space)
-    names = experiment.search.objectives
-    draw_front(folder.path / "front.png", rows, front, names, experiment.report.every)
-    draw_hypervolume(folder.path / "hypervolume.png", hypervolumes(rows, names, space), names)
+    names, pictures = experiment.search.objectives, experiment.report
+    draw_front(pictures.files(folder.path / "front"), rows, front, names, pictures.every)
+    volumes = hypervolumes(rows, names, space)
+    draw_hypervolume(pictures.files(folder.path / "hypervolume"), volumes, names)
     write_hypervolumes(folder.path / "hypervolume.csv", rows, names, space)
-    table = result_table(front, experiment, space, _base_facts(folder))
-    write_page(folder, rows, front, experiment, space)
-    write_atomically(folder.path / "table.md", table + "\n")
-    return table
+    runs = _side_by_side(context, rows, others)
+    if others:
+        draw_comparison(pictures.files(folder.path / "comparison"), runs, names)
+    base = _base_facts(folder)
+    sensitivity = _sensitivity(context, lambda fault: say(f"not in {PAGE_NAME}: {fault}"))
+    write_page(folder, experiment.name, {**_data(context, rows, front, runs), "sensitivity": sensitivity})
+    write_atomically(folder.path / "table.md", result_table(front, experiment, space, base) + "\n")
+    measured = {"accuracy": base["validation_accuracy"], "test_accuracy": base["test_accuracy"]}
+    return front_table(shown_rows(front, experiment), {**code_costs(space, space.full_code()), **measured})
+
+
+def write_live_page(context: Context, others: Sequence[ComparedRun] = ()) -> None:
+    """Write `report.html` of a run that goes on, and nothing else.
+
+    Raises:
+        UserError: nothing is measured yet.
+    """
+    rows = _rows(context)
+    front = tested_front(context.folder, rows, context.experiment)
+    data = _data(context, rows, front, _side_by_side(context, rows, others))
+    sensitivity = _sensitivity(context, lambda _: None)
+    write_page(context.folder, context.experiment.name, {**data, "sensitivity": sensitivity, "live": True})
+
+
+def other_run(other: Context, experiment: Experiment) -> ComparedRun:
+    """A run that the one of `experiment` is compared with."""
+    return compared_run(other.folder, _rows(other), other.experiment, other.space, experiment.search.objectives)
+
+
+def _rows(context: Context) -> list[Row]:
+    rows, path = measured_rows(context), context.folder.reports
+    if not rows:
+        raise UserError(f"{path}: no evaluation is finished yet; `evoprune run` goes on with this run")
+    return rows
+
+
+def _side_by_side(context: Context, rows: Sequence[Row], others: Sequence[ComparedRun]) -> list[ComparedRun]:
+    """This run and the others, by names that differ."""
+    names = context.experiment.search.objectives
+    return with_short_names([compared_run(context.folder, rows, context.experiment, context.space, names), *others])
+
+
+def _data(context: Context, rows: Sequence[Row], front: Sequence[Row], runs: Sequence[ComparedRun]) -> dict[str, Any]:
+    data = page_data(rows, front, context.experiment, context.space)
+    measures = [measure["name"] for measure in data["measures"]]
+    return {**data, "name": runs[0].name, "others": compared_data(runs[1:], measures)}
+
+
+def _sensitivity(context: Context, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Curves of every table that is whole; what is wrong with another one is told."""
+    found = []
+    for path in context.folder.sensitivities:
+        try:
+            found.append(sensitivity_data(path.stem, curves_of(read_rows(path), context.space, path)))
+        except UserError as error:
+            tell(str(error))
+    return found
 
 
 def _base_facts(folder: RunFolder) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ from evoprune.report.output import write_front
 from evoprune.runs.reports_csv import report_columns
 from evoprune.runs.table import Table
 from evoprune.search.candidate import Planned
-from evoprune.search.front import front_rows, losses_and_violations
+from evoprune.search.front import front_rows, losses_and_violations, num_candidates
 from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.promotion import promoted
 from evoprune.search.proposals.catalog import Knowledge, make_proposals
@@ -28,7 +28,7 @@ from evoprune.space.ranking import Scores
 from evoprune.stages.analyse import PRIOR_IMAGES, num_prior_measurements, prior_curves
 from evoprune.stages.context import Context
 from evoprune.stages.lost_rows import LostRows
-from evoprune.stages.measure_candidates import Measurer, OpenWorkers, candidate_workers, num_candidates
+from evoprune.stages.measure_candidates import Measurer, OpenWorkers, candidate_workers
 from evoprune.stages.probe import Probe, second_time
 from evoprune.workers.jobs import Workers
 from evoprune.workers.pool import open_workers

@@ -12,8 +12,8 @@ from evoprune.pruning.targets import Kind, parse_method, parse_target
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.rounds import check_origin, round_to_finetune, round_to_prune, round_to_transform
-from evoprune.stages.context import Context
-from evoprune.stages.pipeline import Request, checked, experiment_of_run, prepare
+from evoprune.stages.context import Context, experiment_of_run
+from evoprune.stages.pipeline import Request, checked, prepare
 
 if TYPE_CHECKING:
     from evoprune.stages.workspace import Workspace

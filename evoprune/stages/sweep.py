@@ -72,9 +72,10 @@ def sweep(workspace: Workspace, wanted: Sweep) -> str:
                 table.append({"id": point, "recipe": recipe, **_measure(workspace, wanted, point / (NUM_POINTS - 1))})
                 meter.update(len(table.rows))
     table.sort()
-    draw_sweep(path.with_suffix(".png"), table.rows, wanted.scope)
+    pictures = context.experiment.report.files(path.with_suffix(""))
+    draw_sweep(pictures, table.rows, wanted.scope)
     knee = knee_of(table.rows)
-    say(f"knee: {100 * knee['sparsity']:.0f} % at {knee['accuracy']:.2f} %; {path}, {path.with_suffix('.png')}")
+    say(f"knee: {100 * knee['sparsity']:.0f} % at {knee['accuracy']:.2f} %; {', '.join(map(str, (path, *pictures)))}")
     return sweep_table(table.rows)
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from evoprune import UserError
-from evoprune.common.locks import lock_folder
+from evoprune.common.locks import is_locked, lock_folder
 
 HOLD = """
 import sys
@@ -24,6 +24,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout.readline() == "in\n"
+        assert is_locked(tmp_path)
         message = rf"{tmp_path}: another process is working in this run; .*--out"
         with pytest.raises(UserError, match=message), lock_folder(tmp_path):
             pass
@@ -65,4 +66,13 @@ def test_folders_do_not_lock_one_another(tmp_path):
 def test_a_folder_in_the_place_of_the_lock_is_named(tmp_path):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(UserError, match=r"\.lock: is a folder.*remove it"), lock_folder(tmp_path):
+        pass
+
+
+def test_looking_at_a_lock_makes_no_file_and_holds_nothing(tmp_path):
+    assert not is_locked(tmp_path) and not list(tmp_path.iterdir())
+    with lock_folder(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with lock_folder(tmp_path):
         pass

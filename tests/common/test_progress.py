@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from helpers import ROOT
 
-from evoprune.common.progress import Silent, duration, progress
+from evoprune.common.progress import Silent, duration, live_text, progress
 
 
 class Clock:
@@ -97,10 +97,19 @@ with progress("measure", 3) as meter:
 """
 
 
-def test_on_a_terminal_it_is_a_bar():
+LIVE = """
+from evoprune.common.progress import live_text
+with live_text() as show:
+    show("first block\\n[bold]row[/bold]", "first line")
+    show("second block", "second line")
+"""
+
+
+def on_a_terminal(script: str) -> str:
+    """What a script writes to a terminal."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen([sys.executable, "-c", BAR], stdout=theirs, cwd=ROOT, env=environment):
+    with subprocess.Popen([sys.executable, "-c", script], stdout=theirs, cwd=ROOT, env=environment):
         os.close(theirs)
         text = b""
         try:
@@ -109,6 +118,23 @@ def test_on_a_terminal_it_is_a_bar():
         except OSError:  # the end of a terminal, as Linux says it
             pass
     os.close(ours)
-    shown = text.decode()
+    return text.decode()
+
+
+def test_on_a_terminal_it_is_a_bar():
+    shown = on_a_terminal(BAR)
     assert "measure" in shown and "3/3" in shown and "best 1" in shown
     assert "\x1b[" in shown, "a bar is drawn over itself"
+
+
+def test_a_live_text_is_a_block_on_a_terminal():
+    shown = on_a_terminal(LIVE)
+    assert "first block" in shown and "[bold]row[/bold]" in shown and "second block" in shown
+    assert "line" not in shown and "\x1b[" in shown
+
+
+def test_a_live_text_is_lines_elsewhere_each_of_them_new(capsys):
+    with live_text() as show:
+        for line in ("1 of 3", "1 of 3", "2 of 3"):
+            show("a block", line)
+    assert capsys.readouterr().out == "1 of 3\n2 of 3\n"

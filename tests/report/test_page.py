@@ -5,12 +5,18 @@ import re
 import shlex
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from report_rows import rows
 
+from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.compared import ComparedRun
 from evoprune.report.page import PAGE_NAME, write_page
+from evoprune.report.page_data import compared_data, page_data, sensitivity_data
 from evoprune.runs.folder import RunFolder
 from evoprune.search.front import front_rows
 
@@ -33,6 +39,24 @@ const found = {asked, first, second, rows, linked, knee, best, sorted, points};
 document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
 </script>
 """
+BESIDE = """
+<script>{
+const every = selector => [...document.querySelectorAll(selector)], shown = id => !$(id).hidden;
+const cells = id => every(`#${id} tbody tr`).map(row => [...row.cells].map(cell => cell.textContent));
+const squares = () => every("#plot rect").length;
+const found = {legend: every("#legend li").map(e => e.textContent), fronts: cells("fronts"), papers: cells("published"),
+  paths: every("#plot path[data-run]").length, squares: squares(), live: shown("live"), sensitive: shown("sensitive"),
+  curves: every("#curves path").length, losses: cells("losses").length};
+const one = marks.find(one => one.at == null && one.text().startsWith("other"));
+const at = new DOMPoint(one.a, one.b).matrixTransform($("plot").getScreenCTM());
+$("plot").dispatchEvent(new PointerEvent("pointermove", {clientX: at.x, clientY: at.y}));
+found.tip = $("tip").textContent;
+$("segment").value = "layer1.0.middle"; $("segment").onchange();
+found.wide = every("#curves path[stroke-width='4']").map(path => path.dataset.segment);
+$("x").value = "params"; $("x").onchange(); found.later = squares();
+document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+}</script>
+"""
 
 
 @pytest.fixture
@@ -40,7 +64,7 @@ def page(tiny, small_space, tmp_path) -> Path:
     table = rows(small_space, 16)
     folder = RunFolder(tmp_path / "it's a run")
     folder.note(hardware={"cpu": "</script><b>a CPU"}, seconds={"search": 2.0})
-    write_page(folder, table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(folder, "tiny", page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space))
     return folder.path / PAGE_NAME
 
 
@@ -75,7 +99,8 @@ def test_the_page_is_small(tiny, small_space, tmp_path, number, most):
         }
         for i, row in enumerate(rows(small_space, 100) * (number // 100 + 1))
     ][:number]
-    write_page(RunFolder(tmp_path), table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(RunFolder(tmp_path), "tiny", data)
     assert (tmp_path / PAGE_NAME).stat().st_size < most
 
 
@@ -92,13 +117,18 @@ def test_the_browser_itself_refuses_every_request_of_the_page(page, tmp_path):
     assert "Content Security Policy" in said
 
 
-def test_keyboard_links_and_choices_work(page, tmp_path):
+def visit(page: Path, tmp_path: Path, script: str) -> dict[str, Any]:
+    """What a script finds on a page."""
     visited = page.with_name("visited.html")
-    visited.write_text(page.read_text().replace("</body>", VISIT + "</body>"))
+    visited.write_text(page.read_text().replace("</body>", script + "</body>"))
     shown, said = browse(visited, tmp_path)
     assert said == ""
     (text,) = re.findall("FOUND(.*?)END", shown, re.S)
-    found = json.loads(text.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+    return json.loads(unescape(text))
+
+
+def test_keyboard_links_and_choices_work(page, tmp_path):
+    found = visit(page, tmp_path, VISIT)
     assert found["asked"] == 0
     assert found["first"].startswith("k15: accuracy 75 %, multiply-adds 8,500")
     assert found["second"].startswith("k13: ") and found["rows"] == ["k13"]
@@ -109,3 +139,33 @@ def test_keyboard_links_and_choices_work(page, tmp_path):
     assert shlex.split(train) == ["evoprune", "retrain", run, "--set", "retrain.select=[k10]"]
     assert shlex.split(export) == ["evoprune", "export", f"{run}/models/k10", "--format", "onnx"]
     assert found["sorted"] == sorted(found["sorted"]) and found["points"] == 4 + 3
+
+
+def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, small_space, tmp_path):
+    table = rows(small_space, 8)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    front = [{**rows(small_space, 1)[0], "accuracy": 85.0, "flops": 12000, "test_accuracy": 91.5}]
+    other = ComparedRun("other", "resnet8", "photos", front, {"flops": 14000, "accuracy": 93.0, "params": 900})
+    costs = {"flops": 5000, "base_flops": 10000}
+    paper = {"method": "A & B", **costs, "accuracy": 88.0, "base_accuracy": None, "source": "x"}
+    groups = small_space.groups
+    curves = Curves(small_space, (np.array([0.0, 0.5]),) * len(groups), (np.array([0.0, 3.0]),) * len(groups))
+    names = [measure["name"] for measure in data["measures"]]
+    extra = {"others": compared_data([other], names), "published": [paper], "live": True, "name": "mine"}
+    write_page(RunFolder(tmp_path), "tiny", {**data, **extra, "sensitivity": [sensitivity_data("prior", curves)]})
+    found = visit(tmp_path / PAGE_NAME, tmp_path, BESIDE)
+    assert found["legend"][0].endswith("mine (this run)") and found["legend"][1].endswith("other")
+    assert found["paths"] == 1 and found["squares"] == 1 and found["live"] and found["sensitive"]
+    assert found["fronts"][0][:4] == ["mine", "base network", "resnet20", "digits"]
+    assert found["fronts"][-1][:6] == ["other", "k0", "resnet8", "photos", "85", "12,000"]
+    assert found["papers"] == [["A & B", "5,000", "50", "88", "", "x"]]
+    assert (
+        found["curves"] == len(groups) and found["losses"] == 2 * len(groups) and found["wide"] == ["layer1.0.middle"]
+    )
+    assert found["tip"].startswith("other, k0: accuracy 85 %") and found["later"] == 0
+
+
+def test_a_page_of_one_run_shows_nothing_that_is_not_there(page, tmp_path):
+    script = """<script>const ids = ["live", "compared", "papers", "sensitive"];
+    document.body.textContent = "FOUND" + JSON.stringify({hidden: ids.filter(id => $(id).hidden)}) + "END";</script>"""
+    assert visit(page, tmp_path, script)["hidden"] == ["live", "compared", "papers", "sensitive"]

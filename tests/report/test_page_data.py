@@ -1,10 +1,15 @@
 """What `report.html` draws."""
 
+import json
+
+import numpy as np
 import pytest
 from report_rows import rows
 
+from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report import page_data as module
-from evoprune.report.page_data import page_data
+from evoprune.report.compared import ComparedRun
+from evoprune.report.page_data import compared_data, page_data, sensitivity_data
 from evoprune.search.front import front_rows
 
 
@@ -44,3 +49,24 @@ def test_rank_correlation_by_hand(tiny, small_space, tests, correlation):
     for row, accuracy in zip(front, (50.0, 60.0, 61.0), strict=True):
         row["accuracy"] = accuracy
     assert page_data(rows(small_space, 3), front, tiny(), small_space)["rank_correlation"] == correlation
+
+
+def test_of_another_run_only_the_measures_of_the_page_go_in():
+    row = {"key": "k1", "test_accuracy": None, "accuracy": 80.0, "flops": 5, "code": "hff"}
+    (data,) = compared_data(
+        [ComparedRun("b", "net", "images", [row], {"flops": 9, "params": 3})], ["accuracy", "flops"]
+    )
+    assert data["front"] == [{"key": "k1", "test": None, "accuracy": 80.0, "flops": 5}]
+    assert data["base"] == {"accuracy": None, "flops": 9} and (data["name"], data["dataset"]) == ("b", "images")
+
+
+def test_curves_are_numbers_that_json_can_hold(small_space):
+    groups = small_space.groups
+    losses = [np.array([0.0, 2.0, 4.0]) for _ in groups]
+    losses[1] = np.array([0.0, np.inf, 4.0])
+    data = sensitivity_data("prior", Curves(small_space, (np.array([0.0, 0.1, 0.75]),) * len(groups), tuple(losses)))
+    assert json.loads(json.dumps(data, allow_nan=False)) == data and data["name"] == "prior"
+    first, second, *_ = data["curves"]
+    assert first == {"segment": groups[0].name, "width": groups[0].width, "fragile": True,
+                     "points": [[0.0, 0.0], [0.1, 2.0], [0.75, 4.0]]}  # fmt: skip
+    assert second["points"] == [[0.0, 0.0], [0.75, 4.0]] and second["fragile"] is False

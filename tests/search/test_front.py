@@ -9,10 +9,12 @@ from evoprune.config import LimitConfig
 from evoprune.search.front import (
     front_rows,
     fronts_by_generation,
+    full_row,
     hypervolume_by_evaluation,
     hypervolumes,
     latest_rows,
     losses_and_violations,
+    num_candidates,
 )
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import make_limits
@@ -28,6 +30,16 @@ def make_row(number: int, accuracy: float | None, flops: float, **changes: Any) 
 
 def make_rows(points: list[tuple[float, int]]) -> list[dict[str, Any]]:
     return [make_row(number, accuracy, flops) for number, (accuracy, flops) in enumerate(points)]
+
+
+def test_candidates_are_counted_once_whatever_rungs_they_climb():
+    assert num_candidates([{"rung": 0}, {"rung": 1}, {"rung": 0}]) == 2
+
+
+def test_the_base_network_is_its_row_of_the_highest_rung():
+    first, second = make_row(0, 50.0, 100, proposal="full"), make_row(0, 90.0, 100, proposal="full", rung=1)
+    assert full_row([make_row(1, 60.0, 10), first, second]) is second
+    assert full_row([{**first, "status": "failed"}, make_row(1, 60.0, 10)]) is None
 
 
 def test_the_front_is_the_good_rows_cheapest_first():

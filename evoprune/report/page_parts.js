@@ -1,0 +1,76 @@
+const heads = ["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"]), "test accuracy (%)"];
+table($("table"), heads, [["base network", ...D.measures.flatMap(m => [D.base[m.name], ...share(D.base[m.name], m)]), null],
+  ...D.front.map(f => [f.key, ...D.measures.flatMap(m => [value(f.at, m.name), ...share(value(f.at, m.name), m)]), f.test])],
+  [null, ...D.front.map(f => f.at)]);
+table($("heat"), ["network", ...D.segments.map(s => `${s[0]} /${s[1]}`)],
+  D.front.map(f => [f.key, ...f.kept.map((k, i) => ({value: k, shade: +(.75 * k / D.segments[i][1]).toFixed(3)}))]),
+  D.front.map(f => f.at));
+$("all").parentElement.ontoggle = () => { if (!$("all").firstChild)
+  table($("all"), D.columns, D.points, D.points.map((_, i) => i)); };
+if (D.others.length) {
+  $("compared").hidden = false;
+  const own = {name: D.name, network: D.network, dataset: D.dataset, base: D.base,
+    front: D.front.map(f => ({...f, ...Object.fromEntries(D.measures.map(m => [m.name, value(f.at, m.name)]))}))};
+  table($("fronts"), ["run", "network", "of", "images", ...D.measures.map(label), "test accuracy (%)"],
+    [own, ...D.others].flatMap(o => [{...o.base, key: "base network"}, ...o.front].map(f =>
+      [o.name, f.key, o.network, o.dataset, ...D.measures.map(m => f[m.name]), f.test])));
+}
+if (D.published.length) {
+  $("papers").hidden = false;
+  table($("published"), ["method", "multiply-adds", "% of its base", "test accuracy (%)", "base network (%)", "source"],
+    D.published.map(p => [p.method, p.flops, +(100 * p.flops / p.base_flops).toFixed(1), p.accuracy, p.base_accuracy, p.source]));
+}
+const curves = () => D.sensitivity[+$("measured").value || 0].curves;
+function drawCurves() {
+  if (!D.sensitivity.length) return;
+  const svg = $("curves"), all = curves(), lines = all.map(c => c.points), picked = $("segment").value;
+  const {px, py} = axes(svg, fit(svg, 300), [0, 100], range([0, ...lines.flat().map(p => p[1])]), "channels pruned (%)",
+    "accuracy lost (points)");
+  all.forEach((curve, i) => {
+    const on = curve.segment === picked, hue = Math.round(300 * i / Math.max(1, all.length - 1));
+    const path = curve.points.map((p, j) => `${j ? "L" : "M"}${px(100 * p[0])},${py(p[1])}`).join("");
+    make(svg, "path", {d: path, fill: "none", stroke: `hsl(${hue} 60% 50%)`, "stroke-width": on ? 4 : 1.2,
+      "stroke-dasharray": curve.fragile ? "5 3" : "none", opacity: picked && !on ? .35 : 1, "data-segment": curve.segment});
+  });
+}
+function fillCurves() {
+  $("segment").textContent = $("losses").textContent = "";
+  for (const name of ["", ...curves().map(c => c.segment)]) make($("segment"), "option", {value: name}, name || "all");
+  table($("losses"), ["segment", "channels", "leave alone", "channels pruned (%)", "accuracy lost (points)"],
+    curves().flatMap(c => c.points.map(p => [c.segment, c.width, c.fragile ? "yes" : "", +(100 * p[0]).toFixed(1), p[1]])));
+  drawCurves();
+}
+if (D.sensitivity.length) {
+  $("sensitive").hidden = false;
+  D.sensitivity.forEach((one, i) => make($("measured"), "option", {value: i}, one.name));
+  $("measured").onchange = fillCurves;
+  $("segment").onchange = drawCurves;
+  fillCurves();
+}
+function drawVolume() {
+  const svg = $("volume"), v = D.hypervolume, top = range(v)[1];
+  const {px, py} = axes(svg, fit(svg, 260), [1, Math.max(2, v.length)], [Math.min(...v.slice(0, 1)), top],
+    "evaluations", "hypervolume");
+  make(svg, "path", {d: v.map((h, i) => i ? `H${px(i + 1)}V${py(h)}` : `M${px(1)},${py(h)}`).join(""), fill: "none",
+    stroke: "var(--front)", "stroke-width": 1.5});
+}
+{
+  const v = D.hypervolume;
+  table($("volumes"), ["evaluation", "hypervolume"], v.map((h, i) => [i + 1, h])
+    .filter((r, i) => i === 0 || i === v.length - 1 || r[1] !== v[i - 1]));
+}
+const from = {}; for (const f of D.front) from[f.proposal] = (from[f.proposal] || 0) + 1;
+table($("origin"), ["proposal", "networks of the front"], Object.entries(from));
+table($("costs"), ["stage", "seconds"], Object.entries(D.facts.seconds || {}));
+$("facts").textContent = [`${D.total.toLocaleString("en")} candidates of ${D.space}`,
+  ...Object.entries(D.status).map(([name, n]) => `${n.toLocaleString("en")} ${name}`), `${D.front.length} on the front`,
+  ...(D.points.length < (D.status.ok || 0) ? [`${D.points.length} drawn: the front and a sample`] : []),
+  ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}`] : []),
+  ...(D.facts.hardware ? [D.facts.hardware.gpus && D.facts.hardware.gpus.join(", ") || D.facts.hardware.cpu] : []),
+  ...(D.facts.finished ? [`finished ${D.facts.finished}`] : [])].join("; ") + ".";
+$("live").hidden = !D.live;
+if (D.live) setInterval(() => { if ($("reload").checked) location.reload(); }, 30000);
+const drawAll = () => { draw(); drawVolume(); drawCurves(); };
+legend();
+onresize = drawAll;
+drawAll();
