@@ -141,7 +141,7 @@ def draw_sweep(paths: Paths, rows: Sequence[Row], scope: str) -> None:
     _save(figure, paths)
 
 
-def draw_sparsity_front(path: Path, rows: Sequence[Row], front: Sequence[Row], baselines: Sequence[Row]) -> None:
+def draw_sparsity_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], baselines: Sequence[Row]) -> None:
     """Accuracy against parameters that are not zero: a search over sparsities of layers, its front, two baselines."""
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     axes.scatter(*_columns(rows, "nonzero_params", "accuracy"), s=8, color="silver", label="candidates")
@@ -152,7 +152,7 @@ def draw_sparsity_front(path: Path, rows: Sequence[Row], front: Sequence[Row], b
     axes.set(xlabel="parameters that are not zero", ylabel="validation accuracy (%)", xscale="log")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    _save(figure, path)
+    _save(figure, paths)
 
 
 def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]:

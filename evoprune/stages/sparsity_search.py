@@ -59,8 +59,9 @@ def search_sparsities(workspace: Workspace) -> str:
         measurer.measure_baselines(others, first=len(table.rows))
     front = front_of(table.rows)
     write_table(paths[2], front, columns)
-    draw_sparsity_front(paths[2].with_suffix(".png"), table.rows, front, others.rows)
-    say(f"results: {paths[0]}, {paths[2]}, {paths[2].with_suffix('.png')}")
+    pictures = workspace.context.experiment.report.files(paths[2].with_suffix(""))
+    draw_sparsity_front(pictures, table.rows, front, others.rows)
+    say(f"results: {', '.join(map(str, (paths[0], paths[2], *pictures)))}")
     return sparsity_table(front, others.rows)
 
 
