@@ -1,62 +1,111 @@
-"""Does a long search keep its memory? Private memory of this process and its workers over many cheap candidates.
+"""Does a long search stay healthy? Memory, open files, temporary files of a real search over many cheap candidates.
 
 Usage: python benchmarks/memory.py [--candidates 10000] [--set data.dataset=npz --set data.root=data/cifar10.npz]
-Measures random codes of ResNet-20 on Ray workers, as a search does, at a tiny fidelity: 64 images recalibrate, one step
-of training. Prints MB after 10 %, 50 % and 100 % of the candidates, and how much the largest worker grew since 10 %.
+Searches the quickstart's space on Ray workers, with searcher and records, at a tiny fidelity: 64 images recalibrate,
+one step of training. Prints what the driver and its workers hold after 10 %, 50 % and 100 % of the candidates: private
+memory in MB, open files, and the files and MB that Ray has written. Then the seconds of opening and resuming that run.
 """
 
 import argparse
-from collections.abc import Sequence
-from functools import partial
+import tempfile
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import pandas as pd
+from benchmark_tools import markdown
 
-from evoprune.common.objectives import OK
-from evoprune.config import Experiment, Fidelity, load_experiment
-from evoprune.evaluation.candidate_job import Batch, candidate_job
-from evoprune.networks.build import build_network
-from evoprune.runs.folder import RunFolder
-from evoprune.space.space import SearchSpace
+from evoprune.common.processes import descendants
+from evoprune.config import Experiment, load_experiment
+from evoprune.runs.ownership import open_run_folder
 from evoprune.stages.context import Context
-from evoprune.workers.dispatch import dispatch
-from evoprune.workers.jobs import Workers
-from evoprune.workers.pool import open_workers
+from evoprune.stages.pipeline import prepare
+from evoprune.stages.search import search
 
-TINY = ["data.validation=0.01", "evaluation.recalibration_images=64", "evaluation.epochs=1e-6"]
+TINY = [
+    *("data.validation=0.01", "base.epochs=0.5", "search.sensitivity=null", "report.every=1000"),
+    *("evaluation.recalibration_images=64", "evaluation.epochs=1e-6"),
+]
 SHARES = (0.1, 0.5, 1.0)
+LOOK_EVERY_S = 0.05
 
 
-def private_mb() -> float:
-    status = Path("/proc/self/status").read_text()
+def private_mb(pid: int | str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 
 
-def random_codes(space: SearchSpace, count: int) -> list[str]:
-    rng = np.random.default_rng(0)
-    codes = (rng.random((count, space.length)) < rng.uniform(0.2, 1.0, (count, 1))).astype(np.uint8)
-    return [space.format_code(space.repair(code)) for code in codes]
+def open_files(pid: int | str) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def measure(workers: Workers, codes: Sequence[str], epochs: float) -> list[float]:
-    for event in dispatch(workers, (Batch((code,), Fidelity(epochs)) for code in codes)):
-        assert event.value["status"] == OK, event.value["error"]
-    return [private_mb(), *workers.ask(private_mb).values()]
+def worker_ids() -> list[int]:
+    found = []
+    for process in descendants():
+        with suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"ray::_Actor"):
+                found.append(process.pid)
+    return found
 
 
-def run(experiment: Experiment, num_candidates: int) -> None:
-    context = Context(experiment, RunFolder(Path()))  # of which no file is read or written
-    space = context.space
-    factory = partial(candidate_job, experiment, space, build_network(space).eval(), context.dataset.arrays)
-    codes = random_codes(space, num_candidates)
-    done, tables = 0, []
-    with open_workers(experiment.workers, factory) as workers:
-        for share in SHARES:
-            last = round(share * num_candidates)
-            tables.append(measure(workers, codes[done:last], experiment.evaluation.epochs))
-            done = last
-            print(f"{done} candidates: driver {tables[-1][0]:.0f} MB, workers", *map(round, tables[-1][1:]), flush=True)
-    print(f"largest worker: {max(tables[-1][1:]) / max(tables[0][1:]):.2f} times its size at {SHARES[0]:.0%}")
+def written() -> list[int]:
+    """Bytes of each file that Ray has written."""
+    sizes = []
+    for folder in Path(tempfile.gettempdir()).glob("evoprune-ray-*"):
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                sizes += [path.stat().st_size] * path.is_file()
+    return sizes
+
+
+def look(candidates: int) -> dict[str, Any]:
+    """A row of the table; of the workers the largest one counts."""
+    workers, files = worker_ids(), written()
+    return {
+        "candidates": candidates,
+        "driver MB": round(private_mb("self")),
+        "worker MB": round(max(map(private_mb, workers), default=0)),
+        "driver files": open_files("self"),
+        "worker files": max(map(open_files, workers), default=0),
+        "Ray's files": len(files),
+        "Ray's MB": round(sum(files) / 2**20, 1),
+    }
+
+
+class Watch(threading.Thread):
+    """Looks at this process and its workers whenever the table has grown far enough."""
+
+    def __init__(self, table: Path, total: int):
+        super().__init__(daemon=True)
+        self._table, self._wanted = table, [round(share * total) for share in SHARES]
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Look once at each share of the candidates."""
+        length, number = 0, -1  # the header is no row
+        for wanted in self._wanted:
+            while number < wanted:
+                time.sleep(LOOK_EVERY_S)
+                if self._table.is_file():
+                    with self._table.open("rb") as file:
+                        file.seek(length)
+                        new = file.read()
+                    length += len(new)
+                    number += new.count(b"\n")
+            with suppress(OSError):  # the workers may be ending
+                self.rows.append(look(number))
+
+
+def search_once(experiment: Experiment, path: Path) -> float:
+    """Open the run in `path`, and search until all is measured; the seconds that it took."""
+    began = time.perf_counter()
+    with open_run_folder(path, experiment) as folder:
+        context = Context(experiment, folder)
+        prepare(context)
+        search(context)
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -64,7 +113,18 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=10_000)
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     arguments = parser.parse_args()
-    run(load_experiment("quickstart", [*TINY, *arguments.overrides]), arguments.candidates)
+    usual = load_experiment("quickstart", [*TINY, *arguments.overrides]).search
+    generations = (arguments.candidates - usual.random_samples) // usual.num_individual
+    overrides = [*TINY, f"search.generations={max(1, generations)}", *arguments.overrides]
+    experiment = load_experiment("quickstart", overrides)
+    with tempfile.TemporaryDirectory() as work:
+        run = Path(work) / "run"
+        watch = Watch(run / "reports.csv", experiment.num_evaluations)
+        watch.start()
+        search_once(experiment, run)
+        watch.join(timeout=10)
+        print(markdown(pd.DataFrame(watch.rows)))
+        print(f"\nopening and resuming: {search_once(experiment, run):.1f} s")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,15 @@ def test_wheel_has_the_command(installed: Path, tmp_path: Path):
     assert "464 bits" in printed and "2,532,992 flops" in printed
 
 
+def test_wheel_has_the_parts_of_the_report(installed: Path):
+    parts = {
+        path.name
+        for path in (ROOT / "evoprune" / "report").iterdir()
+        if path.suffix in (".html", ".css", ".js", ".csv")
+    }
+    assert len(parts) == 6 and parts <= {path.name for path in (installed / "evoprune" / "report").iterdir()}
+
+
 def test_wheel_ships_its_types(installed: Path, tmp_path: Path):
     """Somebody's type checker reads the types of the installed package, and finds a wrong use of it."""
     assert (installed / "evoprune" / "py.typed").is_file()
