@@ -78,7 +78,8 @@ def test_candidates_of_traced_networks_train_together_where_they_can(tmp_path, f
     """Several at once and one by one measure the same; who cannot be stacked is told in run.json."""
     tables = []
     for number in (1, 3):
-        experiment = experiment_of(f"{STRANGERS}:{factory}", workers={"candidates_per_batch": number})
+        changes = {"workers": {"candidates_per_batch": number}, "base": {"cache": str(tmp_path / "base")}}
+        experiment = experiment_of(f"{STRANGERS}:{factory}", **changes)
         run_search(experiment, tmp_path / str(number))
         facts = RunFolder(tmp_path / str(number)).facts()
         assert ("one_by_one" in facts) == (number > 1 and not together)
