@@ -4,29 +4,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_FEW_PIXELS = 16
+"""Up to this size of a map, oneDNN takes up to 30 times as long in bfloat16 as the same matrix product."""
+
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """conv(x), where oneDNN is slow at it by another way.
 
-    A strided 1 x 1 convolution gets the pixels that it reads. Some depthwise ones learn in float32.
+    One tap of the kernel is a matrix product; a strided one gets the pixels that it reads. Some depthwise convolutions
+    learn in float32.
     """
-    if (
-        x.device.type == "cpu"
-        and conv.kernel_size == (1, 1)
-        and conv.stride != (1, 1)
-        and conv.padding == (0, 0)
-        and conv.groups == 1
-        and type(conv) is nn.Conv2d
-        and not (conv._forward_hooks or conv._forward_pre_hooks)
-    ):
-        down, right = conv.stride
-        return F.conv2d(x[:, :, ::down, ::right], conv.weight, conv.bias)
+    if _reads_one_tap(conv, x):
+        return _one_tap(conv, x)
     if _is_slow_in_bf16(conv, x):
         with torch.autocast("cpu", enabled=False):
             exact: Tensor = conv(x.float())
         return exact.to(torch.bfloat16)
     out: Tensor = conv(x)
     return out
+
+
+def _reads_one_tap(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Whether only the middle of the kernel meets pixels: 1 x 1 kernels, and kernels around a map of one pixel."""
+    middle = tuple(size // 2 for size in conv.kernel_size)
+    return (
+        x.device.type == "cpu"
+        and type(conv) is nn.Conv2d
+        and conv.groups == 1
+        and conv.padding == middle
+        and (middle == (0, 0) or (x.shape[2:] == (1, 1) and conv.padding_mode == "zeros" and conv.dilation == (1, 1)))
+        and all(size % 2 for size in conv.kernel_size)
+        and not (conv._forward_hooks or conv._forward_pre_hooks)
+    )
+
+
+def _one_tap(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    down, right = conv.stride
+    if down * right > 1:
+        x = x[:, :, ::down, ::right]
+    height, width = (size // 2 for size in conv.kernel_size)
+    tap = conv.weight[:, :, height : height + 1, width : width + 1]
+    if x.shape[2] * x.shape[3] > _FEW_PIXELS or not _in_bf16():
+        return F.conv2d(x, tap, conv.bias)
+    return F.linear(x.permute(0, 2, 3, 1), tap.flatten(1), conv.bias).permute(0, 3, 1, 2)
+
+
+def _in_bf16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
 def _is_slow_in_bf16(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -39,7 +63,6 @@ def _is_slow_in_bf16(conv: nn.Conv2d, x: Tensor) -> bool:
         and torch.is_grad_enabled()
         and 1 < conv.groups == conv.in_channels
         and conv.weight.dtype == torch.float32
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and _in_bf16()
         and (conv.stride != (1, 1) or min(x.shape[2:]) < max(conv.kernel_size))
     )

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evoprune.networks.convolution import _is_slow_in_bf16
+from evoprune.networks.convolution import _is_slow_in_bf16, _reads_one_tap, convolve
 from evoprune.networks.fused_layers import conv_norm_relu
 
 
@@ -44,6 +44,43 @@ def test_depthwise_layers_that_are_slow_in_bf16_learn_in_fp32(stride, side, layo
     normed.square().sum().backward()
     torch.testing.assert_close(conv.weight.grad, weight.grad, rtol=0.03, atol=0.03 * float(weight.grad.abs().max()))
     torch.testing.assert_close(x.grad.float(), exact.grad, rtol=0.03, atol=0.03 * float(exact.grad.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "side"), [(1, 1, 4), (1, 2, 5), (1, 1, 6), (3, 1, 1), (3, 2, 1), (5, 1, 1)]
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_one_tap_is_what_the_whole_convolution_is(kernel, stride, side, precision):
+    """By torch's own convolution in float64."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 5, kernel, stride, kernel // 2)
+    x = torch.randn(4, 6, side, side).to(precision).contiguous(memory_format=torch.channels_last).requires_grad_()
+    exact, twin = x.detach().double().requires_grad_(), copy.deepcopy(conv).double()
+    assert _reads_one_tap(conv, x)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        out = convolve(conv, x)
+    wanted = twin(exact)
+    assert out.dtype == precision and out.shape == wanted.shape
+    for y in (out, wanted):
+        y.sum().backward()
+    near = {"rtol": 0.02, "atol": 0.03} if precision == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    for ours, theirs in ((out, wanted), (x.grad, exact.grad), (conv.weight.grad, twin.weight.grad)):
+        torch.testing.assert_close(ours.double(), theirs, **near)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(6, 6, 1, groups=2),
+        nn.Conv2d(6, 6, 1, padding=1),
+        nn.Conv2d(6, 6, 2, padding=1),
+        nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular"),
+        nn.Conv2d(6, 6, 3, padding=1, dilation=2),
+    ],
+)
+def test_other_convolutions_are_left_to_torch(conv):
+    assert not _reads_one_tap(conv, torch.zeros(1, 6, 1, 1))
+    assert not _reads_one_tap(nn.Conv2d(6, 6, 3, padding=1), torch.zeros(1, 6, 2, 2))
 
 
 @pytest.mark.parametrize(
