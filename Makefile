@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test verify lint install
+.PHONY: quickstart test verify docs lint install
 
 quickstart: $(VENV)/.installed  ## install, then a whole run on handwritten digits
 	$(BIN)/evoprune run quickstart
@@ -12,6 +12,9 @@ test: $(VENV)/.installed  ## install, then the tests
 
 verify: $(VENV)/.installed  ## test the published networks; DATA=cifar10.npz where it is not to be downloaded
 	$(BIN)/python benchmarks/verify.py $(DATA)
+
+docs: $(VENV)/.installed  ## the documentation as a site: docs/site/index.html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/site
 
 lint: $(VENV)/.installed  ## formatting, lint, types
 	$(BIN)/ruff format --check .
