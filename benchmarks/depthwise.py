@@ -72,7 +72,7 @@ def layer_ways(shape: tuple[int, int, int], batch: int) -> Iterator[tuple[str, S
 def block_ways(shape: tuple[int, int, int], batch: int) -> Iterator[tuple[str, Step]]:
     """A block: as PyTorch trains it in either precision, and as evoprune does."""
     channels, side, stride = shape
-    x = torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(batch, channels, side, side).contiguous(memory_format=torch.channels_last).requires_grad_()
     for name, bf16, is_fused in (("fp32", False, False), ("bf16", True, False), ("bf16, fused", True, True)):
         network, stack = Block(channels, stride).to(memory_format=torch.channels_last).train(), ExitStack()
         compute = Compute(CPU, bf16=bf16)

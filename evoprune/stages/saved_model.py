@@ -36,10 +36,15 @@ class DataRequest:
 
 
 def run_file(model: Path, name: str) -> Path | None:
-    """A file or folder of the run that a model belongs to; None where there is none."""
-    around = model.resolve().parents
-    found = (folder / name for folder in around if (folder / CONFIG_NAME).is_file())
-    return next((path for path in found if path.exists()), None)
+    """A file or folder of the run that a model belongs to; None where there is none.
+
+    Named from here where the model is, so that it reads like what the user wrote.
+    """
+    around = (folder for folder in model.resolve().parents if (folder / CONFIG_NAME).is_file())
+    found = next((folder / name for folder in around if (folder / name).exists()), None)
+    if found is None or model.is_absolute() or not found.is_relative_to(Path.cwd()):
+        return found
+    return found.relative_to(Path.cwd())
 
 
 def read_dataset(experiment: Experiment) -> Dataset:

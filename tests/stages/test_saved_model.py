@@ -10,13 +10,15 @@ from evoprune.common.model_files import Preprocessing
 from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
 
 
-def test_the_run_around_a_model_is_found(ran: Path, tmp_path: Path):
+def test_the_run_around_a_model_is_found(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model = next((ran / "models").iterdir())
     assert run_file(model, "base") == ran.resolve() / "base"
     assert run_file(model, "nothing") is None and run_file(tmp_path, "base") is None
     experiment = DataRequest().experiment(model)
     assert experiment is not None and experiment.name == "tiny"
     assert DataRequest().experiment(tmp_path) is None
+    monkeypatch.chdir(ran.resolve().parent)
+    assert run_file(model.resolve().relative_to(ran.resolve().parent), "base") == Path(ran.name) / "base"
 
 
 def test_a_named_experiment_comes_before_the_run(ran: Path):
