@@ -65,7 +65,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "mean": st.none() | st.lists(st.floats(-3, 3), max_size=3),
         "std": st.none() | st.lists(POSITIVE, max_size=3),
         "crop": st.integers(0, 9),
-        "flip": st.booleans(),
+        "flip": st.sampled_from([True, False, "alternating"]),
     },
     "NetworkConfig": {
         "source": TEXT,

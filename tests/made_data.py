@@ -36,7 +36,7 @@ def ids(images: np.ndarray) -> list[int]:
     return images[:, 0, 0, 0].tolist()
 
 
-def make_augmenting(crop: int, flip: bool, images: np.ndarray) -> tuple[Data, Tensor]:
+def make_augmenting(crop: int, flip: bool | str, images: np.ndarray) -> tuple[Data, Tensor]:
     """Data whose training augments, and all of `images` (N, height, width, channels) as a batch for it."""
     raw = RawData((images, np.arange(len(images)) % 2), (images, np.zeros(len(images), np.int64)), None, 2)
     data = make_data(raw, plain_config(crop=crop, flip=flip, validation=0.5), CPU)

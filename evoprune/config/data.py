@@ -1,11 +1,17 @@
 """The section `data`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from evoprune.config.section import NonNegative, PathText, Section
 from evoprune.config.values import image_sides, validation_source
+
+
+def _flip(value: Any) -> Any:
+    if isinstance(value, bool) or value == "alternating":
+        return value
+    raise ValueError("true, false or alternating")
 
 
 class DataConfig(Section):
@@ -35,5 +41,6 @@ class DataConfig(Section):
     """Standard deviation of each image channel, likewise."""
     crop: Annotated[int, Field(ge=0, le=1024)] = 4
     """Augmentation: training images are padded by this many zero pixels and cropped at random."""
-    flip: bool = True
-    """Augmentation: training images are mirrored at random."""
+    flip: Annotated[bool | str, BeforeValidator(_flip)] = True
+    """Augmentation: training images are mirrored, at random, or a random half of them in one epoch and the other half
+    in the next (`alternating`; Jordan 2024), so that no image is seen the same way round twice in a row."""

@@ -57,8 +57,9 @@ class Steps:
         """Number and plan of each step of `epoch`; for images on a GPU the plans are sent there at once."""
         rng = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
         order = batches(len(data.train), self.batch_size, rng)
+        sides = data.sides(seed, epoch)
         numbers = range(self.first_of(epoch), self.first_of(epoch + 1))
-        plans: Iterable[Plan] = (data.plan(indices, rng) for _, indices in zip(numbers, order, strict=False))
+        plans: Iterable[Plan] = (data.plan(indices, rng, sides) for _, indices in zip(numbers, order, strict=False))
         device = data.mean.device
         if device.type != "cpu":
             plans = map(Plan, *(torch.stack(field).to(device) for field in zip(*plans, strict=True)))

@@ -75,7 +75,7 @@ class Arrays:
         mean: per channel, of pixels scaled to [0, 1].
         std: likewise.
         crop: pixels of zero padding for random crops while training; 0 for none.
-        flip: whether training mirrors images at random.
+        flip: whether training mirrors images: at random, or "alternating".
         num_classes: number of classes.
         classes: as in `RawData`.
     """
@@ -85,7 +85,7 @@ class Arrays:
     mean: list[float]
     std: list[float]
     crop: int
-    flip: bool
+    flip: bool | str
     num_classes: int
     classes: tuple[str, ...] | None = None
 

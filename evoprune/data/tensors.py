@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from evoprune.common.seeds import derive_seed
 from evoprune.config import DataConfig
 from evoprune.data.augment import Plan, crop_and_flip, crop_flip_normalise, draw
 from evoprune.data.dataset import Arrays, Part, RawData, Split
@@ -84,7 +85,7 @@ class Data:
         mean: per channel, of pixels scaled to [0, 1], shape (channels, 1, 1).
         std: likewise.
         crop: pixels of zero padding for random crops while training; 0 for none.
-        flip: whether training mirrors images at random.
+        flip: whether training mirrors images: at random, or "alternating".
         num_classes: number of classes.
         classes: their names in the order of the labels, where they are known.
     """
@@ -94,7 +95,7 @@ class Data:
     mean: Tensor
     std: Tensor
     crop: int
-    flip: bool
+    flip: bool | str
     num_classes: int
     classes: tuple[str, ...] | None = None
 
@@ -105,11 +106,25 @@ class Data:
 
     def augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Random crop after zero padding and random mirroring of a uint8 batch, drawn image by image from `rng`."""
-        return crop_and_flip(images, self.crop, draw(len(images), self.crop, self.flip, rng))
+        return crop_and_flip(images, self.crop, draw(len(images), self.crop, bool(self.flip), rng))
 
-    def plan(self, indices: Tensor, rng: torch.Generator) -> Plan:
-        """A training step on the images at `indices`, with what their augmentation draws from `rng`."""
-        return Plan(indices, *draw(len(indices), self.crop, self.flip, rng))
+    def sides(self, seed: int, epoch: int) -> Tensor | None:
+        """Which training images are mirrored in an epoch, bool (images,), where that alternates; otherwise None."""
+        if self.flip != "alternating":
+            return None
+        rng = torch.Generator().manual_seed(derive_seed(seed, "sides"))
+        return (torch.rand(len(self.train), generator=rng) < 0.5) ^ bool(epoch % 2)
+
+    def plan(self, indices: Tensor, rng: torch.Generator, sides: Tensor | None = None) -> Plan:
+        """A training step on the images at `indices`, with what their augmentation draws from `rng`.
+
+        Args:
+            indices: of training images, int64 (batch,).
+            rng: chance.
+            sides: of the epoch.
+        """
+        drawn = draw(len(indices), self.crop, self.flip is True, rng)
+        return Plan(indices, drawn.offsets, drawn.mirrored if sides is None else sides[indices])
 
     def training_batch(self, plan: Plan) -> tuple[Tensor, Tensor]:
         """Inputs of a training step, normalise(augment(images)), and labels.

@@ -86,3 +86,16 @@ def test_an_epoch_alone_is_the_one_that_it_is_in_a_whole_training():
         assert mine[0] == step and torch.equal(mine[1], inputs) and torch.equal(mine[2], labels)
     other = next(iter(steps.batches(data, 6, 2)))
     assert not torch.equal(other[1], whole[6][1])
+
+
+def test_alternating_mirrors_each_image_every_other_epoch():
+    """By hand: what is mirrored in one epoch is not in the next, and is again in the one after."""
+    data, steps = make_data(make_raw(), plain_config(flip="alternating"), CPU), Steps(15, 15, 3)
+    seen = []
+    for epoch in range(3):
+        ((_, plan),) = steps.plans(data, 7, epoch)
+        seen.append(plan.mirrored[plan.indices.argsort()].tolist())
+    assert seen[0] == seen[2] and seen[0] == [not mirrored for mirrored in seen[1]]
+    assert 0 < sum(seen[0]) < 15
+    ((_, other),) = steps.plans(data, 8, 0)
+    assert other.mirrored[other.indices.argsort()].tolist() != seen[0]
