@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/recipes.py EXPERIMENT [--set KEY=VALUE] [--shares 0.3] [--seeds 1] [--out FOLDER]
 The network of each share is what the default of `evoprune prune --flops` leaves. Recipes are changes of the
-experiment's `retrain`, all of the same length. Trainings are kept in FOLDER/recipes.csv at once, so that an interrupted
+experiment's `retrain`, all of the same length. What belongs to the images, such as `--set data.flip=alternating`, is
+another run with another FOLDER. Trainings are kept in FOLDER/recipes.csv at once, so that an interrupted
 run goes on; the table is recipes.md.
 """
 
@@ -28,6 +29,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lr 0.1, distilled 0.9, T 4": (COMPENSATED, {"lr": LR, "distillation": STRONG}),
     "lr 0.1, distilled 0.9, T 2": (COMPENSATED, {"lr": LR, "distillation": {"weight": 0.9, "temperature": 2.0}}),
     "lr 0.05, distilled 0.9, T 4": (COMPENSATED, {"lr": 0.05, "distillation": STRONG}),
+    "lr 0.1, distilled 0.9, T 4, averaged": (COMPENSATED, {"lr": LR, "distillation": STRONG, "averaging": 0.999}),
+    "lr 0.1, distilled 0.9, T 4, less decay": (COMPENSATED, {"lr": LR, "distillation": STRONG, "weight_decay": 1e-4}),
     "lr 0.1, distilled 0.9, T 4, from plain weights": (PLAIN, {"lr": LR, "distillation": STRONG}),
     "lr 0.1, distilled 0.9, T 4, from scratch": (PLAIN, {"lr": LR, "distillation": STRONG, "from": "scratch"}),
     "lr 0.1, from scratch": (PLAIN, {"lr": LR, "from": "scratch"}),

@@ -123,6 +123,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         | st.lists(TEXT.filter(str.isprintable), min_size=1, max_size=3),
         "from": st.sampled_from(["inherited", "scratch"]),
         "seeds": st.integers(1, 1000),
+        "averaging": st.none() | st.sampled_from([0.9, 0.999]),
         "distillation": st.none() | st.fixed_dictionaries({"weight": SHARE, "temperature": POSITIVE}),
     },
     "WeightsConfig": {

@@ -39,5 +39,8 @@ class RetrainConfig(TrainingConfig):
     """Starting weights: `inherited` from the base network, or `scratch`."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Trainings of each network. The table gives their mean and spread."""
+    averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average over the weights of all steps, such as 0.999; the average is what a training leaves
+    (Polyak and Juditsky 1992). By default the last weights are."""
     distillation: DistillationConfig | None = None
     """Learn from the base network's outputs too, with the keys below. By default it does not."""

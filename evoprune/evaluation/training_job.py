@@ -83,7 +83,9 @@ def training_job(
         seed = derive_seed(experiment.seed, "retrain", task.key, task.seed)
         slim = _start(task, seed).to(compute.device)
         notices: list[str] = []
-        options = TrainingOptions(seed, teacher, checkpoint=Path(task.checkpoint), notice=notices.append)
+        options = TrainingOptions(
+            seed, teacher, config.averaging, checkpoint=Path(task.checkpoint), notice=notices.append
+        )
         for epoch in train(slim, data, config, compute, options):
             yield from (Notice(notices.pop()) for _ in notices[:])
             yield epoch

@@ -15,6 +15,8 @@ from evoprune.runs.folder import RunFolder
 def training_settings(experiment: Experiment) -> dict[str, Any]:
     """The keys of `retrain` that a fully trained network depends on; a model with others is trained again."""
     settings = experiment.retrain.model_dump(mode="json", by_alias=True)
+    if settings["averaging"] is None:  # models of versions that knew no averaging do not say it
+        del settings["averaging"]
     return {key: value for key, value in settings.items() if key not in ("select", "seeds")}
 
 

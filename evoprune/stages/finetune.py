@@ -61,7 +61,7 @@ def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZer
     if config.distillation is not None:
         teacher = Teacher(workspace.context.base.network.to(workspace.compute.device).eval(), config.distillation)
     seed = derive_seed(experiment.seed, "finetune", place.number)
-    options = TrainingOptions(seed, teacher, checkpoint=checkpoint, after_step=kept)
+    options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, after_step=kept)
     with progress(f"round {place.number}, fine-tuning, epochs", config.epochs) as meter:
         try:
             for epoch in train(network, workspace.data, config, workspace.compute, options):

@@ -153,7 +153,7 @@ def _fine_tune(work: _Work, network: nn.Module, step: int, code: Code) -> None:
     facts = json.dumps([work.pruning.facts(step), key], sort_keys=True)
     # A checkpoint of other settings, or of a network pruned elsewhere, is not continued.
     checkpoint = step_folder(work.context.folder, work.pruning, step) / f"training-{derive_seed(facts):016x}.ckpt"
-    options = TrainingOptions(seed, teacher, checkpoint=checkpoint, notice=say)
+    options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, notice=say)
     with progress(f"step {step} of {work.pruning.steps}, fine-tuning, epochs", config.epochs) as meter:
         try:
             for epoch in train(network, work.data, config, work.compute, options):

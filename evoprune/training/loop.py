@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from evoprune.common.errors import LOSS_NOT_FINITE, TIME_IS_UP, TrainingError, reason_of
 from evoprune.common.files import write_atomically
@@ -47,6 +48,7 @@ class TrainingOptions:
     Attributes:
         seed: of the order of images and their augmentation; the same seed and arithmetic give the same weights.
         teacher: a network to distil from as well.
+        averaging: decay of a moving average over the weights and buffers of all steps, which the training then leaves.
         deadline: `time.monotonic()` after which training stops with an error.
         checkpoint: file that keeps the state of a long training; one that is there is continued.
         after_step: may change the network's parameters in place. It is called with the share of the training that is
@@ -56,6 +58,7 @@ class TrainingOptions:
 
     seed: int = 0
     teacher: Teacher | None = None
+    averaging: float | None = None
     deadline: float | None = None
     checkpoint: Path | None = None
     after_step: Callable[[float], None] | None = None
@@ -95,7 +98,7 @@ def train(
             _save(loop, index + 1, checkpoint)
         lr = learning_rate(recipe, steps, steps.first_of(index + 1))
         yield Epoch(index + 1, steps.num_epochs, loss, lr, time.monotonic() - started)
-    network.eval()
+    loop.finish()
 
 
 def steps_of(recipe: TrainingConfig, data: Data) -> Steps:
@@ -126,6 +129,10 @@ class _Loop:
             nesterov=recipe.momentum > 0,
             fused=True,  # one pass over a parameter, on the CPU too
         )
+        self.average: AveragedModel | None = None
+        if options.averaging is not None:
+            mean = get_ema_multi_avg_fn(options.averaging)
+            self.average = AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
 
     def run_epoch(self, index: int) -> float:
         """Train on the images of epoch `index`, counted from 0; returns the mean loss."""
@@ -136,6 +143,8 @@ class _Loop:
             for step, plan in self.steps.plans(self.data, self.options.seed, index):
                 self._set_lr(learning_rate(self.recipe, self.steps, step))
                 total += self._run(*plan)
+                if self.average is not None:
+                    self.average.update_parameters(self.network)
                 self.after_steps(step + 1)
                 if step % BATCHES_PER_CHECK == 0 or step == last - 1:
                     self._check(total)
@@ -145,6 +154,19 @@ class _Loop:
         """What the options want when `done` steps are done; on CUDA behind the step's graph, and no part of it."""
         if self.options.after_step is not None:
             self.options.after_step(done / self.steps.number if self.steps.number else 1.0)
+
+    def finish(self) -> None:
+        """Leave the trained network in eval mode."""
+        if self.average is not None and self.steps.number:
+            self.network.load_state_dict(self.average.module.state_dict())
+            self.after_steps(self.steps.number)
+        self.network.eval()
+
+    @property
+    def state(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What a checkpoint keeps, by name."""
+        averages = {} if self.average is None else {"average": self.average}
+        return {"network": self.network, "optimizer": self.optimizer, **averages}
 
     @cached_property
     def _run(self) -> Callable[..., Tensor]:
@@ -197,18 +219,18 @@ def _restore(loop: _Loop, checkpoint: Path | None) -> int:
     """
     if checkpoint is None or not checkpoint.exists():
         return 0
-    fresh = deepcopy((loop.network.state_dict(), loop.optimizer.state_dict()))
+    fresh = {name: deepcopy(part.state_dict()) for name, part in loop.state.items()}
     try:
         state = torch.load(checkpoint, map_location=loop.compute.device, weights_only=True)
-        loop.network.load_state_dict(state["network"])
-        loop.optimizer.load_state_dict(state["optimizer"])
+        for name, part in loop.state.items():
+            part.load_state_dict(state[name])
         _check_momenta(loop.optimizer)
         epochs_done = int(state["epochs_done"])
         if not 0 < epochs_done <= loop.steps.num_epochs:
             raise ValueError(f"{epochs_done} of {loop.steps.num_epochs} epochs")
     except Exception as error:  # a damaged file makes torch.load raise almost anything
-        loop.network.load_state_dict(fresh[0])
-        loop.optimizer.load_state_dict(fresh[1])
+        for name, part in loop.state.items():
+            part.load_state_dict(fresh[name])
         loop.options.notice(f"{checkpoint}: cannot be continued ({reason_of(error)}); this training begins anew")
         return 0
     return epochs_done
@@ -222,11 +244,7 @@ def _check_momenta(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _save(loop: _Loop, epochs_done: int, checkpoint: Path) -> None:
-    state = {
-        "network": loop.network.state_dict(),
-        "optimizer": loop.optimizer.state_dict(),
-        "epochs_done": epochs_done,
-    }
+    state = {**{name: part.state_dict() for name, part in loop.state.items()}, "epochs_done": epochs_done}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(checkpoint, buffer.getvalue())

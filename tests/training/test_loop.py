@@ -110,20 +110,39 @@ def test_the_seed_decides_the_weights(small_space, digits):
     assert same_weights(networks[0], networks[1]) and not same_weights(networks[0], networks[2])
 
 
-@pytest.mark.parametrize("done", [1, 2, 3])
-def test_an_interrupted_training_ends_as_an_uninterrupted_one(small_space, digits, tmp_path: Path, done):
+@pytest.mark.parametrize(("done", "averaging"), [(1, None), (2, None), (3, None), (1, 0.9), (3, 0.9)])
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(small_space, digits, tmp_path: Path, done, averaging):
     whole = fresh(small_space)
-    epochs = train_all(whole, digits, RECIPE, seed=3)
+    epochs = train_all(whole, digits, RECIPE, seed=3, averaging=averaging)
     checkpoint = tmp_path / "new" / "training.ckpt"
-    interrupted = train(fresh(small_space), digits, RECIPE, CPU, TrainingOptions(seed=3, checkpoint=checkpoint))
+    options = TrainingOptions(seed=3, averaging=averaging, checkpoint=checkpoint)
+    interrupted = train(fresh(small_space), digits, RECIPE, CPU, options)
     for _ in range(done):
         next(interrupted)
     interrupted.close()
     resumed = fresh(small_space, seed=99)
-    rest = train_all(resumed, digits, RECIPE, seed=3, checkpoint=checkpoint)
+    rest = train_all(resumed, digits, RECIPE, seed=3, averaging=averaging, checkpoint=checkpoint)
     assert [epoch.number for epoch in rest] == list(range(done + 1, 4))
     assert [epoch.loss for epoch in rest] == [epoch.loss for epoch in epochs[done:]]
     assert same_weights(resumed, whole)
+
+
+def test_averaged_weights_are_a_moving_average_of_those_of_all_steps(small_space, digits):
+    """By hand: after step 1 those of step 1, then 0.9 of the average and 0.1 of the step's; the same of buffers."""
+    seen: list[dict[str, torch.Tensor]] = []
+    network, plain = fresh(small_space), fresh(small_space)
+
+    def remember(done: float) -> None:
+        seen.append({name: value.clone() for name, value in plain.state_dict().items()})
+
+    train_all(plain, digits, RECIPE, seed=3, after_step=remember)
+    train_all(network, digits, RECIPE, seed=3, averaging=0.9)
+    for name in ("conv1.weight", "bn1.running_var", "linear.bias"):
+        average = seen[1][name]  # the first entry is of before the first step
+        for after in seen[2:]:
+            average = 0.9 * average + 0.1 * after[name]
+        torch.testing.assert_close(network.state_dict()[name], average)
+    assert not same_weights(network, plain) and not network.training
 
 
 def test_a_loss_that_is_not_finite_ends_training(small_space, digits):
