@@ -83,6 +83,9 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "recalibration_images": COUNT,
         "time_limit_s": st.none() | POSITIVE,
         "latency_batch_size": st.integers(1, 4096),
+        "latency_precision": st.sampled_from(["fp32", "bf16"]),
+        "latency_limit_s": st.floats(0, 1e6, exclude_min=True),
+        "latency_command": st.none() | st.lists(TEXT, max_size=3).map(lambda words: [*words, "{model}"]),
     },
     "ScopConfig": {
         "epochs": st.floats(0, 1e6, exclude_min=True),

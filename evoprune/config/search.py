@@ -46,7 +46,8 @@ class SearchConfig(Section):
     """Two or more of `accuracy` (%), `flops` (multiply-adds; `macs` is the same), `params`, `bandwidth` (bytes),
     `latency` (ms)."""
     limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(named_once)] = Field(default_factory=dict)
-    """Bounds such as `{flops: {max: 50%}, accuracy: {min: 80}}`. A share is of the base network's cost."""
+    """Bounds such as `{flops: {max: 50%}, accuracy: {min: 80}}`. A share is of the base network's cost; that of its
+    latency is measured when the search begins."""
     random_samples: Positive = 64
     """Candidates of generation 0: the base network itself, and first codes of the proposals."""
     num_individual: Annotated[int, Field(ge=2, le=100_000)] = 32

@@ -62,13 +62,19 @@ class Limits:
         return {name: bound for name, bound in self.bounds.items() if OBJECTIVES[name].closed_form}
 
 
-def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits:
+def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig], base_ms: float | None = None) -> Limits:
     """Resolve shares of the base network's costs.
 
+    Args:
+        space: the search space.
+        config: bounds by name of the quantity.
+        base_ms: the base network's latency in ms; None where it is not measured yet, and shares of it bound nothing.
+
     Raises:
-        UserError: a bound that no network of the space can keep, or a share of something that is measured.
+        UserError: a bound that no network of the space can keep, or a share of an accuracy.
     """
-    base = code_costs(space, space.full_code())
+    full = code_costs(space, space.full_code())
+    base: dict[str, float] = {**full} if base_ms is None else {**full, "latency": base_ms}
     smallest = code_costs(space, space.smallest_code())
     bounds = {}
     for name, limit in config.items():
@@ -77,21 +83,21 @@ def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits
         if low > high:
             raise UserError(f"search.limits.{name}: min {low:g} is above max {high:g}")
         if OBJECTIVES[name].closed_form:
-            _check_possible(name, (low, high), (smallest[name], base[name]), space.name)
+            _check_possible(name, (low, high), (smallest[name], full[name]), space.name)
         elif name == "accuracy" and low > 100:
             raise UserError(f"search.limits.accuracy.min: got {low:g}; accuracy is at most 100 (%)")
         bounds[name] = (low, high)
     return Limits(space, bounds)
 
 
-def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, int], default: float) -> float:
+def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, float], default: float) -> float:
     if value is None:
         return default
     if not isinstance(value, str):
         return float(value)
-    if not OBJECTIVES[name].closed_form:
-        raise UserError(f"{key}: got {value}; {name} is measured, so its limit is a number ({OBJECTIVES[name].unit})")
-    return float(value.removesuffix("%")) / 100 * base[name]
+    if name == "accuracy":
+        raise UserError(f"{key}: got {value}; a limit of accuracy is a number ({OBJECTIVES[name].unit}), no share")
+    return float(value.removesuffix("%")) / 100 * base[name] if name in base else default
 
 
 def _check_possible(name: str, bounds: tuple[float, float], costs: tuple[int, int], space: str) -> None:
