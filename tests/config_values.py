@@ -118,6 +118,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "sensitivity": st.none() | st.just("measured") | TEXT,
         "crossover_rate": st.floats(0, 1),
         "min_keep": SHARE,
+        "round_to": st.integers(1, 4096),
     },
     "CountSelection": {"count": COUNT},
     "RetrainConfig": {

@@ -76,6 +76,8 @@ class SearchConfig(Section):
     """Share of the children that take whole segments from two parents."""
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """About the smallest share of channels that first, random and ranked codes keep: 0.2 keeps 3 of 16."""
+    round_to: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Every segment keeps a multiple of this many channels, or all of them: 8 where hardware likes multiples of 8."""
 
     @model_validator(mode="before")
     @classmethod

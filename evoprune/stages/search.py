@@ -140,7 +140,8 @@ def _begin(
     context: Context, table: Table, curves: Curves | None, meter: Meter, start_workers: Callable[[], Workers]
 ) -> _Search:
     experiment, space = context.experiment, context.space
-    limits = make_limits(space, experiment.search.limits, base_latency_ms(context.folder))
+    config = experiment.search
+    limits = make_limits(space, config.limits, base_latency_ms(context.folder), config.round_to)
     scores: dict[str, Scores] = {name: context.scores(name) for name in experiment.search.importances}
     proposals = make_proposals(knowledge(context, scores, curves))
     searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)

@@ -47,7 +47,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
-    make_limits(space, config.limits)
+    make_limits(space, config.limits, round_to=config.round_to)
     reference_directions(len(config.objectives), config.num_individual)
     if config.sensitivity_file is not None:
         try:
