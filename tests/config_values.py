@@ -149,7 +149,11 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "runtime_env": st.dictionaries(TEXT, st.recursive(PLAIN, lists_and_mappings, max_leaves=4), max_size=3),
         "device": st.sampled_from(["auto", "cpu", "cuda"]),
     },
-    "ReportConfig": {"every": COUNT, "formats": st.lists(st.sampled_from(["png", "svg", "pdf"]), min_size=1)},
+    "ReportConfig": {
+        "every": COUNT,
+        "formats": st.lists(st.sampled_from(["png", "svg", "pdf"]), min_size=1),
+        "tensorboard": st.booleans(),
+    },
     "Experiment": {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
         "seed": st.integers(0, 2**63),
