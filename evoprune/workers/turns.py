@@ -2,11 +2,11 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 
 from evoprune.common.locks import hold
 
@@ -48,4 +48,4 @@ class Turns:
 
     def _file(self, what: str) -> Path:
         user = os.getuid() if hasattr(os, "getuid") else ""
-        return Path(tempfile.gettempdir()) / re.sub(r"[^A-Za-z0-9-]", "-", f"evoprune-{user}-{self.name}-{what}")
+        return Path(gettempdir()) / re.sub(r"[^A-Za-z0-9-]", "-", f"evoprune-{user}-{self.name}-{what}")

@@ -8,8 +8,10 @@ import pytest
 import torch
 from helpers import few_digits
 
-from evoprune.config import EvaluationConfig
+from evoprune.common.locks import hold
+from evoprune.config import EvaluationConfig, Fidelity
 from evoprune.evaluation import latency_meter
+from evoprune.evaluation.evaluator import Evaluator
 from evoprune.evaluation.latency import Timing
 from evoprune.evaluation.latency_command import LatencyError
 from evoprune.evaluation.latency_meter import LatencyMeter, latency_facts, make_meter
@@ -62,6 +64,32 @@ def test_a_command_that_fails_is_told(make, small_base, small_space):
     meter = make(latency_command=[sys.executable, "-c", "import sys; sys.exit('no board')", "{model}"])
     with pytest.raises(LatencyError, match="exit status 1: no board"):
         meter.measure(small_base, small_space.full_code())
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_candidates_run_beside_others_and_are_timed_alone(
+    make, small_base, small_space, mixed_codes, monkeypatch, at_once
+):
+    meter, order = make(), []
+
+    def note(what: str) -> None:
+        """Add how this device is held, by what another worker could have."""
+        path = meter.turns._file("work")
+        with hold(path, alone=False, patience_s=0.03) as beside:
+            pass
+        with hold(path, alone=True, patience_s=0.03) as alone:
+            pass
+        order.append((what, {(True, False): "beside", (False, False): "alone", (True, True): "free"}[beside, alone]))
+
+    monkeypatch.setattr(latency_meter, "time_network", lambda *_: note("time") or Timing(1.5, 2.0, 1.0))
+    monkeypatch.setattr("evoprune.evaluation.evaluator.recalibrate", lambda *_: note("run"))
+    evaluator = Evaluator(small_space, small_base, meter.data, meter.config, CPU, 0, meter, candidates_at_once=at_once)
+    rows = evaluator.evaluate(mixed_codes[:2], Fidelity(0), timed=True)
+    assert [row["latency"] for row in rows] == [1.5, 1.5]
+    note("end")
+    run, timed = [("run", "beside")], [("time", "alone")]
+    wanted = [*run, *timed] * 2 if at_once == 1 else [*run, *timed, *timed]
+    assert order == [*wanted, ("end", "free")]
 
 
 def test_workers_of_a_run_take_turns_on_a_device(make_experiment, small_space):

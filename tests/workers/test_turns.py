@@ -36,7 +36,7 @@ with getattr(Turns(sys.argv[1]), sys.argv[2])():
 @pytest.fixture
 def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("evoprune.workers.turns.gettempdir", lambda: str(tmp_path))
     return uuid.uuid4().hex
 
 
