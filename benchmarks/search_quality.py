@@ -64,7 +64,7 @@ class Ours:
 
     def __init__(self, context: Context, curves: Curves | None, seed: int, first: int | None = None):
         space, experiment = context.space, context.experiment
-        limits = make_limits(space, experiment.search.limits)
+        limits = make_limits(space, experiment.search.limits, round_to=experiment.search.round_to)
         scores = {name: context.scores(name) for name in experiment.search.importances}
         proposals = make_proposals(knowledge(context, scores, curves))
         config = experiment.search.model_copy(update={"random_samples": first} if first else {})

@@ -83,6 +83,9 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "recalibration_images": COUNT,
         "time_limit_s": st.none() | POSITIVE,
         "latency_batch_size": st.integers(1, 4096),
+        "latency_precision": st.sampled_from(["fp32", "bf16"]),
+        "latency_limit_s": st.floats(0, 1e6, exclude_min=True),
+        "latency_command": st.none() | st.lists(TEXT, max_size=3).map(lambda words: [*words, "{model}"]),
     },
     "ScopConfig": {
         "epochs": st.floats(0, 1e6, exclude_min=True),
@@ -115,6 +118,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "sensitivity": st.none() | st.just("measured") | TEXT,
         "crossover_rate": st.floats(0, 1),
         "min_keep": SHARE,
+        "round_to": st.integers(1, 4096),
     },
     "CountSelection": {"count": COUNT},
     "RetrainConfig": {
@@ -146,7 +150,11 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "runtime_env": st.dictionaries(TEXT, st.recursive(PLAIN, lists_and_mappings, max_leaves=4), max_size=3),
         "device": st.sampled_from(["auto", "cpu", "cuda"]),
     },
-    "ReportConfig": {"every": COUNT, "formats": st.lists(st.sampled_from(["png", "svg", "pdf"]), min_size=1)},
+    "ReportConfig": {
+        "every": COUNT,
+        "formats": st.lists(st.sampled_from(["png", "svg", "pdf"]), min_size=1),
+        "tensorboard": st.booleans(),
+    },
     "Experiment": {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
         "seed": st.integers(0, 2**63),

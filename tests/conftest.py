@@ -106,6 +106,15 @@ def _one_cpu() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _locks_of_turns_are_removed_with_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where latency is measured in this process."""
+    folder = tmp_path_factory.mktemp("turns")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evoprune.workers.turns.gettempdir", lambda: str(folder))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _short_searches_on_predictions() -> Iterator[None]:
     """A quarter of the generations: small spaces need no more, and every search with a surrogate makes several."""
     with pytest.MonkeyPatch.context() as patch:

@@ -85,7 +85,8 @@ def proposals_of(space: SearchSpace, config: SearchConfig) -> dict[str, tuple[fl
 
 def make_searcher(space: SearchSpace, config: SearchConfig, seed: int = 0) -> NSGA3Searcher:
     """A searcher that needs no base network."""
-    return NSGA3Searcher(space, config, make_limits(space, config.limits), proposals_of(space, config), seed)
+    limits = make_limits(space, config.limits, round_to=config.round_to)
+    return NSGA3Searcher(space, config, limits, proposals_of(space, config), seed)
 
 
 def prepared(experiment: Experiment, folder: RunFolder) -> Context:

@@ -170,3 +170,23 @@ def test_chaos_counts_what_is_wrong(load, tmp_path, monkeypatch, capsys):
     (table,) = benchmark["run_trials"](arena, {"signals": 3, "run kills": 0})
     assert table.to_dict("records") == [{"what": "signals", "trials": 3, "right": 2}]
     assert "signals, trial 1: weights differ" in capsys.readouterr().err
+
+
+def test_gains_in_latency_are_those_of_the_fastest_network_that_is_accurate_enough(load):
+    benchmark = load(BENCHMARKS / "latency_front.py")
+    rows = [
+        ("base network", 90.0, 4.0, 4.0, 8e6),
+        ("multiply-adds", 88.5, np.nan, 3.0, 4e6),
+        ("multiply-adds", 86.0, np.nan, 2.0, 2e6),
+        ("latency", 88.5, 2.6, 2.5, 5e6),
+        ("latency", 84.0, 1.0, 1.02, 1e6),
+    ]
+    table = pd.DataFrame(rows, columns=["arm", "accuracy", "latency", "again", "flops"]).assign(
+        again_spread=[1, 1, 1, 5, 1]
+    )
+    found = benchmark["gains"](table).set_index("points lost, at most")
+    assert found.loc[1.0].tolist() == ["none", "none"]
+    assert found.loc[2.0].tolist() == ["3.000 ms, 4.0 M", "2.500 ms, 5.0 M (-0.500)"]
+    assert found.loc[10.0].tolist() == ["2.000 ms, 2.0 M", "1.020 ms, 1.0 M (-0.980)"]
+    said = benchmark["agreement"](table)
+    assert "of 3 networks" in said and "2.0 % apart in the median, 3.8 % at most, 67 % of them within 3 %; 1 of" in said

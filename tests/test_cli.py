@@ -126,7 +126,7 @@ def test_validate_without_the_data_says_why_it_predicts_nothing(capsys):
         ("search_space.name=resnet21", ["search_space.name", "resnet21", "resnet20"]),
         ("search.limits.flops.max=10", ["search.limits.flops.max", "10", "smallest"]),
         ("search.limits.accuracy.min=101", ["search.limits.accuracy.min", "101", "100"]),
-        ("search.limits.latency.max=50%", ["search.limits.latency.max", "50%", "ms"]),
+        ("evaluation.latency_command=measure it", ["evaluation.latency_command", "measure it", "{model}"]),
         ("search.num_individual=1", ["search.num_individual", "1", "2"]),
         ("base.weights=nowhere.pt", ["base.weights", "nowhere.pt", "no such file"]),
         ("search.generations", ["--set", "section.key=value"]),

@@ -46,6 +46,7 @@ DOORS = {
     "PIL": "data/decoding.py",
     "yaml": "common/yaml_files.py",
     "optuna": "report/optuna_journal.py",
+    "tensorboard": "training/tensorboard_log.py",
     "onnx": "export/onnx_files.py",
     "onnxruntime": "export/onnx_files.py",
     "onnxscript": "export/onnx_files.py",

@@ -1,5 +1,7 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder; locks that processes and threads of a machine share."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from evoprune.common.errors import UserError
 
 _LOCK = ".lock"
+_POLL_S = 0.01
 
 
 @contextmanager
@@ -44,3 +47,35 @@ def is_locked(path: Path) -> bool:
     except (ImportError, OSError):
         return False
     return False
+
+
+@contextmanager
+def hold(path: Path, alone: bool, patience_s: float | None = None) -> Iterator[bool]:
+    """Hold a file's lock, alone or with others who do not want it alone; the system frees it when a process dies.
+
+    Args:
+        path: of the file, which is made where it is not there.
+        alone: whether nobody else may hold it.
+        patience_s: seconds of waiting after which this goes on without the lock; None for any.
+
+    Yields:
+        Whether it is held. Never where the system has no such locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield False
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = None if patience_s is None else time.monotonic() + patience_s
+    try:
+        is_held = False
+        while not is_held and (deadline is None or time.monotonic() < deadline):
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                is_held = True
+            except BlockingIOError:
+                time.sleep(_POLL_S)
+        yield is_held
+    finally:
+        os.close(file)

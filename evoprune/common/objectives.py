@@ -48,6 +48,8 @@ OBJECTIVES = {
 
 
 ALIASES = {"macs": "flops"}
+WIDEST_SPREAD = 3.0
+"""Percent by which repeats of a measured latency may differ without a word."""
 
 
 def to_losses(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> npt.NDArray[np.float64]:

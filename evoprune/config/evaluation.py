@@ -1,12 +1,13 @@
 """The section `evaluation`."""
 
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from evoprune.config.section import Epochs, Positive, Section
 from evoprune.config.training import TrainingConfig
+from evoprune.config.values import command_words
 
 
 class Fidelity(NamedTuple):
@@ -44,6 +45,16 @@ class EvaluationConfig(TrainingConfig):
     """Seconds after which a candidate has failed."""
     latency_batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
     """Images of one forward pass, where latency is measured."""
+    latency_precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic in which latency is measured: `fp32`, as models are saved and run, or `bf16`, by autocast."""
+    latency_limit_s: Annotated[float, Field(gt=0, le=1e6)] = 10.0
+    """Seconds that a measurement of latency may take. It ends before, when its spread is below 3 %; else the spread is
+    told. A `latency_command` that takes longer has failed."""
+    latency_command: Annotated[
+        tuple[str, ...] | None, Field(strict=False, min_length=1), BeforeValidator(command_words)
+    ] = None
+    """A command that measures latency elsewhere, such as `./on_the_board.sh {model}`, or a list of words. `{model}` is
+    the folder of a saved model. The last line that it prints is the latency in ms. No shell is involved."""
 
     @property
     def fidelities(self) -> tuple[Fidelity, ...]:

@@ -46,7 +46,8 @@ class SearchConfig(Section):
     """Two or more of `accuracy` (%), `flops` (multiply-adds; `macs` is the same), `params`, `bandwidth` (bytes),
     `latency` (ms)."""
     limits: Annotated[dict[ObjectiveName, LimitConfig], BeforeValidator(named_once)] = Field(default_factory=dict)
-    """Bounds such as `{flops: {max: 50%}, accuracy: {min: 80}}`. A share is of the base network's cost."""
+    """Bounds such as `{flops: {max: 50%}, accuracy: {min: 80}}`. A share is of the base network's cost; that of its
+    latency is measured when the search begins."""
     random_samples: Positive = 64
     """Candidates of generation 0: the base network itself, and first codes of the proposals."""
     num_individual: Annotated[int, Field(ge=2, le=100_000)] = 32
@@ -75,6 +76,8 @@ class SearchConfig(Section):
     """Share of the children that take whole segments from two parents."""
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """About the smallest share of channels that first, random and ranked codes keep: 0.2 keeps 3 of 16."""
+    round_to: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Every segment keeps a multiple of this many channels, or all of them: 8 where hardware likes multiples of 8."""
 
     @model_validator(mode="before")
     @classmethod

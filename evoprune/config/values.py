@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import sys
 from typing import Any
 
@@ -68,6 +69,22 @@ def named_once(limits: Any) -> Any:
             if names.count(name) > 1:
                 raise ValueError(f"one of {name} and {alias}, which are the same")
     return limits
+
+
+def command_words(value: Any) -> Any:
+    """The words of a command that takes a model: a list, or text that is split as a shell does it."""
+    if value is None:
+        return None
+    words = value
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"a command whose quotes close ({error})") from None
+    is_list = isinstance(words, list | tuple) and all(isinstance(word, str) and "\0" not in word for word in words)
+    if not is_list or not words or not any("{model}" in word for word in words):
+        raise ValueError("a command, as text or as a list of words, with {model} where the saved model belongs")
+    return tuple(words)
 
 
 def gpu_share(value: float | None) -> float | None:

@@ -3,7 +3,7 @@
 import math
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from evoprune.config import EvaluationConfig, Experiment, Fidelity
 from evoprune.data.dataset import Arrays
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
+from evoprune.evaluation.latency_meter import make_meter
 from evoprune.evaluation.worker import codes_per_batch, one_by_one, worker_compute
 from evoprune.pruning.moments import Moments
 from evoprune.space.space import SearchSpace
@@ -21,24 +22,32 @@ from evoprune.workers.jobs import Job
 
 SPARE_S = 10.0
 """Seconds more than its time limit that a candidate gets before its worker is ended."""
+_CELLS = ("status", "error", "accuracy", "latency", "latency_spread", "seconds")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Codes, as text, that one worker measures at one fidelity: an item of work."""
+    """Codes, as text, that one worker measures at one fidelity, with their latency or not: an item of work."""
 
     codes: tuple[str, ...]
     fidelity: Fidelity
+    timed: bool = False
 
 
 def missing_codes(batch: Batch, num_values: int) -> list[Batch]:
     """What is left of a batch whose worker has died: every code that has no measurement, each on its own."""
-    return [Batch((code,), batch.fidelity) for code in batch.codes[num_values:]]
+    return [replace(batch, codes=(code,)) for code in batch.codes[num_values:]]
 
 
 def time_limit(config: EvaluationConfig, batch: Batch) -> float | None:
-    """Seconds after which a worker is ended from outside; a candidate that can gives up by itself before."""
-    return None if config.time_limit_s is None else config.time_limit_s * len(batch.codes) + SPARE_S
+    """Seconds after which a worker is ended from outside; a candidate that can gives up by itself before.
+
+    One whose latency is measured may wait twice, each time no longer than a candidate may take.
+    """
+    if config.time_limit_s is None:
+        return None
+    each = 3 * config.time_limit_s + config.latency_limit_s if batch.timed else config.time_limit_s
+    return each * len(batch.codes) + SPARE_S
 
 
 def candidate_job(
@@ -55,13 +64,14 @@ def candidate_job(
         experiment.evaluation,
         compute,
         experiment.seed,
-        experiment.measures_latency,
+        make_meter(experiment, space, data, compute),
         1 if one_by_one(experiment, space, network) else codes_per_batch(experiment, space),
         moments,
     )
 
     def job(batch: Batch) -> Iterator[dict[str, Any]]:
-        yield from evaluator.evaluate([space.parse_code(code) for code in batch.codes], batch.fidelity)
+        codes = [space.parse_code(code) for code in batch.codes]
+        yield from evaluator.evaluate(codes, batch.fidelity, batch.timed)
 
     return job
 
@@ -82,4 +92,4 @@ def as_measurement(value: Any) -> dict[str, Any]:
 
 def _cells(value: Mapping[str, Any]) -> dict[str, Any]:
     """Those that are measured; the others follow from the code."""
-    return {name: value[name] for name in ("status", "error", "accuracy", "latency", "seconds") if name in value}
+    return {name: value[name] for name in _CELLS if name in value}

@@ -7,6 +7,7 @@ from typing import Any
 
 from evoprune.common.files import write_atomically
 from evoprune.common.objectives import Row
+from evoprune.report.latencies import spread_text
 from evoprune.report.tables import markdown
 from evoprune.runs.table import write_table
 
@@ -19,12 +20,12 @@ _FACTS = ("model", "accuracy", "flops", "params", "file_bytes")
 def columns() -> list[str]:
     """Columns of `evaluation.csv`; `docs/files.md` says what each means."""
     timed = [f"{runtime}_{name}_{batch}" for runtime in RUNTIMES for batch in BATCHES
-             for name in ("ms", "p90_ms", "speed_up")]  # fmt: skip
+             for name in ("ms", "p90_ms", "spread", "speed_up")]  # fmt: skip
     return [*_FACTS, *timed]
 
 
 def with_speed_ups(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the first one's median times over theirs."""
+    """The rows with the first one's times over theirs."""
     found = []
     for row in rows:
         gains = {}
@@ -78,4 +79,5 @@ def _latency(row: Row, runtime: str, batch: int) -> str:
     if value is None:
         return "not measured"
     gain, slow = row.get(f"{runtime}_speed_up_{batch}"), row[f"{runtime}_p90_ms_{batch}"]
-    return f"{value:.2f} ms, p90 {slow:.2f}" + (f", {gain:.2f}x" if gain else "")
+    spread = spread_text(row.get(f"{runtime}_spread_{batch}"))
+    return f"{value:.2f} ms{spread}, p90 {slow:.2f}" + (f", {gain:.2f}x" if gain else "")

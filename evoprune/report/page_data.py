@@ -14,7 +14,6 @@ from evoprune.report.published import published_for
 from evoprune.report.tables import fragile_groups
 from evoprune.search.front import fronts_by_generation, hypervolume_by_evaluation, latest_rows
 from evoprune.search.pareto import knees
-from evoprune.space.costs import COST_NAMES
 from evoprune.space.space import SearchSpace
 
 MOST_POINTS = 5000
@@ -38,7 +37,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
     drawn = _drawn([row for row in candidates if row["status"] == OK], front)
     place = {row["id"]: index for index, row in enumerate(drawn)}
     fronts = fronts_by_generation(rows, names)
-    shown = [name for name in OBJECTIVES if name in ("accuracy", *COST_NAMES, *names) and name in rows[0]]
+    shown = [name for name in OBJECTIVES if name in rows[0]]
     base = base_of(rows, space)
     knee = knees(to_losses(front, names), 1) if front else []
     return {

@@ -8,6 +8,7 @@ import numpy as np
 from evoprune.common.objectives import OBJECTIVES, Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.latencies import latency_cell
 from evoprune.search.front import front_rows, full_row
 from evoprune.search.pareto import spread
 from evoprune.space.costs import COST_NAMES, code_costs
@@ -63,13 +64,15 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
         front: rows of `output.csv`.
         experiment: says whether networks that are not trained fully belong to the table.
         space: the search space.
-        base: what `run.json` knows of the base network.
+        base: what `run.json` knows of the base network, and its `latency` in ms where that was measured.
     """
     full = code_costs(space, space.full_code())
-    head = ["network", "multiply-adds", "of base network", "parameters", "validation accuracy in the search"]
+    timed = ["latency"] if experiment.measures_latency else []
+    head = ["network", "multiply-adds", "of base network", "parameters", *timed, "validation accuracy in the search"]
     uncut = ["base network", f"{full['flops']:,}", "100.0 %", f"{full['params']:,}"]
+    uncut += [latency_cell(base)] * len(timed)
     uncut += [f"{base['validation_accuracy']:.2f} %", f"{base['test_accuracy']:.2f} %"]
-    rows = [_front_line(row, full) for row in shown_rows(front, experiment)]
+    rows = [_front_line(row, full, bool(timed)) for row in shown_rows(front, experiment)]
     return markdown([*head, "test accuracy, fully trained"], [uncut, *rows])
 
 
@@ -79,11 +82,12 @@ def shown_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
     return [row for row in reversed(front) if whole or row.get("test_accuracy") is not None]
 
 
-def _front_line(row: Row, full: Mapping[str, int]) -> list[str]:
+def _front_line(row: Row, full: Mapping[str, int], timed: bool) -> list[str]:
     deviation = f" ± {row['test_accuracy_std']:.2f}" if row.get("test_accuracy_std") is not None else ""
     tested = f"{row['test_accuracy']:.2f} %{deviation}" if row.get("test_accuracy") is not None else "not trained"
     share = f"{100 * row['flops'] / full['flops']:.1f} %"
-    return [f"`{row['key']}`", f"{row['flops']:,}", share, f"{row['params']:,}", f"{row['accuracy']:.2f} %", tested]
+    costs = [f"{row['flops']:,}", share, f"{row['params']:,}", *([latency_cell(row)] if timed else [])]
+    return [f"`{row['key']}`", *costs, f"{row['accuracy']:.2f} %", tested]
 
 
 def summary_table(rows: Sequence[Row]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from evoprune.common.objectives import Row
+from evoprune.report.latencies import latency_cell
 
 COLUMNS = 100
 
@@ -25,12 +26,12 @@ def front_table(front: Sequence[Row], base: Mapping[str, Any]) -> str:
     Args:
         front: rows of `output.csv`, in the order in which they are shown.
         base: costs of the base network, and its accuracies in % where they are known: `accuracy` on the validation
-            split, `test_accuracy`.
+            split, `test_accuracy`; likewise its `latency`.
     """
     timed = any(row.get("latency") is not None for row in front)
     head = ["network", "validation", "test", "multiply-adds", "of base", "parameters", *(["latency"] if timed else [])]
     rows = [("base network", base), *((row["key"], row) for row in front)]
-    return aligned(head, [[name, *_cells(row, base), *([_latency(row)] if timed else [])] for name, row in rows])
+    return aligned(head, [[name, *_cells(row, base), *([latency_cell(row)] if timed else [])] for name, row in rows])
 
 
 def _cells(row: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
@@ -41,7 +42,3 @@ def _cells(row: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
 
 def _percent(value: float | None, spread: str = "") -> str:
     return "" if value is None else f"{value:.2f}{spread} %"
-
-
-def _latency(row: Mapping[str, Any]) -> str:
-    return "" if row.get("latency") is None else f"{row['latency']:.3g} ms"

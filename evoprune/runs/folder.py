@@ -13,7 +13,7 @@ from evoprune.common.files import write_atomically
 from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
-_MAPPINGS = ("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance")
+_MAPPINGS = ("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency")
 
 
 @dataclass(frozen=True)

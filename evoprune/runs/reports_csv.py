@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+NEWER = ("latency_spread",)
+"""Columns that tables of earlier versions have not."""
+
 
 def report_columns(segments: Iterable[str], with_latency: bool) -> list[str]:
     """Columns in order; `docs/files.md` says what each means.
@@ -12,7 +15,7 @@ def report_columns(segments: Iterable[str], with_latency: bool) -> list[str]:
     """
     return [
         *("id", "generation", "rung", "proposal", "status", "key", "accuracy", "flops", "params", "bandwidth"),
-        *(("latency",) if with_latency else ()),
+        *(("latency", *NEWER) if with_latency else ()),
         *("epochs", "seconds", "worker", "error"),
         *(f"kept.{name}" for name in segments),
         "code",

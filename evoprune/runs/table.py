@@ -35,13 +35,17 @@ class Table:
         path: of the table, `reports.csv` for one.
         columns: in order.
         place: the columns of whole numbers that tell which evaluation a row is: by default the candidate and the rung.
+        newer: columns that a table of an earlier version may lack; it gets them, empty.
 
     Raises:
         UserError: on opening, where a line that is not the last one is damaged or stands twice, or columns differ.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], place: Sequence[str] = ("id", "rung")):
+    def __init__(
+        self, path: Path, columns: Sequence[str], place: Sequence[str] = ("id", "rung"), newer: Sequence[str] = ()
+    ):
         self._path, self._columns, self._place_columns = path, list(columns), tuple(place)
+        self._before = [name for name in self._columns if name not in newer]
         self.rows: list[Row] = []
         if path.exists():
             self.rows = self._read()
@@ -87,7 +91,7 @@ class Table:
         text = _read_text(self._path)
         header = _format([], self._columns)
         columns, rows = ([], []) if header.startswith(text) else _parse_table(text, self._path)
-        if columns and columns != self._columns:
+        if columns and columns not in (self._columns, self._before):
             raise UserError(
                 f"{self._path}: its columns are not those of this experiment: it is damaged, or of another one; "
                 "delete it, and what it held is measured again, or choose another --out"
@@ -98,6 +102,9 @@ class Table:
                 raise _damaged(self._path, number)
             places.add(self._place(row))
         whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else header
+        if columns == self._before != self._columns:
+            rows = [{name: row.get(name) for name in self._columns} for row in rows]
+            whole = _format(rows, self._columns)
         if text != whole:
             write_atomically(self._path, whole)
         return rows

@@ -11,15 +11,23 @@ from evoprune.common.errors import UserError
 from evoprune.common.objectives import OBJECTIVES
 from evoprune.config import LimitConfig
 from evoprune.space.costs import code_costs, compute_costs
+from evoprune.space.rounding import smaller_code, smallest_code
 from evoprune.space.space import Code, SearchSpace
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Absolute bounds by name of the quantity: (smallest, largest) allowed value."""
+    """Absolute bounds by name of the quantity: (smallest, largest) allowed value.
+
+    Attributes:
+        space: the search space.
+        bounds: by name.
+        round_to: every segment keeps a multiple of it, or all channels, also when a code shrinks.
+    """
 
     space: SearchSpace
     bounds: Mapping[str, tuple[float, float]]
+    round_to: int = 1
 
     def allow(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Mask, shape (population,), of the codes whose closed-form costs keep the bounds."""
@@ -33,6 +41,8 @@ class Limits:
     def shrink(self, code: Code, rng: np.random.Generator) -> Code:
         """Prune random channels of `code`, one of a hundred at a time, until no closed-form cost exceeds its bound."""
         code = self.space.repair(code)
+        if self.round_to > 1:
+            return self._shrink_by_blocks(code, rng)
         step = max(1, self.space.length // 100)
         while self._exceeds(code):
             kept = np.flatnonzero(code)
@@ -42,6 +52,12 @@ class Limits:
             if shrunk.sum() >= code.sum():
                 return self.space.smallest_code()
             code = shrunk
+        return code
+
+    def _shrink_by_blocks(self, code: Code, rng: np.random.Generator) -> Code:
+        smallest = smallest_code(self.space, self.round_to)
+        while self._exceeds(code) and not np.array_equal(code, smallest):
+            code = smaller_code(self.space, code, self.round_to, rng)
         return code
 
     def _exceeds(self, code: Code) -> bool:
@@ -62,14 +78,23 @@ class Limits:
         return {name: bound for name, bound in self.bounds.items() if OBJECTIVES[name].closed_form}
 
 
-def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits:
+def make_limits(
+    space: SearchSpace, config: Mapping[str, LimitConfig], base_ms: float | None = None, round_to: int = 1
+) -> Limits:
     """Resolve shares of the base network's costs.
 
+    Args:
+        space: the search space.
+        config: bounds by name of the quantity.
+        base_ms: the base network's latency in ms; None where it is not measured yet, and shares of it bound nothing.
+        round_to: of the widths of all codes.
+
     Raises:
-        UserError: a bound that no network of the space can keep, or a share of something that is measured.
+        UserError: a bound that no network of the space can keep, or a share of an accuracy.
     """
-    base = code_costs(space, space.full_code())
-    smallest = code_costs(space, space.smallest_code())
+    full = code_costs(space, space.full_code())
+    base: dict[str, float] = {**full} if base_ms is None else {**full, "latency": base_ms}
+    smallest = code_costs(space, smallest_code(space, round_to))
     bounds = {}
     for name, limit in config.items():
         low = _absolute(limit.min, f"search.limits.{name}.min", name, base, -np.inf)
@@ -77,21 +102,21 @@ def make_limits(space: SearchSpace, config: Mapping[str, LimitConfig]) -> Limits
         if low > high:
             raise UserError(f"search.limits.{name}: min {low:g} is above max {high:g}")
         if OBJECTIVES[name].closed_form:
-            _check_possible(name, (low, high), (smallest[name], base[name]), space.name)
+            _check_possible(name, (low, high), (smallest[name], full[name]), space.name)
         elif name == "accuracy" and low > 100:
             raise UserError(f"search.limits.accuracy.min: got {low:g}; accuracy is at most 100 (%)")
         bounds[name] = (low, high)
-    return Limits(space, bounds)
+    return Limits(space, bounds, round_to)
 
 
-def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, int], default: float) -> float:
+def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, float], default: float) -> float:
     if value is None:
         return default
     if not isinstance(value, str):
         return float(value)
-    if not OBJECTIVES[name].closed_form:
-        raise UserError(f"{key}: got {value}; {name} is measured, so its limit is a number ({OBJECTIVES[name].unit})")
-    return float(value.removesuffix("%")) / 100 * base[name]
+    if name == "accuracy":
+        raise UserError(f"{key}: got {value}; a limit of accuracy is a number ({OBJECTIVES[name].unit}), no share")
+    return float(value.removesuffix("%")) / 100 * base[name] if name in base else default
 
 
 def _check_possible(name: str, bounds: tuple[float, float], costs: tuple[int, int], space: str) -> None:

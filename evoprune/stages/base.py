@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
 from evoprune.training.batch_norm import measure_neutral_norms
 from evoprune.training.loop import Epoch, TrainingOptions, train
+from evoprune.training.tensorboard_log import open_log
 
 
 def provide_base(context: Context) -> None:
@@ -78,20 +80,28 @@ def _cached(context: Context) -> Base:
     """The base network from the cache, into which it is trained where it is not there; one process at a time."""
     folder, epochs = base_folder(context), context.experiment.base.epochs
     folder.mkdir(parents=True, exist_ok=True)
-    with progress("base network, epochs", epochs) as meter, lock_folder(folder, wait=True):
+    run, wanted = context.folder.path, context.experiment.report.tensorboard
+    with (
+        progress("base network, epochs", epochs) as meter,
+        lock_folder(folder, wait=True),
+        open_log(run, wanted) as log,
+    ):
 
         def report(epoch: Epoch) -> None:
             meter.update(min(epoch.number, epochs), partial("loss {:.3f}".format, epoch.loss))
+            log.epoch("base", epoch)
 
         if not (folder / DESCRIPTION_NAME).is_file():
-            _train(context, folder, report)
+            info = _train(context, folder, report)
+            log.accuracies("base", info["validation_accuracy"], info["test_accuracy"])
     try:
         return load_base(context.space, folder)
     except UserError as error:
         raise UserError(f"{error}; delete {folder}, and the same command trains it again") from None
 
 
-def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> None:
+def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> dict[str, Any]:
+    """Leave the trained base network in the cache; returns what is known of it."""
     experiment, space, compute = context.experiment, context.space, context.compute
     data = place_data(context.dataset.arrays, compute.device)
     seed = derive_seed(experiment.seed, "base")
@@ -114,6 +124,7 @@ def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> N
     }
     save_base(Base(network, info), space, folder)
     checkpoint.unlink(missing_ok=True)
+    return info
 
 
 def _given(context: Context) -> Base:

@@ -25,7 +25,7 @@ from evoprune.common.progress import say
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.evaluation.latency import Timing, time_calls, time_network
+from evoprune.evaluation.latency import LIMIT_S, Timing, time_calls, time_network
 from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed, to_onnx
 from evoprune.networks.checkpoints import load_model
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
@@ -144,7 +144,7 @@ def _times(model: _Model) -> dict[str, Any]:
     shape = model.preprocessing.shape
     if isinstance(model.network, OnnxNetwork):
         return _named("onnx", partial(_time_onnx, model.network, shape))
-    times |= _named("torch", lambda batch: time_network(model.network, (batch, *shape), model.compute))
+    times |= _named("torch", lambda batch: time_network(model.network, (batch, *shape), model.compute, LIMIT_S))
     if not is_installed():
         return times
     try:
@@ -159,12 +159,16 @@ def _times(model: _Model) -> dict[str, Any]:
 
 def _time_onnx(network: OnnxNetwork, shape: tuple[int, ...], batch: int) -> Timing:
     images = np.zeros((batch, *shape), dtype=np.float32)
-    return time_calls(lambda: network.run(images))
+    return time_calls(lambda: network.run(images), LIMIT_S)
 
 
 def _named(runtime: str, measure: Callable[[int], Timing]) -> dict[str, float]:
     found: dict[str, float] = {}
     for batch in BATCHES:
         timing = measure(batch)
-        found |= {f"{runtime}_ms_{batch}": timing.median_ms, f"{runtime}_p90_ms_{batch}": timing.p90_ms}
+        found |= {
+            f"{runtime}_ms_{batch}": timing.ms,
+            f"{runtime}_p90_ms_{batch}": timing.p90_ms,
+            f"{runtime}_spread_{batch}": timing.spread,
+        }
     return found

@@ -17,6 +17,7 @@ from evoprune.stages.prune_step import groups_of, rising_of
 from evoprune.stages.workspace import Workspace
 from evoprune.training.distillation import Teacher
 from evoprune.training.loop import TrainingOptions, train
+from evoprune.training.tensorboard_log import open_log
 
 
 def finetune(workspace: Workspace) -> str:
@@ -62,9 +63,12 @@ def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZer
         teacher = Teacher(workspace.context.base.network.to(workspace.compute.device).eval(), config.distillation)
     seed = derive_seed(experiment.seed, "finetune", place.number)
     options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, after_step=kept)
-    with progress(f"round {place.number}, fine-tuning, epochs", config.epochs) as meter:
+    run, wanted = workspace.context.folder.path, experiment.report.tensorboard
+    title = f"round {place.number}, fine-tuning, epochs"
+    with progress(title, config.epochs) as meter, open_log(run, wanted) as log:
         try:
             for epoch in train(network, workspace.data, config, workspace.compute, options):
                 meter.update(min(epoch.number, config.epochs))
+                log.epoch(f"finetune-round-{place.number}", epoch)
         except TrainingError as error:
             raise UserError(f"finetune: {error} (retrain.lr is {config.lr:g})") from None

@@ -106,7 +106,8 @@ class Measurer:
                 continue
             taken.append(batch)
             codes = tuple(self._space.format_code(planned.candidate.code) for planned in batch)
-            yield Batch(codes, self._experiment.evaluation.fidelities[batch[0].rung])
+            fidelity = self._experiment.evaluation.fidelities[batch[0].rung]
+            yield Batch(codes, fidelity, self._experiment.measures_latency)
 
     def _row(self, planned: Planned, event: Event) -> Row:
         code = planned.candidate.code

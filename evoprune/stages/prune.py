@@ -32,6 +32,7 @@ from evoprune.stages.context import Context
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.distillation import Teacher
 from evoprune.training.loop import TrainingOptions, train
+from evoprune.training.tensorboard_log import open_log
 
 
 def make_pruning(experiment: Experiment, method: ImportanceName, target: Target, steps: int) -> Pruning:
@@ -154,10 +155,13 @@ def _fine_tune(work: _Work, network: nn.Module, step: int, code: Code) -> None:
     # A checkpoint of other settings, or of a network pruned elsewhere, is not continued.
     checkpoint = step_folder(work.context.folder, work.pruning, step) / f"training-{derive_seed(facts):016x}.ckpt"
     options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, notice=say)
-    with progress(f"step {step} of {work.pruning.steps}, fine-tuning, epochs", config.epochs) as meter:
+    run, wanted = work.context.folder.path, experiment.report.tensorboard
+    title = f"step {step} of {work.pruning.steps}, fine-tuning, epochs"
+    with progress(title, config.epochs) as meter, open_log(run, wanted) as log:
         try:
             for epoch in train(network, work.data, config, work.compute, options):
                 meter.update(min(epoch.number, config.epochs))
+                log.epoch(f"{work.pruning.name}-step-{step}", epoch)
         except TrainingError as error:
             raise UserError(f"prune, step {step}: {error} (retrain.lr is {config.lr:g})") from None
 

@@ -11,6 +11,7 @@ from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import curves_of
 from evoprune.report.compared import ComparedRun, compared_run, with_short_names
 from evoprune.report.figures import draw_comparison, draw_front, draw_hypervolume
+from evoprune.report.latencies import base_latency_ms, latency_text
 from evoprune.report.output import tested_front, write_front, write_hypervolumes
 from evoprune.report.page import PAGE_NAME, write_page
 from evoprune.report.page_data import compared_data, page_data, sensitivity_data
@@ -48,12 +49,14 @@ def report(context: Context, others: Sequence[ComparedRun] = ()) -> str:
     runs = _side_by_side(context, rows, others)
     if others:
         draw_comparison(pictures.files(folder.path / "comparison"), runs, names)
-    base = _base_facts(folder)
+    base = {**_base_facts(folder), "latency": base_latency_ms(folder)}
     sensitivity = _sensitivity(context, lambda fault: say(f"not in {PAGE_NAME}: {fault}"))
     write_page(folder, experiment.name, {**_data(context, rows, front, runs), "sensitivity": sensitivity})
-    write_atomically(folder.path / "table.md", result_table(front, experiment, space, base) + "\n")
+    said = "".join(f"\n{line}\n" for line in [latency_text(folder)] if line)
+    write_atomically(folder.path / "table.md", result_table(front, experiment, space, base) + f"\n{said}")
     measured = {"accuracy": base["validation_accuracy"], "test_accuracy": base["test_accuracy"]}
-    return front_table(shown_rows(front, experiment), {**code_costs(space, space.full_code()), **measured})
+    known = {**code_costs(space, space.full_code()), **measured, "latency": base["latency"]}
+    return front_table(shown_rows(front, experiment), known) + said.rstrip()
 
 
 def write_live_page(context: Context, others: Sequence[ComparedRun] = ()) -> None:

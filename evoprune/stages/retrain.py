@@ -24,6 +24,7 @@ from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
 from evoprune.training.loop import Epoch
+from evoprune.training.tensorboard_log import open_log
 from evoprune.workers.dispatch import Broken, Lost, dispatch
 from evoprune.workers.jobs import JobFactory
 from evoprune.workers.pool import open_workers
@@ -112,6 +113,7 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
     config, epochs = context.experiment.workers, context.experiment.retrain.epochs
     total, epochs_done, failures = len(tasks) * epochs, 0.0, []
     with (
+        open_log(context.folder.path, context.experiment.report.tensorboard) as log,
         progress("full training, epochs", total) as meter,
         open_workers(config, _job_factory(context)) as workers,
     ):
@@ -119,18 +121,25 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
         for event in dispatch(workers, tasks, config.retries):
             task = tasks[event.index]
             match event.value:
-                case Epoch():
+                case Epoch() as epoch:
+                    log.epoch(_title(task), epoch)
                     epochs_done += min(1.0, epochs)
                     meter.update(min(epochs_done, total))
                 case Notice(text):
                     say(text)
                 case Trained() as trained:
                     _save(trained, task, context)
+                    log.accuracies(_title(task), trained.validation_accuracy, trained.test_accuracy)
                     say(f"{task.key} seed {task.seed}: test accuracy {trained.test_accuracy:.2f} %")
                 case Lost(reason) | Broken(reason) | TrainingFailed(reason):
                     failures.append(f"{task.key} seed {task.seed}: {reason}")
                     say(f"{task.key} seed {task.seed}: failed: {reason}")
     return failures
+
+
+def _title(task: Task) -> str:
+    """What TensorBoard calls a training."""
+    return f"{task.key}-seed-{task.seed}"
 
 
 def _job_factory(context: Context) -> JobFactory:

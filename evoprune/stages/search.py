@@ -10,10 +10,12 @@ from evoprune.common.objectives import FAILED, Row
 from evoprune.common.progress import Meter, progress, say
 from evoprune.config import Fidelity
 from evoprune.evaluation.evaluator import Evaluator
+from evoprune.evaluation.latency_meter import make_meter
 from evoprune.evaluation.worker import codes_per_batch
 from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report.latencies import base_latency_ms
 from evoprune.report.output import write_front
-from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.reports_csv import NEWER, report_columns
 from evoprune.runs.table import Table
 from evoprune.search.candidate import Planned
 from evoprune.search.front import front_rows, losses_and_violations, num_candidates
@@ -26,6 +28,7 @@ from evoprune.search.stored_rows import check_rows
 from evoprune.space.limits import Limits, make_limits
 from evoprune.space.ranking import Scores
 from evoprune.stages.analyse import PRIOR_IMAGES, num_prior_measurements, prior_curves
+from evoprune.stages.base_latency import settle_base_latency
 from evoprune.stages.context import Context
 from evoprune.stages.lost_rows import LostRows
 from evoprune.stages.measure_candidates import Measurer, OpenWorkers, candidate_workers
@@ -48,10 +51,11 @@ def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
     """
     experiment, config = context.experiment, context.experiment.search
     columns = report_columns([segment.name for segment in context.space.segments], experiment.measures_latency)
-    table = Table(context.folder.reports, columns)
+    table = Table(context.folder.reports, columns, newer=NEWER)
     check_rows(table.rows, experiment, context.space, context.folder.reports)
     with candidate_workers(context, "search", open_workers) as start_workers:
         curves = prior_curves(context, start_workers)
+        start_workers = settle_base_latency(context, start_workers)
         with progress("search", experiment.num_evaluations, num_candidates(table.rows)) as meter:
             state = _begin(context, table, curves, meter, start_workers)
             {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
@@ -84,24 +88,24 @@ def time_candidate(probe: Probe) -> CandidateTimes:
     """
     experiment, codes = probe.context.experiment, list(probe.codes)
     config, space = experiment.evaluation, probe.context.space
-    evaluator = Evaluator(
-        space, probe.base, probe.data, config, probe.compute, experiment.seed, experiment.measures_latency, len(codes)
-    )
+    meter = make_meter(experiment, space, probe.data, probe.compute)
+    evaluator = Evaluator(space, probe.base, probe.data, config, probe.compute, experiment.seed, meter, len(codes))
 
-    def evaluate(fidelity: Fidelity) -> None:
-        measured = evaluator.evaluate(codes, fidelity)
+    def evaluate(fidelity: Fidelity, timed: bool) -> None:
+        measured = evaluator.evaluate(codes, fidelity, timed)
         if measured[0]["status"] == FAILED:
             raise UserError(f"a candidate failed: {measured[0]['error']}")
 
-    def seconds(fidelity: Fidelity) -> float:
-        return second_time(partial(evaluate, fidelity)) / len(codes)
+    def seconds(fidelity: Fidelity, timed: bool = False) -> float:
+        return second_time(partial(evaluate, fidelity, timed)) / len(codes)
 
-    fixed = tuple(seconds(fidelity._replace(epochs=0.0)) for fidelity in config.fidelities)
+    timed = experiment.measures_latency
+    fixed = tuple(seconds(fidelity._replace(epochs=0.0), timed) for fidelity in config.fidelities)
     curve_point = seconds(Fidelity(0.0, PRIOR_IMAGES)) if experiment.search.measures_sensitivity else 0.0
     per_epoch = 0.0
     if config.epochs > 0:
         epochs = probe.few_epochs(config)
-        per_epoch = max(0.0, seconds(Fidelity(epochs)) - fixed[-1]) / epochs
+        per_epoch = max(0.0, seconds(Fidelity(epochs), timed) - fixed[-1]) / epochs
     return CandidateTimes(fixed, per_epoch, curve_point, fixed[-1] + per_epoch * config.epochs)
 
 
@@ -136,7 +140,8 @@ def _begin(
     context: Context, table: Table, curves: Curves | None, meter: Meter, start_workers: Callable[[], Workers]
 ) -> _Search:
     experiment, space = context.experiment, context.space
-    limits = make_limits(space, experiment.search.limits)
+    config = experiment.search
+    limits = make_limits(space, config.limits, base_latency_ms(context.folder), config.round_to)
     scores: dict[str, Scores] = {name: context.scores(name) for name in experiment.search.importances}
     proposals = make_proposals(knowledge(context, scores, curves))
     searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)

@@ -15,6 +15,7 @@ from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
 from evoprune.stages.analyse import read_curves
 from evoprune.stages.context import Context
+from evoprune.training.tensorboard_log import check_tensorboard
 
 _COPIES = 3  # weights, gradients, momenta
 
@@ -31,6 +32,8 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     """
     experiment = context.experiment
     context.source.check()
+    if experiment.report.tensorboard:
+        check_tensorboard()
     space = context.space
     if importances is None:
         _check_search(experiment.search, space)
@@ -47,7 +50,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
-    make_limits(space, config.limits)
+    make_limits(space, config.limits, round_to=config.round_to)
     reference_directions(len(config.objectives), config.num_individual)
     if config.sensitivity_file is not None:
         try:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from evoprune import UserError
-from evoprune.common.locks import is_locked, lock_folder
+from evoprune.common.locks import hold, is_locked, lock_folder
 
 HOLD = """
 import sys
@@ -76,3 +76,23 @@ def test_looking_at_a_lock_makes_no_file_and_holds_nothing(tmp_path):
     assert not is_locked(tmp_path)
     with lock_folder(tmp_path):
         pass
+
+
+def test_a_held_file_is_shared_by_those_who_do_not_want_it_alone(tmp_path):
+    path = tmp_path / "lock"
+    with hold(path, alone=False, patience_s=1) as first, hold(path, alone=False, patience_s=1) as second:
+        assert first and second
+        with hold(path, alone=True, patience_s=0.05) as third:
+            assert not third
+    with hold(path, alone=True) as fourth:
+        assert fourth
+        with hold(path, alone=False, patience_s=0.05) as fifth:
+            assert not fifth
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_that_somebody_has_laid_is_not_followed(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="lock"), hold(tmp_path / "lock", alone=True):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

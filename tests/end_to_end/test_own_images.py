@@ -51,7 +51,7 @@ def experiment(photos: Path, **changes: Any) -> str:
 
 def test_a_run_on_photographs_ends_in_models_that_know_their_classes(photos, capsys):
     search = {"proposal": {"scop": 0.5, "evolution": 0.5}, "objectives": ["accuracy", "flops", "latency"]}
-    evaluation = {"epochs": 1, "batch_size": 8, "recalibration_images": 16}
+    evaluation = {"epochs": 1, "batch_size": 8, "recalibration_images": 16, "latency_limit_s": 0.1}
     changes = {"importance": {"scop": {"knockoff": "gaussian", "batch_size": 16}}, "evaluation": evaluation}
     file = experiment(photos, search=search, workers={"candidates_per_batch": 2}, **changes)
     out = photos.parent / "runs" / "one"
@@ -63,6 +63,9 @@ def test_a_run_on_photographs_ends_in_models_that_know_their_classes(photos, cap
     costs = evoprune.compute_costs(space, [space.parse_code(code) for code in reports.code])
     assert reports.flops.tolist() == costs["flops"].tolist()
     front = pd.read_csv(out / "output.csv").dropna(subset="test_accuracy")
+    assert (front.latency > 0).all() and (front.latency_spread >= 0).all()
+    table = (out / "table.md").read_text()
+    assert "| latency |" in table and "\nlatency: 1 image, fp32, " in table
     (cache,) = (photos.parent / "runs" / "image_cache").iterdir()
     assert (cache / "images.npy").is_file(), "beside the run"
     for path, accuracy in zip(front.model, front.test_accuracy, strict=True):

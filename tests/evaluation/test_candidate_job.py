@@ -44,11 +44,13 @@ def test_every_code_of_a_batch_has_the_evaluators_measurement_in_its_place(
 
 
 def test_latency_is_measured_where_it_is_an_objective(make_experiment, small_space, small_base):
-    experiment = make_experiment(search={"objectives": ["accuracy", "latency"]})
+    experiment = make_experiment(search={"objectives": ["accuracy", "latency"]}, evaluation={"latency_limit_s": 0.05})
     arrays = make_dataset(load_raw_data(experiment.data), experiment.data).arrays
     job = candidate_job(experiment, small_space, small_base, arrays)
-    (row,) = job(Batch((small_space.format_code(small_space.full_code()),), Fidelity(0.0, 10)))
-    assert row["latency"] > 0
+    batch = Batch((small_space.format_code(small_space.full_code()),), Fidelity(0.0, 10), timed=True)
+    (row,) = job(batch)
+    assert row["latency"] > 0 and as_measurement(row)["latency_spread"] == row["latency_spread"] >= 0
+    assert missing_codes(batch, 0) == [batch], "what is tried again is timed too"
 
 
 def test_what_a_dead_worker_did_not_measure_goes_on_code_by_code():

@@ -1,38 +1,90 @@
-"""Latency is the median time of a forward pass, after warm-up."""
+"""Latency is the time of an undisturbed forward pass, repeated until chunks of passes agree."""
 
-import time
+import itertools
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from evoprune.evaluation.latency import measure_latency
+from evoprune.evaluation import latency
+from evoprune.evaluation.latency import time_calls, time_network
 from evoprune.networks.device import CPU, Compute
 
 
-class Slow(nn.Module):
-    """Sleeps for given milliseconds, one number for each pass, and notes what it is given."""
+class Clock:
+    """Time that passes only in calls: each takes the next of some milliseconds, the last ones again and again."""
 
     def __init__(self, milliseconds: list[float]):
+        self.seconds, self.num_calls, self._steps = 0.0, 0, itertools.cycle(milliseconds)
+
+    def perf_counter(self) -> float:
+        return self.seconds
+
+    def call(self) -> None:
+        self.num_calls += 1
+        self.seconds += next(self._steps) / 1000
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch):
+    def measure(milliseconds: list[float], limit_s: float = 10.0):
+        clock = Clock(milliseconds)
+        monkeypatch.setattr(latency, "time", clock)
+        return time_calls(clock.call, limit_s), clock
+
+    return measure
+
+
+def test_steady_calls_end_with_the_tenth_chunk(timed):
+    """5 calls of warm-up, and 10 chunks of 7 calls of 4 ms."""
+    timing, clock = timed([4.0])
+    assert (timing.ms, timing.p90_ms) == (4.0, 4.0) and timing.spread < 0.01
+    assert clock.num_calls == 5 + 10 * 7
+
+
+def test_disturbed_calls_do_not_count_but_in_the_ninetieth_percentile(timed):
+    """Every third call takes 40 ms, so that all chunks are disturbed; each has a call that is not."""
+    timing, _ = timed([2.0, 40.0, 2.0])
+    assert timing.ms == 2.0 and timing.p90_ms == 40.0 and timing.spread < 0.01
+
+
+def test_repeats_go_on_until_five_chunks_agree(timed):
+    """Chunks of three calls each: eleven that differ by 10 % and more, then a steady one."""
+    slow = [ms for chunk in range(11) for ms in [30.0 * 1.1 ** (11 - chunk)] * 3]
+    warmup = [99.0] * 5
+    timing, clock = timed([*warmup, *slow, *[30.0] * 3 * 100])
+    assert timing.ms == 30.0 and timing.spread < 0.01
+    assert clock.num_calls == 5 + 3 * (11 + 5)
+
+
+def test_what_does_not_agree_in_its_time_says_how_far_it_is_apart(timed):
+    """Chunks of 30, 33, 36.3, ... ms: the five fastest are the first, 1.1^4 - 1 = 46.41 % apart."""
+    timing, clock = timed([30.0] * 5 + [30.0 * 1.1**chunk for chunk in range(20) for _ in range(3)], limit_s=1.0)
+    assert timing.spread == pytest.approx(46.41, abs=0.01) and timing.ms == pytest.approx(30 * 1.21)
+    assert 1.0 < clock.seconds < 1.6
+
+
+def test_five_chunks_are_timed_whatever_the_limit(timed):
+    timing, clock = timed([500.0], limit_s=0.0)
+    assert timing.ms == 500.0 and clock.num_calls == 5 + 5 * 3
+
+
+class Seen(nn.Module):
+    """Notes what it is given, and how."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.milliseconds, self.seen = milliseconds, []
+        self.seen: set[object] = set()
 
     def forward(self, images: Tensor) -> Tensor:
         autocast = torch.is_autocast_enabled("cpu")
-        self.seen.append((tuple(images.shape), images.is_contiguous(memory_format=torch.channels_last), autocast))
+        self.seen.add((tuple(images.shape), images.is_contiguous(memory_format=torch.channels_last), autocast))
         assert not torch.is_grad_enabled()
-        time.sleep(self.milliseconds[min(len(self.seen), len(self.milliseconds)) - 1] / 1000)
         return images
-
-
-def test_the_first_passes_and_a_few_slow_ones_do_not_count():
-    slow_start, outliers = [60.0] * 5, [30.0] * 10
-    measured = measure_latency(Slow([*slow_start, *outliers, 4.0]), (2, 3, 8, 8))
-    assert 4.0 <= measured < 25.0
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_time_is_that_of_the_batch_and_the_precision_asked_for(bf16):
-    network = Slow([0.0])
-    measure_latency(network, (7, 3, 6, 5), Compute(CPU.device, bf16))
-    assert set(network.seen) == {((7, 3, 6, 5), True, bf16)}
+    network = Seen()
+    time_network(network, (7, 3, 6, 5), Compute(CPU.device, bf16), 0.0)
+    assert network.seen == {((7, 3, 6, 5), True, bf16)}

@@ -71,6 +71,13 @@ def test_a_result_table_is_the_front_beside_the_base_network(tiny, small_space):
         assert [line[5] for line in lines] == ["88.89 %", "85.00 % ± 0.26", "not trained"][: len(shown)]
 
 
+def test_latency_stands_in_a_result_table_where_it_was_measured(tiny, small_space):
+    experiment = tiny(search={"limits": {"latency": {"max": 3}}}, retrain={"select": "all"})
+    front = [front_row(small_space, 0.5, latency=1.25, latency_spread=7.0)]
+    head, base, line = cells(result_table(front, experiment, small_space, {**BASE, "latency": 2.5}))
+    assert (head[4], base[4], line[4]) == ("latency", "2.5 ms", "1.25 ms ±7 %") and len(line) == len(head) == 7
+
+
 def test_a_summary_table_leaves_out_what_was_not_measured():
     rows = [
         {

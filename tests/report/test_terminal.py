@@ -20,6 +20,8 @@ def test_a_front_stands_beside_the_base_network():
 def test_the_widest_table_fits_the_terminal():
     """Every column, with numbers of a network for large images."""
     row = {**BASE, "key": "k0123456789a", "accuracy": 100.0, "test_accuracy": 100.0, "test_accuracy_std": 10.55}
-    table = front_table([{**row, "latency": 1234.5}, {**row, "test_accuracy": None, "latency": None}], BASE)
-    assert "± 10.55" in table and "1.23e+03 ms" in table
+    table = front_table(
+        [{**row, "latency": 1234.5, "latency_spread": 12.0}, {**row, "test_accuracy": None, "latency": None}], BASE
+    )
+    assert "± 10.55" in table and "1.23e+03 ms ±12 %" in table
     assert max(map(len, table.splitlines())) <= COLUMNS

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from evoprune import UserError
-from evoprune.runs.reports_csv import report_columns
+from evoprune.runs.reports_csv import NEWER, report_columns
 from evoprune.runs.table import Table, read_rows, write_table
 from evoprune.space.space import SearchSpace
 
@@ -40,6 +40,7 @@ def make_row(space: SearchSpace, number: int, **changes: Any) -> dict[str, Any]:
         "params": 1000 - number,
         "bandwidth": 12345 * (number + 1),
         "latency": 0.25,
+        "latency_spread": 1.5,
         "epochs": 0.0,
         "seconds": 1.125,
         "worker": "ray-0",
@@ -157,6 +158,18 @@ def test_other_columns_are_refused(three, small_space):
     with pytest.raises(UserError, match="columns"):
         Table(three, report_columns(names(small_space), with_latency=False))
     assert three.read_bytes() == before
+
+
+def test_a_table_of_an_earlier_version_gets_the_newer_columns_empty(columns, three):
+    before = pd.read_csv(three, keep_default_na=False, dtype=str).drop(columns="latency_spread")
+    before.to_csv(three, index=False)
+    with pytest.raises(UserError, match="columns"):
+        Table(three, columns)
+    rows = Table(three, columns, newer=NEWER).rows
+    assert [row["latency"] for row in rows] == [0.25] * 3 and [row["latency_spread"] for row in rows] == [None] * 3
+    after = pd.read_csv(three, keep_default_na=False, dtype=str)
+    assert after.drop(columns="latency_spread").equals(before) and list(after.columns) == columns
+    assert Table(three, columns, newer=NEWER).rows == rows
 
 
 def test_sort_brings_ids_in_order(small_space, columns, tmp_path):

@@ -83,13 +83,18 @@ def test_violation_is_relative_to_each_bound():
     assert limits.violation({**row, "flops": 2 * (1_000 + FULL["flops"])}) == pytest.approx(1.0)
 
 
+def test_a_share_of_latency_is_of_the_base_networks_and_bounds_nothing_before_that_is_measured():
+    config = {"latency": LimitConfig(min="10%", max="50%")}
+    assert make_limits(SPACE, config, base_ms=8.0).bounds == {"latency": (pytest.approx(0.8), 4.0)}
+    assert make_limits(SPACE, config).bounds == {"latency": (-np.inf, np.inf)}
+
+
 @pytest.mark.parametrize(
     ("bounds", "parts"),
     [
         ({"flops": {"max": 10}}, ["search.limits.flops.max", "10", "smallest"]),
         ({"params": {"min": "101%"}}, ["search.limits.params.min", "full network", f"{FULL['params']:,}"]),
         ({"flops": {"min": "60%", "max": "50%"}}, ["search.limits.flops", "above"]),
-        ({"latency": {"max": "50%"}}, ["search.limits.latency.max", "50%", "ms"]),
         ({"accuracy": {"min": "90%"}}, ["search.limits.accuracy.min", "90%"]),
         ({"accuracy": {"min": 100.5}}, ["search.limits.accuracy.min", "100.5", "at most 100"]),
     ],

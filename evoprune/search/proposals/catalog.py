@@ -13,6 +13,7 @@ from evoprune.search.proposals.evolution import Evolution
 from evoprune.search.proposals.proposal import Proposal
 from evoprune.search.proposals.random import Random
 from evoprune.search.proposals.ranked import Ranked
+from evoprune.search.proposals.rounded import Rounded
 from evoprune.search.proposals.surrogate import Surrogate
 from evoprune.space.costs import compute_costs
 from evoprune.space.limits import make_limits
@@ -50,7 +51,16 @@ class Knowledge:
 def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
     """The proposals that an experiment names, by name, each with its share of the codes."""
     shares = knowledge.experiment.search.proposal
-    return {name: (share, PROPOSALS[name](knowledge)) for name, share in shares.items()}
+    return {name: (share, _rounded(knowledge, name, PROPOSALS[name](knowledge))) for name, share in shares.items()}
+
+
+def _rounded(knowledge: Knowledge, name: str, proposal: Proposal) -> Proposal:
+    """The proposal, with widths that are multiples of `search.round_to`; its own importance says which channels."""
+    config = knowledge.experiment.search
+    if config.round_to == 1:
+        return proposal
+    scores = knowledge.scores.get(name, knowledge.scores.get(config.prior or ""))
+    return Rounded(proposal, knowledge.space, config.round_to, scores)
 
 
 def _evolution(knowledge: Knowledge) -> Evolution:
@@ -58,7 +68,7 @@ def _evolution(knowledge: Knowledge) -> Evolution:
     scores = None if config.prior is None else knowledge.scores[config.prior]
     lowest = compute_costs(space, prune_uniform(space, np.zeros(space.length), 1 - config.min_keep))["flops"][0]
     highest = compute_costs(space, space.full_code())["flops"][0]
-    least, most = make_limits(space, config.limits).bounds.get("flops", (lowest, highest))
+    least, most = make_limits(space, config.limits, round_to=config.round_to).bounds.get("flops", (lowest, highest))
     if most < lowest:  # a limit asks for less than min_keep leaves
         lowest = compute_costs(space, space.smallest_code())["flops"][0]
     return Evolution(space, config, scores, (max(lowest, least), min(highest, most)), knowledge.offsets)
@@ -75,7 +85,7 @@ def _scop(knowledge: Knowledge) -> Ranked:
 def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
     space, experiment = knowledge.space, knowledge.experiment
     ranking, most = _ranking(knowledge), 1 - experiment.search.min_keep
-    limits = make_limits(space, experiment.search.limits)
+    limits = make_limits(space, experiment.search.limits, round_to=experiment.search.round_to)
     rates = np.linspace(0, 1, _RATES + 1)
     allowed = rates[limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
     least = float(allowed.min(initial=most))
@@ -94,9 +104,12 @@ def _surrogate(knowledge: Knowledge) -> Surrogate:
     space, experiment = knowledge.space, knowledge.experiment
     curves = [_ANY_CURVE] * len(space.groups) if knowledge.curves is None else knowledge.curves
     model = AccuracyModel(curves, knowledge.base_accuracy, 100 / space.parameters["num_classes"])
-    prior, limits = experiment.search.prior, make_limits(space, experiment.search.limits)
+    prior = experiment.search.prior
+    limits = make_limits(space, experiment.search.limits, round_to=experiment.search.round_to)
     scores = np.zeros(space.length) if prior is None else knowledge.scores[prior]
-    return Surrogate(space, experiment, scores, model, (_evolution(knowledge), limits))
+    return Surrogate(
+        space, experiment, scores, model, (_rounded(knowledge, "evolution", _evolution(knowledge)), limits)
+    )
 
 
 def _random(knowledge: Knowledge) -> Random:

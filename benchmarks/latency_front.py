@@ -1,0 +1,153 @@
+"""What does a search gain in ms when it minimises latency, and not multiply-adds; and when widths are multiples of 8?
+
+Usage: python benchmarks/latency_front.py EXPERIMENT [--set KEY=VALUE] [--round-to 8] [--out FOLDER]
+Four searches that differ in nothing else: `multiply-adds` or `latency` is the objective beside accuracy, and widths
+are as they come or multiples of --round-to. All propose by evolution, and train no candidate (evaluation.epochs is
+0 unless --set says otherwise). Run it where nothing else runs. Searches lie in FOLDER/latency_front/ARM, and an
+interrupted run goes on. At the end the base network and all networks of the fronts are timed once more, in random
+order, in this process. So fronts are compared by times that were taken together, and networks that were timed in a
+search too tell how well two measurements agree. The table is latency_front.md, the networks latency_front.csv, the
+fronts latency_front.png.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from benchmark_tools import add_arguments, describe, markdown
+
+from evoprune.config import Experiment, load_experiment
+from evoprune.data.tensors import place_data
+from evoprune.evaluation.latency_meter import make_meter
+from evoprune.evaluation.worker import worker_compute
+from evoprune.pruning.channels import slim_network
+from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
+from evoprune.report.figures import draw_comparison
+from evoprune.runs.ownership import open_run_folder
+from evoprune.runs.table import read_rows
+from evoprune.search.front import front_rows
+from evoprune.stages.context import Context
+from evoprune.stages.pipeline import prepare
+from evoprune.stages.search import search
+
+COSTS = {"multiply-adds": "flops", "latency": "latency"}
+POINTS_LOST = (1.0, 2.0, 5.0, 10.0, 20.0)
+"""Accuracy below the base network's, in points, at which fronts are compared."""
+
+
+def arms(arguments: argparse.Namespace) -> dict[str, Experiment]:
+    """The searches, by name."""
+    found = {}
+    for cost, objective in COSTS.items():
+        for multiple in dict.fromkeys((1, arguments.round_to)):
+            name = cost if multiple == 1 else f"{cost}, multiples of {multiple}"
+            own = [f"search.objectives=[accuracy, {objective}]", f"search.round_to={multiple}"]
+            common = ["search.proposal=evolution", "evaluation.epochs=0"]
+            found[name] = load_experiment(arguments.experiment, [*common, *arguments.overrides, *own])
+    return found
+
+
+def searched(experiment: Experiment, folder: Path) -> Context:
+    """The context of a finished search."""
+    with open_run_folder(folder, experiment) as run:
+        context = Context(experiment, run)
+        prepare(context)
+        search(context)
+    return context
+
+
+def timed_again(contexts: dict[str, Context]) -> Iterator[dict[str, Any]]:
+    """The base network, and every network of every front, timed in this process, in an order that mixes the arms."""
+    context = next(one for one in contexts.values() if one.experiment.measures_latency)
+    space, compute = context.space, worker_compute(context.experiment)
+    data = place_data(context.dataset.arrays, compute.device)
+    base = context.base.network.to(compute.device).eval()
+    meter = make_meter(context.experiment, space, data, compute)
+    assert meter is not None, "latency is an objective"
+    full = {**base_of(read_rows(context.folder.reports), space), "arm": "base network", "code": None}
+    rows = [{**row, "arm": arm} for arm, one in contexts.items() for row in _front(one)]
+    order = np.random.default_rng(0).permutation(len(rows))
+    for row in [full, *(rows[index] for index in order)]:
+        code = space.full_code() if row["code"] is None else space.parse_code(row["code"])
+        found = meter.measure(slim_network(space, base, code, context.moments), code)
+        yield {**row, "again": found["latency"], "again_spread": found["latency_spread"]}
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """For each loss of accuracy the fastest network of each arm, and how much faster it is than the first arm's."""
+    base = table[table["arm"] == "base network"].iloc[0]
+    names = [name for name in table["arm"].unique() if name != "base network"]
+    names.sort(key=lambda name: ("latency" in name, "multiples" in name))
+    lines = []
+    for lost in POINTS_LOST:
+        good = table[(table["accuracy"] >= base["accuracy"] - lost) & (table["arm"] != "base network")]
+        fastest = {arm: same.loc[same["again"].idxmin()] for arm, same in good.groupby("arm")}
+        first = fastest.get(names[0])
+        line: dict[str, Any] = {"points lost, at most": lost}
+        for name in names:
+            row = fastest.get(name)
+            line[name] = "none" if row is None else f"{row['again']:.3f} ms, {row['flops'] / 1e6:.1f} M"
+            if row is not None and first is not None and name != names[0]:
+                line[name] += f" ({row['again'] - first['again']:+.3f})"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def agreement(table: pd.DataFrame) -> str:
+    """How far two measurements of one network lie apart: in its search, and at the end."""
+    twice = table.dropna(subset=["latency", "again"])
+    apart = (100 * (twice["again"] / twice["latency"] - 1)).abs()
+    wide = int((twice["again_spread"] > 3).sum())
+    return (
+        f"Two measurements of {len(twice)} networks, in the search and at the end: {apart.median():.1f} % apart in the "
+        f"median, {apart.max():.1f} % at most, {100 * (apart <= 3).mean():.0f} % of them within 3 %; "
+        f"{wide} of the last ones did not agree with themselves within 3 %."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--round-to", type=int, default=8)
+    arguments = parser.parse_args()
+    folder = arguments.out / "latency_front"
+    contexts = {
+        name: searched(experiment, folder / name.replace(", ", "-").replace(" ", "-"))
+        for name, experiment in arms(arguments).items()
+    }
+    table = pd.DataFrame(timed_again(contexts))
+    kept = ["arm", "key", "code", "accuracy", "flops", "params", "latency", "latency_spread", "again", "again_spread"]
+    table.reindex(columns=kept).to_csv(arguments.out / "latency_front.csv", index=False)
+    _draw(arguments.out / "latency_front.png", table, contexts)
+    context = next(iter(contexts.values()))
+    base = table.iloc[0]
+    text = (
+        f"{describe(context)}\n\nBase network: {base['accuracy']:.2f} %, {base['again']:.3f} ms, "
+        f"{base['flops'] / 1e6:.1f} M multiply-adds. The fastest network of each search with at most so many points "
+        f"less, its multiply-adds, and ms more or less than the first column:\n\n"
+        f"{markdown(gains(table))}\n\n{agreement(table)}\n"
+    )
+    (arguments.out / "latency_front.md").write_text(text)
+    print(text)
+
+
+def _front(context: Context) -> list[dict[str, Any]]:
+    return front_rows(read_rows(context.folder.reports), context.experiment.search.objectives)
+
+
+def _draw(path: Path, table: pd.DataFrame, contexts: dict[str, Context]) -> None:
+    """Accuracy against the times of the end, and against multiply-adds."""
+    rows = [{**row, "latency": row["again"]} for row in table.to_dict("records")]
+    runs = [
+        ComparedRun(name, network_of(one.experiment), dataset_of(one.experiment),
+                    sorted((row for row in rows if row["arm"] == name), key=lambda row: row["latency"]), rows[0])
+        for name, one in contexts.items()
+    ]  # fmt: skip
+    draw_comparison([path], runs, ["accuracy", "latency", "flops"])
+
+
+if __name__ == "__main__":
+    main()
