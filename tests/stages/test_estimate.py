@@ -27,7 +27,7 @@ def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def second_time(work: Callable[[], object]) -> float:
         assert isinstance(work, partial)
-        (fidelity,) = work.args
+        fidelity, *_ = work.args
         return CURVE_S if fidelity == (0.0, PRIOR_IMAGES) else FIXED_S + EPOCH_S * fidelity.epochs
 
     monkeypatch.setattr("evoprune.stages.search.second_time", second_time)
