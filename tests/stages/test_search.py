@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from helpers import NINE_CODES, TINY, merge, prepared, random_scores, run_search
+from helpers import NINE_CODES, TINY, merge, prepared, random_scores, run_search, without_checks
 
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
 from evoprune.evaluation.candidate_job import Batch
 from evoprune.networks.base import Base
 from evoprune.runs.ownership import open_run_folder
+from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
@@ -230,13 +231,31 @@ def test_a_finished_search_that_runs_again_starts_no_worker(tiny, tmp_path, mode
     assert (path / "reports.csv").read_bytes() == before
 
 
+def test_a_search_that_goes_on_asks_for_no_generation_that_is_there(tmp_path, monkeypatch):
+    """To ask again takes a second for each generation where a model predicts what is proposed."""
+    experiment = steady(search={"mode": "generational", "generations": 6})
+    simulate(tmp_path / "whole", experiment, number=1)
+    whole = (tmp_path / "whole" / "reports.csv").read_text()
+    asked, fronts = [], []
+    ask = NSGA3Searcher.ask
+    monkeypatch.setattr(NSGA3Searcher, "ask", lambda self, most: asked.append(most) or ask(self, most))
+    monkeypatch.setattr("evoprune.stages.search.write_front", lambda *_: fronts.append(1))
+    lines = whole.splitlines(keepends=True)
+    first_of_last = next(place for place, line in enumerate(lines) if line.split(",")[1] == "6")
+    (tmp_path / "whole" / "reports.csv").write_text("".join(lines[: first_of_last + 1]))
+    simulate(tmp_path / "whole", experiment, number=1)
+    assert asked == [4, 4], "the first generation, which tells other versions, and the one that is not whole"
+    assert len(fronts) == 1
+    assert (tmp_path / "whole" / "reports.csv").read_text() == whole
+
+
 def test_workers_that_overtake_each_other_leave_a_generation_in_order(tmp_path):
     """The file of a generational search does not tell who was faster; that of one worker is the same."""
     experiment = steady(search={"mode": "generational", "generations": 3})
     texts = []
     for number in (1, 4):
         _, rows = simulate(tmp_path / str(number), experiment, number)
-        texts.append(rows.drop(columns="worker").to_csv())
+        texts.append(rows.drop(columns=["worker", "check"]).to_csv())
         assert list(zip(rows.id, rows.rung, strict=True)) == sorted(zip(rows.id, rows.rung, strict=True))
     assert texts[0] == texts[1]
 
@@ -276,7 +295,7 @@ def test_a_search_without_one_success_says_so(tiny, tmp_path):
 
 def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, copied, small_space):
     """As where a run goes on with another version, whose chance is another."""
-    text = (copied / "reports.csv").read_text()
+    text = without_checks(copied / "reports.csv")
     row = pd.read_csv(copied / "reports.csv").iloc[2]
     code = small_space.smallest_code()
     other = small_space.key(code)
