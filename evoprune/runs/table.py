@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError
-from evoprune.common.files import write_atomically
+from evoprune.common.files import append_durably, write_atomically
 from evoprune.common.objectives import Row
 
 NO_ERROR = "none"
@@ -62,10 +61,7 @@ class Table:
         if known is not None:
             self._replace(known, row)
             return
-        with self._path.open("ab") as file:
-            file.write(_with_check(_format_row(row, self._columns)).encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        append_durably(self._path, _with_check(_format_row(row, self._columns)).encode("utf-8"))
         self.rows.append(row)
         self._found[self._place(row)] = row
 
