@@ -20,6 +20,7 @@ from evoprune.networks.device import Compute
 from evoprune.pruning.importance.aggregate import Importance, relative, segment_scores
 from evoprune.pruning.importance.magnitude import weight_scores
 from evoprune.pruning.moments import load_moments
+from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import Table
 from evoprune.space.space import SearchSpace
@@ -91,6 +92,7 @@ def test_they_are_computed_once(tiny, scored, tmp_path):
     table = pd.read_csv(file)
     table["score"] = np.arange(len(table)) / 7
     file.write_text(table.to_csv(index=False))
+    RunFolder(path).seal(file)
     assert prepare_in(path, tiny(importance=L1)).scores("magnitude") == pytest.approx(np.arange(SPACE.length) / 7)
 
 
