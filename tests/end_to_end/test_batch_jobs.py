@@ -1,10 +1,12 @@
 """Experiments as batch jobs: signalled, killed and started again by a stand-in for the scheduler."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +47,8 @@ class Scheduler:
         self._words = ["bash", str(ROOT / "experiments" / "slurm" / script), file, "--out", str(self.run)]
         path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         job = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
-        ray = {"RAY_PORT": str(free_port()), "RAY_TMPDIR": str(folder), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+        self._temporary = tempfile.mkdtemp(prefix="e-", dir="/tmp")  # Ray needs a short path
+        ray = {"RAY_PORT": str(free_port()), "RAY_TMPDIR": self._temporary}
         self._environment = {**os.environ, **job, **ray, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     @property
@@ -78,6 +81,8 @@ class Scheduler:
     def _end(self, job: subprocess.Popen) -> int:
         with suppress(ProcessLookupError):
             os.killpg(job.pid, signal.SIGKILL)
+        for left in Path(self._temporary).glob("*"):
+            shutil.rmtree(left, ignore_errors=True)
         return job.wait(LIMIT_S)
 
 
