@@ -26,7 +26,7 @@ from evoprune.stages.search import search
 
 TINY = [
     *("data.validation=0.01", "base.epochs=0.5", "search.sensitivity=null", "report.every=1000"),
-    *("evaluation.recalibration_images=64", "evaluation.epochs=1e-6"),
+    *("evaluation.recalibration_images=64", "evaluation.epochs=1e-6", "search.num_individual=64"),
 ]
 SHARES = (0.1, 0.5, 1.0)
 LOOK_EVERY_S = 0.05

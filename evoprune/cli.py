@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # `--help` is to answer at once
     from evoprune.stages.pipeline import Request
 
 INCOMPLETE, USER_ERROR = 1, 2
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last one where files may have no more than some size
 _GOES_ON = "the same command goes on from here"
 _TARGETS, _OF_WEIGHTS = ("rate", "flops", "max_loss"), ("sparsity", "scope")
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
-        return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another folder")
+        return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
     except KeyboardInterrupt:
         return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
     return 0
@@ -158,13 +158,13 @@ def _validate(arguments: argparse.Namespace) -> None:
 def _retrain(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
-    pipeline.retrain(arguments.run, arguments.overrides)
+    pipeline.retrain(arguments.run, arguments.overrides, arguments.out)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
-    pipeline.report(arguments.run, arguments.overrides, arguments.compare, arguments.watch)
+    pipeline.report(arguments.run, arguments.overrides, arguments.compare, arguments.watch, arguments.out)
     if arguments.optuna is not None:
         pipeline.write_optuna_journal(arguments.run, arguments.optuna)
 
@@ -261,14 +261,14 @@ COMMANDS = (
         "the search space of an experiment's network: segments, layers, costs, and what is never pruned",
         (options.add_experiment, options.add_file),
     ),
-    Command("retrain", _retrain, "train networks of a run's front fully", (options.add_run,)),
+    Command("retrain", _retrain, "train networks of a run's front fully", (options.add_run, options.add_copy)),
     Command(
         "export", _export, "a saved model as a file that runs without evoprune", (options.add_model, options.add_format)
     ),
     Command(
         "evaluate", _evaluate, "saved models beside the base network: accuracy, costs, latency", (options.add_models,)
     ),
-    Command("report", _report, "pictures and table of a run", (options.add_run, options.add_report)),
+    Command("report", _report, "pictures and table of a run", (options.add_run, options.add_copy, options.add_report)),
     Command("watch", _watch, "how far a run is, from another terminal", (options.add_folder,)),
 )
 

@@ -45,6 +45,12 @@ def add_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, help="folder of the run (default: results/NAME)")
 
 
+def add_copy(command: argparse.ArgumentParser) -> None:
+    """A copy of the run."""
+    text = "work in a copy of the run in this folder, as where RUN cannot be written to"
+    command.add_argument("--out", metavar="FOLDER", type=Path, help=text)
+
+
 def add_file(command: argparse.ArgumentParser) -> None:
     """A file for a search space."""
     command.add_argument("--out", dest="file", metavar="FILE", type=Path, help="write the search space to a YAML file")

@@ -14,6 +14,7 @@ from helpers import ROOT, TINY, random_scores
 from searching import MINIMAL, flops_shares
 
 from evoprune import load_search_space
+from evoprune.common.model_files import read_description
 from evoprune.config import DataConfig, parse_experiment
 from evoprune.data.sources import load_raw_data
 from evoprune.space.costs import code_costs
@@ -145,7 +146,7 @@ def test_published_networks_are_tested_against_their_table(load, copied, tmp_pat
     assert benchmark["main"]() == 0
     assert "True" in capsys.readouterr().out
     path = next(copied.glob("models/*/model.json"))
-    facts = json.loads(path.read_text())
+    facts = read_description(path)
     path.write_text(json.dumps({**facts, "test_accuracy": facts["test_accuracy"] + 0.5}))
     assert benchmark["main"]() == 1, "one that is not as accurate as the table says"
 

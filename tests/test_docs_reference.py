@@ -103,3 +103,17 @@ def test_import_table_is_that_of_the_test():
 def test_doors_of_third_parties_are_named():
     for door in DOORS.values():
         assert f"`{door}/`" in text_of(ARCHITECTURE) or f"`evoprune/{door}`" in text_of(ARCHITECTURE), door
+
+
+# Operations.
+
+
+def test_every_promise_names_tests_that_hold_it():
+    (part,) = re.findall(r"^## What is promised\n(.*?)(?=^## )", text_of(ROOT / "docs" / "operations.md"), re.M | re.S)
+    rows = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 20
+    for promise, tests in rows:
+        names = re.findall(r"`([^`]+)`", tests)
+        assert names, promise
+        for name in names:
+            assert "\ndef test_" in text_of(ROOT / name), f"{promise}: {name}"

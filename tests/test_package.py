@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,22 @@ def test_wheel_ships_its_types(installed: Path, tmp_path: Path):
 def test_data_sets_are_read_and_reports_written_without_torch(tmp_path: Path):
     script = "import sys, evoprune.data.sources, evoprune.stages.report; print(*sys.modules)"
     assert not {"torch", "ray"} & set(_run(["-c", script], tmp_path).split())
+
+
+HOLES_CLOSED = {
+    "torch": "2.11",  # code from checkpoints that are read as weights only
+    "pillow": "12.3",  # writes beyond the memory of crafted images
+    "ray": "2.54",  # tokens since 2.52; strangers could end what runs on a cluster
+    "onnx": "1.21",  # paths in models that lead elsewhere
+    "scikit-learn": "1.5",
+    "pyyaml": "6",
+}
+"""The first version of each dependency in which the holes are closed that were known when this was written."""
+
+
+@pytest.mark.parametrize("name", HOLES_CLOSED)
+def test_lower_bounds_exclude_versions_with_known_holes(name):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(one for group in project["optional-dependencies"].values() for one in group)]
+    (bound,) = {one.partition(">=")[2] for one in wanted if one.partition(">=")[0] == name}
+    assert tuple(map(int, bound.split("."))) >= tuple(map(int, HOLES_CLOSED[name].split(".")))

@@ -53,6 +53,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def append_durably(path: Path, content: bytes) -> None:
+    """Add to a file; when this returns it is on the disk. Where that fails a part of it may be."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            while content:
+                content = content[file.write(content) :]
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
 def remove_parts(folder: Path) -> None:
     """Remove the half-written files of processes that were killed; call it where nobody else writes."""
     for part in folder.rglob(".*.part"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError, reason_of
+from evoprune.common.seals import SEAL, holds, unsealed
 
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
@@ -31,7 +32,9 @@ def read_description(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a model description of format {FORMAT}")
     if not isinstance(description.get("network"), dict):
         raise UserError(f"{file}: network is a mapping, got {description.get('network')!r}")
-    return description
+    if not holds(description):
+        raise UserError(f"{file}: damaged: its checksum does not hold; to change it by hand, remove the key {SEAL}")
+    return unsealed(description)
 
 
 def check_weights(path: str | Path, description: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from evoprune.common.model_files import (
     model_folder,
     read_description,
 )
+from evoprune.common.seals import sealed
 from evoprune.networks.build import network_from_spec
 from evoprune.networks.sparse_linear import check_csr, with_csr
 
@@ -42,7 +43,7 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
     write_atomically(folder / WEIGHTS_NAME, weights)
     checksum = hashlib.sha256(weights).hexdigest()
     description = {"format": FORMAT, "network": dict(spec), CHECKSUM: checksum, **info}
-    write_atomically(folder / DESCRIPTION_NAME, json.dumps(description, indent=1) + "\n")
+    write_atomically(folder / DESCRIPTION_NAME, json.dumps(sealed(description), indent=1) + "\n")
     return folder
 
 

@@ -1,5 +1,6 @@
 """The folder of a run: where each of its files is, and the facts in `run.json`."""
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,11 @@ from typing import Any
 
 from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
+from evoprune.common.seals import holds, sealed, unsealed
 from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
-_MAPPINGS = ("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency")
+_MAPPINGS = (*("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files"),)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,20 @@ class RunFolder:
         for name, value in facts.items():
             merged = isinstance(value, Mapping) and isinstance(known.get(name), dict)
             known[name] = {**known[name], **value} if merged else value
-        write_atomically(self.run_json, json.dumps(known, indent=1) + "\n")
+        write_atomically(self.run_json, json.dumps(sealed(known), indent=1) + "\n")
+
+    def seal(self, path: Path) -> None:
+        """Note what the bytes of a file hash to."""
+        self.note(files={str(path.relative_to(self.path)): _digest(path)})
+
+    def check(self, path: Path) -> None:
+        """Raise UserError where the bytes of a file are not those that were noted; of a file without a note none is.
+
+        Where it is no file, whoever reads it says so.
+        """
+        noted = self.facts().get("files", {}).get(str(path.relative_to(self.path)))
+        if noted is not None and path.is_file() and _digest(path) != noted:
+            raise UserError(f"{path}: damaged: it has changed since it was written")
 
     def facts(self) -> dict[str, Any]:
         """What `run.json` says.
@@ -108,11 +123,18 @@ class RunFolder:
             found = json.loads(self.run_json.read_text(encoding="utf-8"))
             if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in _MAPPINGS):
                 raise ValueError("not the facts of a run")
+            if not holds(found):
+                raise ValueError("its checksum does not hold")
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.run_json}: damaged: {reason_of(error)}; remove it, and `evoprune run` notes what it can again"
             ) from None
-        return found
+        return unsealed(found)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @contextmanager

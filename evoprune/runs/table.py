@@ -3,19 +3,21 @@
 import csv
 import io
 import math
-import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError
-from evoprune.common.files import write_atomically
+from evoprune.common.files import append_durably, write_atomically
 from evoprune.common.objectives import Row
 
 NO_ERROR = "none"
 """What stands in `error` where there is none: pandas reads an empty column as numbers."""
+CHECK = "check"
+"""The last column of tables that a run goes on from: a checksum of the row. A digit that has changed is noticed."""
 
 
 _TEXT = {"proposal", "status", "worker", "error", "model", "segment", "state", "recipe"}
@@ -29,7 +31,7 @@ _LARGEST = 2**62
 
 
 class Table:
-    """A table that grows: one row per evaluation, appended whole and flushed to the disk.
+    """A table that grows: one row per evaluation, appended whole, with its checksum, and flushed to the disk.
 
     Args:
         path: of the table, `reports.csv` for one.
@@ -50,7 +52,7 @@ class Table:
         if path.exists():
             self.rows = self._read()
         else:
-            write_atomically(path, _format([], self._columns))
+            write_atomically(path, _format_checked([], self._columns))
         self._found = {self._place(row): row for row in self.rows}
 
     def find(self, *place: int) -> Row | None:
@@ -63,10 +65,7 @@ class Table:
         if known is not None:
             self._replace(known, row)
             return
-        with self._path.open("ab") as file:
-            file.write(_format_row(row, self._columns).encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        append_durably(self._path, _with_check(_format_row(row, self._columns)).encode("utf-8"))
         self.rows.append(row)
         self._found[self._place(row)] = row
 
@@ -74,14 +73,14 @@ class Table:
         """What is measured again comes last, as if it were measured for the first time."""
         self.rows = [*(other for other in self.rows if other is not known), row]
         self._found[self._place(row)] = row
-        write_atomically(self._path, _format(self.rows, self._columns))
+        write_atomically(self._path, _format_checked(self.rows, self._columns))
 
     def sort(self) -> None:
         """Bring rows into the order of their places, so that the file does not tell which worker was faster."""
         ordered = sorted(self.rows, key=self._place)
         if any(row is not other for row, other in zip(ordered, self.rows, strict=True)):
             self.rows = ordered
-            write_atomically(self._path, _format(ordered, self._columns))
+            write_atomically(self._path, _format_checked(ordered, self._columns))
 
     def _place(self, row: Row) -> tuple[int, ...]:
         """Which evaluation a row is."""
@@ -89,9 +88,10 @@ class Table:
 
     def _read(self) -> list[Row]:
         text = _read_text(self._path)
-        header = _format([], self._columns)
+        header = _format_checked([], self._columns)
         columns, rows = ([], []) if header.startswith(text) else _parse_table(text, self._path)
-        if columns and columns not in (self._columns, self._before):
+        present = [name for name in columns if name != CHECK]
+        if columns and present not in (self._columns, self._before):
             raise UserError(
                 f"{self._path}: its columns are not those of this experiment: it is damaged, or of another one; "
                 "delete it, and what it held is measured again, or choose another --out"
@@ -102,9 +102,9 @@ class Table:
                 raise _damaged(self._path, number)
             places.add(self._place(row))
         whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else header
-        if columns == self._before != self._columns:
+        if columns and (present != self._columns or CHECK not in columns):  # of an earlier version
             rows = [{name: row.get(name) for name in self._columns} for row in rows]
-            whole = _format(rows, self._columns)
+            whole = _format_checked(rows, self._columns)
         if text != whole:
             write_atomically(self._path, whole)
         return rows
@@ -132,22 +132,24 @@ def _read_text(path: Path) -> str:
 
 def _damaged(path: Path, line: int) -> UserError:
     return UserError(
-        f"{path}: line {line} is damaged; repair or delete that line, or the file, or start afresh with another --out"
+        f"{path}: line {line} is damaged; delete that line or the file, and what it held is measured again, or start "
+        "afresh with another --out"
     )
 
 
 def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
-    """Columns and rows of a table; none of an empty file."""
+    """Columns and rows of a table, whose checksums hold; none of an empty file."""
     lines = text.splitlines(keepends=True)
     if not lines:
         return [], []
     if not lines[0].endswith("\n"):
         raise _damaged(path, 1)
     columns = lines[0].rstrip("\n").split(",")
-    parsers = [_parser(name) for name in columns]
+    is_checked = columns[-1] == CHECK
+    parsers = [(name, _parser(name)) for name in columns[: len(columns) - is_checked]]
     rows = []
     for number, line in enumerate(lines[1:], start=2):
-        row = _parse_line(line, columns, parsers)
+        row = _parse_line(_without_check(line) if is_checked else line, parsers)
         if row is not None:
             rows.append(row)
         elif number < len(lines):
@@ -157,11 +159,23 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
 
 def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write a table such as `output.csv`, whole or not at all."""
-    write_atomically(path, _format(rows, columns))
+    write_atomically(path, ",".join(columns) + "\n" + "".join(_format_row(row, columns) for row in rows))
 
 
-def _format(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    return ",".join(columns) + "\n" + "".join(_format_row(row, columns) for row in rows)
+def _format_checked(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    return ",".join([*columns, CHECK]) + "\n" + "".join(_with_check(_format_row(row, columns)) for row in rows)
+
+
+def _with_check(line: str) -> str:
+    """A row's line with its checksum as the last cell, which pandas does not take for a number."""
+    cells = line.removesuffix("\n")
+    return f"{cells},c{zlib.crc32(cells.encode('utf-8')):08x}\n"
+
+
+def _without_check(line: str) -> str:
+    """The line of a row before its checksum was added; empty where that does not hold."""
+    cells = line.rpartition(",")[0] + "\n"
+    return cells if _with_check(cells) == line else ""
 
 
 def _format_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
@@ -177,16 +191,15 @@ def _format_cell(name: str, value: Any) -> str:
     return " ".join(str(value).split())[:500] if name == "error" else str(value)
 
 
-def _parse_line(line: str, columns: Sequence[str], parsers: Sequence[Callable[[str], Any]]) -> Row | None:
+def _parse_line(line: str, parsers: Sequence[tuple[str, Callable[[str], Any]]]) -> Row | None:
     """A typed row, or None where the line is not whole."""
     try:
         cells = next(csv.reader([line]), [])
-        if not line.endswith("\n") or len(cells) != len(columns):
+        if not line.endswith("\n") or len(cells) != len(parsers):
             return None
-        values = [parse(text) if text else None for parse, text in zip(parsers, cells, strict=True)]
+        return {name: parse(text) if text else None for (name, parse), text in zip(parsers, cells, strict=True)}
     except (ValueError, csv.Error):
         return None
-    return dict(zip(columns, values, strict=True))
 
 
 def _parser(name: str) -> Callable[[str], Any]:

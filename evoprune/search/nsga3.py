@@ -6,12 +6,9 @@ from itertools import count, islice
 
 import numpy as np
 import numpy.typing as npt
-from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
+from pymoo.algorithms.moo.nsga3 import HyperplaneNormalization, associate_to_niches, calc_niche_count, niching
 from pymoo.config import Config
-from pymoo.core.evaluator import Evaluator
-from pymoo.core.population import Population
-from pymoo.core.problem import Problem
-from pymoo.problems.static import StaticProblem
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from pymoo.util.ref_dirs import get_reference_directions
 
 from evoprune.common.errors import UserError
@@ -61,10 +58,7 @@ class NSGA3Searcher:
         self._shares = [share for share, _ in proposals.values()]
         rng = np.random.default_rng(derive_seed(seed, "random samples"))
         self._first = self._first_codes(space.full_code(), rng)
-        self._problem = Problem(n_var=space.length, n_obj=len(config.objectives), n_ieq_constr=1, xl=0, xu=1)
-        directions = reference_directions(len(config.objectives), config.num_individual)
-        self._survival = ReferenceDirectionSurvival(directions)
-        self._population = Population.empty()
+        self._population = _Population(reference_directions(len(config.objectives), config.num_individual))
         self._taken: set[int] = set()
         self._lowest_free, self._num_told = 0, 0
         self._planned: tuple[int, ...] = (config.generations,)
@@ -102,16 +96,13 @@ class NSGA3Searcher:
             if isinstance(proposal, Learner):
                 proposal.learn([candidate.code for candidate in candidates], losses)
         failed = np.logical_not(np.isfinite(losses).all(axis=1))
-        known = np.where(failed[:, None], 0.0, losses)
-        constraint = np.where(failed, _FAILED_VIOLATION, violations)[:, None]
-        told = Population.new("X", np.stack([candidate.code for candidate in candidates]))
-        Evaluator().eval(StaticProblem(self._problem, F=known, G=constraint), told)
-        self._population = self._survival.do(
-            self._problem,
-            Population.merge(self._population, told),
-            n_survive=self._config.num_individual if len(self._population) else len(told),
-            random_state=np.random.default_rng(derive_seed(self._seed, "tell", self._num_told)),
+        size = self._config.num_individual if len(self._population) else len(candidates)
+        self._population.add(
+            np.stack([candidate.code for candidate in candidates]),
+            np.where(failed[:, None], 0.0, losses),
+            np.where(failed, _FAILED_VIOLATION, violations),
         )
+        self._population.cut(size, np.random.default_rng(derive_seed(self._seed, "tell", self._num_told)))
         self._num_told += 1
 
     def plan(self, generations: Sequence[int]) -> None:
@@ -150,8 +141,9 @@ class NSGA3Searcher:
         progress = asked / max(1, next((number for number in planned if number > asked), planned[-1]))
 
         def draw(name: str, number: int) -> Codes:
-            pairs = choose_parents(self._population.get("F"), self._population.get("CV")[:, 0], number, rng)
-            return self._proposals[name].propose(self._population.get("X")[pairs], min(1.0, progress), rng)
+            known = self._population
+            pairs = choose_parents(known.losses, known.violations, number, rng)
+            return self._proposals[name].propose(known.codes[pairs], min(1.0, progress), rng)
 
         return self._gather(number, draw, rng)
 
@@ -186,6 +178,57 @@ def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArra
         "das-dennis", num_objectives, n_partitions=partitions
     )
     return directions
+
+
+class _Population:
+    """Codes with losses and violations, of which NSGA-III chooses the survivors.
+
+    The steps are those of pymoo's `ReferenceDirectionSurvival`, by its own functions. Its objects for populations took
+    most of the time, and a search that is continued tells all that it has measured again.
+
+    Args:
+        directions: shape (directions, objectives).
+    """
+
+    def __init__(self, directions: npt.NDArray[np.float64]):
+        self._directions = directions
+        self._norm = HyperplaneNormalization(directions.shape[1])
+        self.codes = np.zeros((0, 0), dtype=np.uint8)
+        self.losses = np.zeros((0, directions.shape[1]))
+        self.violations = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    def add(self, codes: Codes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]) -> None:
+        """Add members; shapes (members, length), (members, objectives), (members,)."""
+        self.codes = np.concatenate([self.codes, codes]) if len(self) else codes
+        self.losses = np.concatenate([self.losses, losses])
+        self.violations = np.concatenate([self.violations, violations])
+
+    def cut(self, size: int, rng: np.random.Generator) -> None:
+        """Keep the best `size`; who breaks limits survives only where room is left, the least violation first."""
+        feasible, others = np.flatnonzero(self.violations <= 0), np.flatnonzero(self.violations > 0)
+        others = others[np.argsort(self.violations[others])]
+        if len(feasible):
+            feasible = feasible[self._survivors(self.losses[feasible], size, rng)]
+        kept = np.concatenate([feasible, others[: max(0, size - len(feasible))]])
+        self.codes, self.losses, self.violations = self.codes[kept], self.losses[kept], self.violations[kept]
+
+    def _survivors(self, losses: npt.NDArray[np.float64], size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Indices of at most `size` rows: whole ranks, and of the last one those in the emptiest niches."""
+        fronts = NonDominatedSorting().do(losses, n_stop_if_ranked=size)
+        self._norm.update(losses, nds=fronts[0])
+        order = np.concatenate(fronts)
+        if len(order) <= size:
+            return order
+        niches, distances, _ = associate_to_niches(
+            losses[order], self._directions, self._norm.ideal_point, self._norm.nadir_point
+        )
+        before = len(order) - len(fronts[-1])  # of the last rank only some survive
+        count = calc_niche_count(len(self._directions), niches[:before])
+        last = niching(fronts[-1], size - before, count, niches[before:], distances[before:], random_state=rng)
+        return np.concatenate([order[:before], order[before:][last]])
 
 
 class _Source:

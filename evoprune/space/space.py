@@ -35,7 +35,7 @@ class SearchSpace:
     layers: tuple[Layer, ...]
     parameters: Mapping[str, Any]
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Number of bits of a code."""
         return sum(segment.width for segment in self.segments)

@@ -240,6 +240,7 @@ def _compute(context: Context, name: ImportanceName) -> None:
     layers = path.with_name(f"{name}_layers.csv")
     write_table(layers, list(_layer_rows(found)), ["layer", "side", "channel", *found.parts, "score"])
     write_table(path, _score_rows(space, found), ["segment", "channel", "score"])
+    context.folder.seal(path)
 
 
 def _score_rows(space: SearchSpace, found: Importance) -> list[Row]:

@@ -67,10 +67,18 @@ class Context:
         known = [self.folder.search_space, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
+            self._check_space(written)
             return read_fitting_space(written, spec, asdict(shape))
         from evoprune.networks.traced import read_network
 
         return read_network(spec, shape.height_width)
+
+    def _check_space(self, written: Path) -> None:
+        try:
+            if written == self.folder.search_space:
+                self.folder.check(written)
+        except UserError as error:
+            raise UserError(f"{error}; delete it, and `evoprune run` reads the network again") from None
 
     def settle_space(self) -> None:
         """Take the search space from the run's folder from now on."""
@@ -105,6 +113,7 @@ class Context:
 
     def _read_scores(self, name: ImportanceName) -> Scores:
         """Importance of every bit of a code, shape (space.length,), as the stage before has left it in the folder."""
+        self.folder.check(self.folder.importance(name))
         channels = [(segment.name, channel) for segment in self.space.segments for channel in range(segment.width)]
         return np.array(read_scores(self.folder.importance(name), channels), dtype=float)
 

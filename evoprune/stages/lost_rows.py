@@ -21,22 +21,19 @@ class LostRows:
     """
 
     def __init__(self, table: Table, space: SearchSpace, num_first: int, num_individual: int):
-        self._table, self._space = table, space
-        self._num_first, self._num_individual = num_first, num_individual
         self._newest = max((row["generation"] for row in table.rows), default=0)
         self._lost = {(row["id"], row["rung"]) for row in table.rows if row["status"] == LOST}
+        self._again: dict[int, dict[int, Planned]] = {}  # by generation and candidate
+        for row in sorted(table.rows, key=lambda row: int(row["rung"])):
+            counts_in = self._newest if row["status"] == LOST else row["generation"]
+            if generation_of(row["id"], num_first, num_individual) < counts_in:
+                candidate = Candidate(row["id"], space.parse_code(row["code"]), row["proposal"])
+                plan = Planned(candidate, counts_in, row["rung"])
+                self._again.setdefault(counts_in, {}).setdefault(row["id"], plan)
 
     def measured_in(self, generation: int) -> list[Planned]:
         """Candidates of earlier generations that are measured again in this one, or were: from the lost rung on."""
-        lowest: dict[int, Planned] = {}
-        for row in sorted(self._table.rows, key=lambda row: int(row["rung"])):
-            is_lost = (row["id"], row["rung"]) in self._lost
-            counts_in = self._newest if is_lost else row["generation"]
-            own = generation_of(row["id"], self._num_first, self._num_individual)
-            if own < counts_in == generation and row["id"] not in lowest:
-                candidate = Candidate(row["id"], self._space.parse_code(row["code"]), row["proposal"])
-                lowest[row["id"]] = Planned(candidate, generation, row["rung"])
-        return list(lowest.values())
+        return list(self._again.get(generation, {}).values())
 
     def is_measured_again(self, plan: Planned) -> bool:
         """Whether the row that is there is a lost one, whose turn it is."""

@@ -22,6 +22,7 @@ def provide_moments(context: Context) -> None:
         moments = measure_moments(context.space, network.to(compute.device), inputs, compute)
         network.cpu()
         save_moments(moments, folder.moments)
+        folder.seal(folder.moments)
     for name, reason in moments.left_out.items():
         say(f"inherit: {name} is not compensated: {reason}")
 
@@ -34,6 +35,7 @@ def _are_measured(context: Context) -> bool:
     if path.is_dir():
         raise UserError(f"{path}: is a folder, where a file is to be; remove it")
     try:
+        context.folder.check(path)
         fit = _fit(load_moments(path), context)
     except UserError as error:
         say(f"{error}; they are measured again")

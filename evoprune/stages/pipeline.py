@@ -12,6 +12,7 @@ from evoprune.common.errors import IncompleteError, UserError
 from evoprune.common.progress import duration, say
 from evoprune.config import ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
+from evoprune.runs.copies import copy_run
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder, reopen_run_folder, run_path
 from evoprune.space.traced import TracedSpace
@@ -39,9 +40,9 @@ class Request:
 
 def run(request: Request) -> None:
     """Base network, importance, search, full training, report."""
+    context = checked(request)
     from evoprune.stages.search import search
 
-    context = checked(request)
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context)
         search(context)
@@ -50,22 +51,23 @@ def run(request: Request) -> None:
 
 def search(request: Request) -> None:
     """Base network, importance, search."""
+    context = checked(request)
     from evoprune.stages.search import search
 
-    context = checked(request)
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context)
         search(context)
         say(f"front: {context.folder.output}")
 
 
-def retrain(path: Path, overrides: Sequence[str]) -> None:
-    """Full training of networks of a run's front, report."""
+def retrain(path: Path, overrides: Sequence[str], out: Path | None = None) -> None:
+    """Full training of networks of a run's front, report; in a copy of the run where `out` says."""
+    path = copy_run(path, out)
+    experiment = experiment_of_run(path, overrides)
     from evoprune.search.front import front_rows
     from evoprune.stages.measured_rows import measured_rows
     from evoprune.stages.retrain import select_rows
 
-    experiment = experiment_of_run(path, overrides)
     context = Context(experiment, RunFolder(path))
     select_rows(front_rows(measured_rows(context), experiment.search.objectives), experiment)
     with reopen_run_folder(path, experiment):
@@ -73,7 +75,13 @@ def retrain(path: Path, overrides: Sequence[str]) -> None:
         _retrain_and_report(context)
 
 
-def report(path: Path, overrides: Sequence[str], others: Sequence[Path] = (), keep_on: bool = False) -> None:
+def report(
+    path: Path,
+    overrides: Sequence[str],
+    others: Sequence[Path] = (),
+    keep_on: bool = False,
+    out: Path | None = None,
+) -> None:
     """Pictures and table of a run.
 
     Args:
@@ -81,10 +89,14 @@ def report(path: Path, overrides: Sequence[str], others: Sequence[Path] = (), ke
         overrides: `section.key=value` texts.
         others: folders of runs whose fronts are drawn beside this one's.
         keep_on: whether `report.html` is written again and again while a process works in the run.
+        out: where a copy of the run is to be made, and reported.
     """
+    if keep_on and out is not None:
+        raise UserError("report --watch takes no --out: a copy does not grow; leave one of them out")
+    path = copy_run(path, out)
+    experiment = experiment_of_run(path, overrides)
     from evoprune.stages.report import other_run
 
-    experiment = experiment_of_run(path, overrides)
     runs = [other_run(context_of_run(other), experiment) for other in others]
     if keep_on:
         from evoprune.stages.watch import watch_page
@@ -114,12 +126,13 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
         steps: how many times it prunes and trains.
     """
     from evoprune.pruning.targets import choose_by_loss, choose_codes, parse_method, parse_target
-    from evoprune.stages.analyse import make_ranking, measure_sensitivity, measured_images
-    from evoprune.stages.prune import make_pruning, prune
 
     importance = parse_method(method)
     context = checked(request, (importance,))
     goal = parse_target(target, context.space)
+    from evoprune.stages.analyse import make_ranking, measure_sensitivity, measured_images
+    from evoprune.stages.prune import make_pruning, prune
+
     pruning = make_pruning(context.experiment, importance, goal, steps)
     with open_run_folder(context.folder.path, context.experiment) as folder:
         prepare(context, (importance,))
@@ -136,12 +149,13 @@ def sensitivity(request: Request, method: str, images: int | None) -> None:
     """Base network, importance, accuracy against pruning rate of every segment."""
     from evoprune.pruning.targets import parse_method
     from evoprune.report.tables import threshold_table
-    from evoprune.stages.analyse import measure_sensitivity
 
     importance = parse_method(method)
     if images is not None and images < 1:
         raise UserError(f"--images is a whole number of at least 1; got {images}; leave it out for all")
     context = checked(request, (importance,))
+    from evoprune.stages.analyse import measure_sensitivity
+
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context, (importance,))
         say(threshold_table(measure_sensitivity(context, importance, images)))
@@ -164,10 +178,10 @@ def validate(request: Request) -> None:
 
 def space(request: Request, out: Path | None) -> None:
     """Print the search space of an experiment's network, and write it down where `out` says."""
+    context = checked(request, ())
     from evoprune.report.spaces import space_table
     from evoprune.stages.space import checked_space
 
-    context = checked(request, ())
     found = checked_space(context) if isinstance(context.space, TracedSpace) else context.space
     say(space_table(found))
     if out is not None:
@@ -197,9 +211,9 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
 
 def checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:
     """The context of a run that nothing is known to stop."""
+    experiment = load_experiment(request.file, request.overrides)  # before anything large is imported: most mistakes
     from evoprune.stages.validate import validate
 
-    experiment = load_experiment(request.file, request.overrides)
     context = Context(experiment, RunFolder(run_path(experiment, request.out)))
     validate(context, importances)
     return context

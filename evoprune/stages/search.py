@@ -17,7 +17,7 @@ from evoprune.report.latencies import base_latency_ms
 from evoprune.report.output import write_front
 from evoprune.runs.reports_csv import NEWER, report_columns
 from evoprune.runs.table import Table
-from evoprune.search.candidate import Planned
+from evoprune.search.candidate import Candidate, Planned
 from evoprune.search.front import front_rows, losses_and_violations, num_candidates
 from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.promotion import promoted
@@ -164,18 +164,40 @@ def knowledge(context: Context, scores: Mapping[str, Scores], curves: Curves | N
 def _by_generation(search: _Search) -> None:
     """A whole generation climbs the ladder, then all of it is told; asked again, the same codes come again."""
     config = search.context.experiment.search
+    num_asked, written = 0, time.monotonic()
     for generation in range(config.generations + 1):
-        candidates = search.searcher.ask(config.num_individual if generation else search.searcher.num_first)
+        candidates = _recall(search, generation, num_asked) or search.searcher.ask(
+            config.num_individual if generation else search.searcher.num_first
+        )
         if not candidates:
             say("search: no new code is left")
             break
+        num_asked += len(candidates)
         planned = [Planned(candidate, generation) for candidate in candidates]
         again = search.lost.measured_in(generation)
         by_id = {plan.candidate.id: plan.candidate for plan in (*planned, *again)}
         rows = _climb(search, planned, again)
         told = [by_id[row["id"]] for row in rows]
         search.searcher.tell(told, *losses_and_violations(rows, config.objectives, search.limits))
-        search.write_front()
+        if time.monotonic() - written >= _SECONDS_BETWEEN_FRONTS:
+            search.write_front()
+            written = time.monotonic()
+    search.table.sort()  # the file does not tell which worker was faster
+    search.write_front()
+
+
+def _recall(search: _Search, generation: int, first: int) -> list[Candidate]:
+    """The candidates of a generation that `reports.csv` has in full, from number `first` on: to ask again takes long.
+
+    None of the first generation, which is asked for at any rate: this version must still ask for the same.
+    """
+    ids = range(first, first + search.context.experiment.search.num_individual) if generation else ()
+    rows = [row for row in (search.table.find(number, 0) for number in ids) if row is not None]
+    if len(rows) < len(ids) or any(row["generation"] != generation for row in rows):
+        return []  # or one of them was lost, and measured again in a later generation
+    candidates = [Candidate(row["id"], search.context.space.parse_code(row["code"]), row["proposal"]) for row in rows]
+    search.searcher.remember(candidates)
+    return candidates
 
 
 def _climb(search: _Search, planned: Sequence[Planned], again: Sequence[Planned]) -> list[Row]:
@@ -199,17 +221,15 @@ def _measure(search: _Search, planned: Sequence[Planned]) -> list[Row]:
     batches = [missing[first : first + search.batch_size] for first in range(0, len(missing), search.batch_size)]
     for _ in search.measurer.measure(batches):
         pass  # the rows are in search.table
-    search.table.sort()
     return [search.lost.as_told(plan, search.table.find(plan.candidate.id, plan.rung)) for plan in planned]
 
 
 def _is_known(search: _Search, plan: Planned) -> bool:
-    row = search.table.find(plan.candidate.id, plan.rung)
-    key = search.context.space.key(plan.candidate.code)
-    if row is not None and row["key"] != key:
+    row, space = search.table.find(plan.candidate.id, plan.rung), search.context.space
+    if row is not None and row["code"] != space.format_code(plan.candidate.code):
         raise UserError(
-            f"reports.csv: candidate {row['id']} is {row['key']}, this version asks for {key}; "
-            "a run goes on only with the versions in its run.json"
+            f"reports.csv: candidate {row['id']} is {row['key']}, this version asks for "
+            f"{space.key(plan.candidate.code)}; a run goes on only with the versions in its run.json"
         )
     return row is not None and not search.lost.is_measured_again(plan)
 

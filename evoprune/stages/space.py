@@ -23,6 +23,7 @@ def provide_space(context: Context) -> None:
         return
     with timed_stage(context.folder, "space"):
         write_space(checked_space(context), path)
+        context.folder.seal(path)
     context.settle_space()
 
 

@@ -1,4 +1,4 @@
-"""What would stop a run is found before it starts."""
+"""What would stop a run is found before it starts; what takes long to import comes last, so mistakes are told soon."""
 
 from pathlib import Path
 
@@ -6,16 +6,10 @@ from evoprune.common.errors import UserError
 from evoprune.common.hardware import total_memory
 from evoprune.common.progress import say
 from evoprune.config import ImportanceName, SearchConfig
-from evoprune.networks.build import build_network
-from evoprune.networks.checkpoints import load_weights
-from evoprune.pruning.importance.scop import check_scop
-from evoprune.search.nsga3 import reference_directions
 from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
-from evoprune.stages.analyse import read_curves
 from evoprune.stages.context import Context
-from evoprune.training.tensorboard_log import check_tensorboard
 
 _COPIES = 3  # weights, gradients, momenta
 
@@ -33,16 +27,20 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     experiment = context.experiment
     context.source.check()
     if experiment.report.tensorboard:
+        from evoprune.training.tensorboard_log import check_tensorboard
+
         check_tensorboard()
     space = context.space
-    if importances is None:
-        _check_search(experiment.search, space)
-    if "scop" in (experiment.search.importances if importances is None else importances):
-        check_scop(space, experiment.importance.scop)
     weights = experiment.base_weights
     if weights is not None and not Path(weights).exists():
         raise UserError(f"base.weights: {weights}: no such file")
     _check_memory(space)
+    if importances is None:
+        _check_search(experiment.search, space)
+    if "scop" in (experiment.search.importances if importances is None else importances):
+        from evoprune.pruning.importance.scop import check_scop
+
+        check_scop(space, experiment.importance.scop)
     if weights is not None:
         _check_weights(space, weights)
     for fact in context.source.facts():  # last: decoding takes longest
@@ -51,8 +49,12 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
     make_limits(space, config.limits, round_to=config.round_to)
+    from evoprune.search.nsga3 import reference_directions
+
     reference_directions(len(config.objectives), config.num_individual)
     if config.sensitivity_file is not None:
+        from evoprune.stages.analyse import read_curves
+
         try:
             read_curves(config.sensitivity_file, space)
         except UserError as error:
@@ -70,6 +72,9 @@ def _check_memory(space: SearchSpace) -> None:
 
 
 def _check_weights(space: SearchSpace, weights: str) -> None:
+    from evoprune.networks.build import build_network
+    from evoprune.networks.checkpoints import load_weights
+
     try:
         load_weights(build_network(space), weights)
     except UserError as error:

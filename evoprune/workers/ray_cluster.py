@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 from evoprune.common.locks import lock_folder
 from evoprune.common.processes import Process, descendants, end
 from evoprune.common.signals import cleaned_up, deferred
@@ -103,16 +103,22 @@ def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
     environment = _runtime_env(ray, config)
     folder = stack.enter_context(session_folder())
     stack.callback(_stop, ray, descendants())
-    with deferred():
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            include_dashboard=False,
-            runtime_env=environment,
-            _temp_dir=folder,
-            **_QUIET,
-        )
+    try:
+        with deferred():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                include_dashboard=False,
+                runtime_env=environment,
+                _temp_dir=folder,
+                **_QUIET,
+            )
+    except Exception as error:  # Ray gives its processes half a minute, and raises no class of its own
+        raise UserError(
+            f"workers: Ray did not start on this machine: {reason_of(error)}; where that is too busy the same command "
+            "may go on later; `workers.backend: local` needs no Ray"
+        ) from None
     return shape
 
 

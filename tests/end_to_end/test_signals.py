@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import ROOT, repeated
+from helpers import repeated
 
 from evoprune.common.processes import Process, descendants, is_alive
 from evoprune.common.signals import PATIENCE_S
@@ -153,35 +153,3 @@ def test_a_second_signal_ends_at_once(tmp_path, cache, runs):
         assert process.wait(timeout=5) == 75
         assert process.stderr.read() == b"evoprune: ended at once; the same command goes on from here\n"
     assert PATIENCE_S < LIMIT_S, "without a second one the process ends then"
-
-
-SCHEDULER = """#!/usr/bin/env bash
-echo "$*" >> "$(dirname "$0")/asked"
-"""
-
-
-@pytest.mark.parametrize(("name", "requeued"), [("SIGUSR1", True), ("SIGTERM", False)])
-def test_a_batch_job_whose_time_is_up_is_queued_again(tmp_path, cache, name, requeued):
-    """A stand-in for the scheduler: it signals the batch script alone, as `--signal=B:USR1` says, and is asked."""
-    (tmp_path / "scontrol").write_text(SCHEDULER)
-    (tmp_path / "scontrol").chmod(0o755)
-    changes, _ = STAGES["search"]
-    file = write_experiment(tmp_path, base={"cache": str(cache)}, **changes)
-    python = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{tmp_path}:{python}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
-    words = ["bash", str(ROOT / "experiments" / "slurm" / "run.sh"), file, "--out", str(tmp_path / "run")]
-    with subprocess.Popen(words, env=environment, cwd=ROOT, preexec_fn=on_one_core) as job:
-        deadline = time.monotonic() + 240
-        while (tmp_path / "run" / "reports.csv").exists() is False and time.monotonic() < deadline:
-            time.sleep(0.05)
-        job.send_signal(getattr(signal, name))
-        assert job.wait(timeout=60) == 75
-    asked = tmp_path / "asked"
-    assert (asked.read_text() if asked.exists() else "") == ("requeue 17\n" if requeued else "")
-
-
-def test_a_batch_job_passes_on_how_its_command_ended(tmp_path):
-    words = ["bash", str(ROOT / "experiments" / "slurm" / "run.sh"), "nothing.yaml"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and "nothing.yaml: no such file" in done.stderr

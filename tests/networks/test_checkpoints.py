@@ -99,7 +99,7 @@ def test_files_hold_plain_numbers_and_json(small_space, small_base, tmp_path):
     assert all(np.array_equal(arrays[name], value.numpy()) for name, value in slim.state_dict().items())
     description = json.loads((folder / "model.json").read_text())
     assert (description["key"], description["mean"]) == ("k0", [0.5])
-    assert read_description(folder) == description
+    assert {**read_description(folder), "check": description["check"]} == description
 
 
 @pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
@@ -158,6 +158,14 @@ def test_a_damaged_description_is_refused(small_space, small_base, tmp_path, tex
     folder = save_model(small_base, network_spec(small_space), tmp_path / "m")
     (folder / "model.json").write_text(text)
     with pytest.raises(UserError, match=r"model\.json"):
+        load_model(folder)
+
+
+def test_a_digit_that_has_changed_is_noticed(small_space, small_base, tmp_path):
+    folder = save_model(small_base, network_spec(small_space), tmp_path / "m", test_accuracy=91.25)
+    file = folder / "model.json"
+    file.write_text(file.read_text().replace("91.25", "97.25"))
+    with pytest.raises(UserError, match=r"model\.json: damaged: its checksum"):
         load_model(folder)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 import evoprune
 from evoprune import UserError, build_network, load_model, save_model
+from evoprune.common.model_files import read_description
 from evoprune.networks.build import network_spec
 from evoprune.networks.sparse_linear import CsrLinear, to_csr
 
@@ -76,7 +77,7 @@ def test_indices_outside_of_the_matrix_are_refused(saved):
     state["linear.columns"][0] = 10_000
     save_file(state, file)
     about, digest = folder / "model.json", hashlib.sha256(file.read_bytes()).hexdigest()
-    about.write_text(json.dumps({**json.loads(about.read_text()), "sha256": digest}))
+    about.write_text(json.dumps({**read_description(folder), "sha256": digest}))
     with pytest.raises(UserError, match="damaged weights: linear"):
         load_model(folder)
 
@@ -96,7 +97,7 @@ def test_indices_outside_of_the_matrix_are_refused(saved):
 def test_a_description_that_does_not_fit_is_refused(saved, csr):
     _, folder = saved
     file = folder / "model.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "csr": csr}))
+    file.write_text(json.dumps({**read_description(folder), "csr": csr}))
     with pytest.raises(UserError, match=r"csr names linear layers"):
         load_model(folder)
 
@@ -104,7 +105,7 @@ def test_a_description_that_does_not_fit_is_refused(saved, csr):
 def test_another_number_of_values_is_refused_by_name(saved):
     _, folder = saved
     file = folder / "model.json"
-    description = json.loads(file.read_text())
+    description = read_description(folder)
     file.write_text(
         json.dumps(
             {**description, "csr": {"linear": [*description["csr"]["linear"][:2], description["csr"]["linear"][2] + 1]}}

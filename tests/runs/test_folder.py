@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from evoprune import UserError
+from evoprune.common.seals import sealed
 from evoprune.runs.folder import RunFolder, timed_stage
 
 
@@ -33,7 +35,32 @@ def test_notes_are_merged_into_what_is_there(tmp_path):
     folder.note(name="mine", base={"accuracy": 90.0}, workers=[1, 2])
     folder.note(base={"source": "given"}, workers=[3])
     wanted = {"name": "mine", "base": {"accuracy": 90.0, "source": "given"}, "workers": [3]}
-    assert folder.facts() == wanted == json.loads((tmp_path / "run.json").read_text())
+    assert folder.facts() == wanted
+    assert json.loads((tmp_path / "run.json").read_text()) == sealed(wanted)
+
+
+def test_a_digit_that_has_changed_is_noticed(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.note(base={"accuracy": 91.25})
+    folder.run_json.write_text(folder.run_json.read_text().replace("91.25", "97.25"))
+    with pytest.raises(UserError, match=r"run\.json: damaged: its checksum"):
+        folder.facts()
+
+
+def test_a_file_that_has_changed_since_it_was_noted_is_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    file, other = folder.importance("magnitude"), folder.importance("scop")
+    file.parent.mkdir()
+    for path in (file, other):
+        path.write_text("stem,0,1.5\n")
+    folder.seal(file)
+    folder.check(file)
+    file.write_text("stem,0,1.7\n")
+    with pytest.raises(UserError, match=r"magnitude\.csv: damaged: it has changed"):
+        folder.check(file)
+    folder.check(other)  # nothing was noted of it, as by an earlier version
+    file.unlink()
+    folder.check(file)
 
 
 def test_seconds_of_a_stage_add_up_over_the_processes_that_worked_on_it(tmp_path):

@@ -80,10 +80,10 @@ def test_a_row_is_on_the_disk_when_append_returns(small_space, columns, tmp_path
 
 def test_pandas_needs_no_options(three, columns):
     table = pd.read_csv(three)
-    assert table.columns.tolist() == columns
+    assert table.columns.tolist() == [*columns, "check"]
     whole = ["id", "generation", "rung", "flops", "params", "bandwidth", *(c for c in columns if c.startswith("kept."))]
     broken = ["accuracy", "latency", "epochs", "seconds"]
-    text = ["proposal", "status", "key", "code", "worker", "error"]
+    text = ["proposal", "status", "key", "code", "worker", "error", "check"]
     assert all(pd.api.types.is_integer_dtype(table[name]) for name in whole)
     assert all(pd.api.types.is_float_dtype(table[name]) for name in broken)
     assert all(pd.api.types.is_string_dtype(table[name]) for name in text)
@@ -150,7 +150,7 @@ def test_a_torn_header_starts_anew(columns, tmp_path):
     for text in ("", "id,gener"):
         (tmp_path / "reports.csv").write_text(text)
         assert Table(tmp_path / "reports.csv", columns).rows == []
-        assert (tmp_path / "reports.csv").read_text() == ",".join(columns) + "\n"
+        assert (tmp_path / "reports.csv").read_text() == ",".join([*columns, "check"]) + "\n"
 
 
 def test_other_columns_are_refused(three, small_space):
@@ -214,7 +214,8 @@ def test_other_columns_may_say_which_row_it_is(tmp_path):
     for number, accuracy in ((1, 50.0), (0, 40.0), (1, 60.0)):
         table.append({"segment": "stem", "id": number, "accuracy": accuracy})
     table.sort()
-    assert (tmp_path / "curves.csv").read_text() == "segment,id,accuracy\nstem,0,40.0\nstem,1,60.0\n"
+    without = [line.rpartition(",")[0] for line in (tmp_path / "curves.csv").read_text().splitlines()]
+    assert without == ["segment,id,accuracy", "stem,0,40.0", "stem,1,60.0"]
     assert table.find(1) == {"segment": "stem", "id": 1, "accuracy": 60.0}
 
 
@@ -245,9 +246,33 @@ def test_output_has_further_columns_behind(small_space, columns, tmp_path):
     ],
 )
 def test_a_cell_that_no_row_has_is_a_damaged_line(three, columns, old, new):
+    write_table(three, read_rows(three), columns)  # as an earlier version did, without checksums
     three.write_text(three.read_text().replace(old, new))
-    with pytest.raises(UserError, match=r"line [23] is damaged; repair or delete"):
+    with pytest.raises(UserError, match=r"line [23] is damaged; delete that line"):
         Table(three, columns)
+
+
+def test_a_single_changed_character_anywhere_is_noticed(three, columns):
+    """A digit of an accuracy would change the front in silence; the last line is measured again."""
+    whole = three.read_bytes()
+    last = whole.rstrip(b"\n").rindex(b"\n") + 1
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x01
+        three.write_bytes(damaged)
+        if place < last:
+            with pytest.raises(UserError, match=rf"{three.name}: "):
+                Table(three, columns)
+        else:
+            assert [row["id"] for row in Table(three, columns).rows] == [0, 1]
+
+
+def test_a_table_of_an_earlier_version_gets_its_checksums(three, columns):
+    whole = three.read_text()
+    write_table(three, read_rows(three), columns)
+    assert three.read_text() != whole
+    assert [row["id"] for row in Table(three, columns).rows] == [0, 1, 2]
+    assert three.read_text() == whole
 
 
 @pytest.mark.parametrize("content", [b"garbage", bytes(500), b"\xff\xfe\n"])

@@ -5,13 +5,18 @@ from math import comb
 import numpy as np
 import pytest
 from helpers import make_searcher
+from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
 from pymoo.indicators.hv import HV
+from pymoo.problems.static import StaticProblem
 from searching import Objective, all_failed, codes_of, evolve, flat, loss_and_cost, small_config
 
 from evoprune import UserError, compute_costs
 from evoprune.config import LimitConfig
 from evoprune.search.candidate import Candidate
-from evoprune.search.nsga3 import NSGA3Searcher, reference_directions
+from evoprune.search.nsga3 import NSGA3Searcher, _Population, reference_directions
 from evoprune.space.space import SearchSpace
 
 
@@ -193,3 +198,26 @@ def test_a_proposal_alone_that_has_no_new_code_left_ends(small_space):
         searcher.tell(generation, loss_and_cost(small_space)(codes_of(generation)), np.zeros(len(generation)))
     assert len({candidate.code.tobytes() for candidate in asked}) == len(asked) == 13
     assert {candidate.proposal for candidate in asked[1:]} == {"magnitude"}
+
+
+@pytest.mark.parametrize("num_objectives", [2, 3])
+@pytest.mark.parametrize("size", [1, 8])
+def test_survivors_are_those_of_pymoo(num_objectives, size):
+    """Generations of `size` whose losses tie, break limits or have failed, in the order that pymoo leaves them in."""
+    rng, directions = np.random.default_rng(size), reference_directions(num_objectives, 12)
+    problem = Problem(n_var=1, n_obj=num_objectives, n_ieq_constr=1, xl=0, xu=1)
+    survival, theirs, ours = ReferenceDirectionSurvival(directions), Population.empty(), _Population(directions)
+    for step in range(200):
+        number = 10 if step == 0 else size
+        losses = rng.integers(0, 40, (number, num_objectives)) * np.array([1.0, 1e6, 1e-4])[:num_objectives]
+        violations = np.where(rng.random(number) < 0.2, rng.integers(0, 4, number) / 2, 0.0)
+        codes = np.full((number, 1), step % 2, dtype=np.uint8)
+        told = Population.new("X", codes)
+        Evaluator().eval(StaticProblem(problem, F=losses, G=violations[:, None]), told)
+        theirs = survival.do(
+            problem, Population.merge(theirs, told), n_survive=12, random_state=np.random.default_rng(step)
+        )
+        ours.add(codes, losses, violations)
+        ours.cut(12, np.random.default_rng(step))
+        assert (ours.losses == theirs.get("F")).all() and (ours.violations == theirs.get("CV")[:, 0]).all()
+        assert (ours.codes == theirs.get("X")).all()

@@ -20,6 +20,7 @@ from evoprune.networks.device import Compute
 from evoprune.pruning.importance.aggregate import Importance, relative, segment_scores
 from evoprune.pruning.importance.magnitude import weight_scores
 from evoprune.pruning.moments import load_moments
+from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import Table
 from evoprune.space.space import SearchSpace
@@ -91,6 +92,7 @@ def test_they_are_computed_once(tiny, scored, tmp_path):
     table = pd.read_csv(file)
     table["score"] = np.arange(len(table)) / 7
     file.write_text(table.to_csv(index=False))
+    RunFolder(path).seal(file)
     assert prepare_in(path, tiny(importance=L1)).scores("magnitude") == pytest.approx(np.arange(SPACE.length) / 7)
 
 
@@ -181,7 +183,7 @@ def test_the_picture_lies_beside_the_table(measured):
 
 
 def test_columns_of_the_table_are_those_that_are_documented(table):
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == [*COLUMNS, "check"]
 
 
 def test_an_interrupted_measurement_goes_on_and_a_finished_one_is_kept(tmp_path, cache, monkeypatch, capsys):

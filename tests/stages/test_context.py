@@ -83,6 +83,9 @@ def test_scores_are_those_of_the_table(tiny, copied, small_space):
         + "".join(f"{segment.name},{i},{segment.start + i}.5\n" for segment in small_space.segments
                   for i in range(segment.width))
     )  # fmt: skip
+    with pytest.raises(UserError, match=r"magnitude\.csv: damaged: it has changed"):
+        Context(tiny(), RunFolder(copied)).scores("magnitude")
+    RunFolder(copied).seal(copied / "importance" / "magnitude.csv")
     assert Context(tiny(), RunFolder(copied)).scores("magnitude").tolist() == [i + 0.5 for i in range(116)]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 import evoprune
 from evoprune import UserError
 from evoprune.cli import main
-from evoprune.common.model_files import Preprocessing
+from evoprune.common.model_files import Preprocessing, read_description
 from evoprune.networks.sources import build_source, source_spec
 from evoprune.stages.export import random_images
 
@@ -79,7 +79,7 @@ def test_a_file_computes_elsewhere_what_the_model_computes(model, tmp_path, caps
 
 
 def test_names_of_classes_are_in_the_file(model, tmp_path):
-    description = json.loads((model / "model.json").read_text())
+    description = read_description(model)
     (model / "model.json").write_text(json.dumps({**description, "classes": ["nought", "one", *"abcdefgh"]}))
     assert main(["export", str(model), "--format", "onnx", "--out", str(tmp_path / "digits.onnx")]) == 0
     _, facts = elsewhere(tmp_path / "digits.onnx", np.zeros((1, 8, 8, 1), np.uint8), tmp_path)
@@ -180,7 +180,7 @@ def test_a_file_that_differs_is_not_kept(model, monkeypatch, capsys):
 
 
 def test_an_input_that_nobody_describes_is_asked_for(model, tmp_path, capsys):
-    description = json.loads((model / "model.json").read_text())
+    description = read_description(model)
     del description["preprocessing"]
     (model / "model.json").write_text(json.dumps(description))
     alone = model.rename(tmp_path / "alone")

@@ -1,27 +1,19 @@
 """The loop of a search, with workers that overtake each other and make their accuracies up, and with real ones."""
 
 import shutil
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from helpers import NINE_CODES, TINY, merge, prepared, random_scores, run_search
+from helpers import NINE_CODES, TINY, merge, prepared, run_search, without_checks
+from overtaking import simulate
 
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
-from evoprune.evaluation.candidate_job import Batch
-from evoprune.networks.base import Base
 from evoprune.runs.ownership import open_run_folder
-from evoprune.space.costs import code_costs
-from evoprune.space.space import SearchSpace
-from evoprune.stages.context import Context
+from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.stages.search import search
-from evoprune.workers.jobs import Done, Report, Said, Workers
 
 LADDER = [{"epochs": 0, "promote": 0.5}]
 STEADY: dict[str, Any] = {
@@ -32,70 +24,6 @@ STEADY: dict[str, Any] = {
 
 def steady(**changes: Any) -> Experiment:
     return parse_experiment(merge(merge(TINY, STEADY), changes), "test")
-
-
-class Overtaking:
-    """Workers of which each finishes in its turn, but the first one, which takes as long as five others."""
-
-    def __init__(self, space: SearchSpace, number: int):
-        self._space, self._names = space, [f"w{i}" for i in range(number)]
-        self._under_way: deque[tuple[str, Batch]] = deque()
-        self._reports: deque[Report] = deque()
-        self.running: list[int] = []
-        """How many items were under way each time a worker finished."""
-
-    @contextmanager
-    def open(self, *_: object) -> Iterator[Workers]:
-        yield self
-
-    def ask(self, question: object) -> dict[str, Any]:
-        return {}
-
-    def num_starting(self) -> int:
-        return 0
-
-    def is_fresh(self, worker: str) -> bool:
-        return True
-
-    def renew(self, worker: str) -> None:
-        raise AssertionError("nobody has died")
-
-    def idle(self) -> list[str]:
-        busy = {worker for worker, _ in self._under_way} | {report.worker for report in self._reports}
-        return [name for name in self._names if name not in busy]
-
-    def begin(self, worker: str, item: Batch, limit_s: float | None = None) -> None:
-        assert worker in self.idle()
-        self._under_way.append((worker, item))
-
-    def wait(self) -> Report:
-        if not self._reports:
-            self._finish_one()
-        return self._reports.popleft()
-
-    def _finish_one(self) -> None:
-        self.running.append(len(self._under_way))
-        if len(self._under_way) > 1 and len(self.running) % 5:
-            self._under_way.rotate(-1)
-        worker, batch = self._under_way.popleft()
-        self._reports += [Said(worker, self._measure(code, batch.fidelity.epochs)) for code in batch.codes]
-        self._reports.append(Done(worker))
-
-    def _measure(self, text: str, epochs: float) -> dict[str, Any]:
-        code = self._space.parse_code(text)
-        accuracy = 100 * float(code.mean()) ** 0.5 - 20 + 20 * epochs
-        return {**code_costs(self._space, code), "status": "ok", "error": None, "accuracy": accuracy, "seconds": 0.0}
-
-
-def simulate(path: Path, experiment: Experiment, number: int) -> tuple[Overtaking, pd.DataFrame]:
-    """A search whose accuracies are made up: its workers and its rows."""
-    with open_run_folder(path, experiment) as folder:
-        context = Context(experiment, folder)
-        context.base, context.moments = Base(torch.nn.Identity(), {}), None
-        context.scores = lambda name: random_scores(context.space)
-        workers = Overtaking(context.space, number)
-        search(context, workers.open)
-    return workers, pd.read_csv(path / "reports.csv")
 
 
 # --- steady state
@@ -230,13 +158,31 @@ def test_a_finished_search_that_runs_again_starts_no_worker(tiny, tmp_path, mode
     assert (path / "reports.csv").read_bytes() == before
 
 
+def test_a_search_that_goes_on_asks_for_no_generation_that_is_there(tmp_path, monkeypatch):
+    """To ask again takes a second for each generation where a model predicts what is proposed."""
+    experiment = steady(search={"mode": "generational", "generations": 6})
+    simulate(tmp_path / "whole", experiment, number=1)
+    whole = (tmp_path / "whole" / "reports.csv").read_text()
+    asked, fronts = [], []
+    ask = NSGA3Searcher.ask
+    monkeypatch.setattr(NSGA3Searcher, "ask", lambda self, most: asked.append(most) or ask(self, most))
+    monkeypatch.setattr("evoprune.stages.search.write_front", lambda *_: fronts.append(1))
+    lines = whole.splitlines(keepends=True)
+    first_of_last = next(place for place, line in enumerate(lines) if line.split(",")[1] == "6")
+    (tmp_path / "whole" / "reports.csv").write_text("".join(lines[: first_of_last + 1]))
+    simulate(tmp_path / "whole", experiment, number=1)
+    assert asked == [4, 4], "the first generation, which tells other versions, and the one that is not whole"
+    assert len(fronts) == 1
+    assert (tmp_path / "whole" / "reports.csv").read_text() == whole
+
+
 def test_workers_that_overtake_each_other_leave_a_generation_in_order(tmp_path):
     """The file of a generational search does not tell who was faster; that of one worker is the same."""
     experiment = steady(search={"mode": "generational", "generations": 3})
     texts = []
     for number in (1, 4):
         _, rows = simulate(tmp_path / str(number), experiment, number)
-        texts.append(rows.drop(columns="worker").to_csv())
+        texts.append(rows.drop(columns=["worker", "check"]).to_csv())
         assert list(zip(rows.id, rows.rung, strict=True)) == sorted(zip(rows.id, rows.rung, strict=True))
     assert texts[0] == texts[1]
 
@@ -276,7 +222,7 @@ def test_a_search_without_one_success_says_so(tiny, tmp_path):
 
 def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, copied, small_space):
     """As where a run goes on with another version, whose chance is another."""
-    text = (copied / "reports.csv").read_text()
+    text = without_checks(copied / "reports.csv")
     row = pd.read_csv(copied / "reports.csv").iloc[2]
     code = small_space.smallest_code()
     other = small_space.key(code)

@@ -38,6 +38,9 @@ def test_a_space_that_is_there_is_not_read_again(folder):
     before = folder.search_space.stat().st_mtime_ns
     fewer = read_space(folder.search_space).without(["stem"], "mine")
     write_space(fewer, folder.search_space)
+    with pytest.raises(UserError, match=r"search_space\.yaml: damaged: it has changed.*; delete it"):
+        Context(experiment, folder).space  # noqa: B018
+    folder.seal(folder.search_space)
     context = Context(experiment, folder)
     provide_space(context)
     assert before != folder.search_space.stat().st_mtime_ns and len(context.space.segments) == 2

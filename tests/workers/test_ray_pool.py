@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -171,3 +172,37 @@ def what_the_user_gave() -> tuple[object, ...]:
 def test_what_ray_does_not_take_is_named(environment):
     with pytest.raises(UserError, match=r"workers\.runtime_env: Ray does not take .*"):
         open_workers(WorkersConfig(num_workers=1, runtime_env=environment), make_job).__enter__()
+
+
+def test_ray_that_does_not_start_is_one_message(monkeypatch):
+    """As on a machine that is too busy: Ray gives its processes 30 seconds."""
+    import ray
+
+    def busy(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr(ray, "init", busy)
+    message = r"^workers: Ray did not start on this machine: The current node timed out during startup\.; where "
+    with pytest.raises(UserError, match=message):
+        open_workers(WorkersConfig(num_workers=1), make_job).__enter__()
+
+
+STRANGER = """
+import os, subprocess, sys
+from evoprune.config import WorkersConfig
+from evoprune.workers.ray_cluster import open_ray
+with open_ray(WorkersConfig(backend="ray", num_workers=1)) as (ray, _):
+    script = f"import ray; ray.init(address={ray.get_runtime_context().gcs_address!r}); print('in')"
+    for token in ({"RAY_AUTH_TOKEN": "0" * 64}, {}):
+        environment = {**os.environ, **token}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        print("in" if done.stdout.endswith("in\\n") else "refused")
+"""
+
+
+def test_a_cluster_that_a_run_starts_lets_in_who_has_its_token():
+    """Ray listens on the network."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment = {**environment, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["refused", "in"], done.stderr

@@ -1,0 +1,114 @@
+"""Experiments as batch jobs: signalled, killed and started again by a stand-in for the scheduler."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from commands import write_experiment
+from helpers import ROOT, repeated
+
+from evoprune.cli import main
+
+STAND_INS = {
+    "scontrol": '[[ $1 == show ]] && echo 127.0.0.1 || echo "$*" >> "$(dirname "$0")/asked"',
+    "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',  # on the one node that there is
+}
+GRACE_S, LIMIT_S = 60.0, 300.0
+SLOW = {"evaluation": {"epochs": 1.0, "batch_size": 16}, "search": {"generations": 3}}
+
+
+def on_one_core() -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Scheduler:
+    """Starts a batch script, signals the script alone, and kills all of the job when the time of grace is over."""
+
+    def __init__(self, folder: Path, script: str, file: str):
+        self.run, self._asked = folder / "run", folder / "asked"
+        for name, text in STAND_INS.items():
+            (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+            (folder / name).chmod(0o755)
+        self._words = ["bash", str(ROOT / "experiments" / "slurm" / script), file, "--out", str(self.run)]
+        path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        job = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1"}
+        self._temporary = tempfile.mkdtemp(prefix="e-", dir="/tmp")  # Ray needs a short path
+        ray = {"RAY_PORT": str(free_port()), "RAY_TMPDIR": self._temporary}
+        self._environment = {**os.environ, **job, **ray, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+    @property
+    def asked(self) -> list[str]:
+        """What the job has asked the scheduler for."""
+        return self._asked.read_text().splitlines() if self._asked.exists() else []
+
+    def start(self, name: str | None = None, rows: int = 0) -> int:
+        """Start the job; signal it once its table has that many rows. Returns the exit status."""
+        with subprocess.Popen(
+            self._words, env=self._environment, cwd=ROOT, preexec_fn=on_one_core, start_new_session=True
+        ) as job:
+            try:
+                if name is None:
+                    return job.wait(LIMIT_S)
+                self._wait(job, rows)
+                if name == "SIGKILL":
+                    return self._end(job)
+                job.send_signal(getattr(signal, name))
+                return job.wait(GRACE_S)
+            finally:
+                self._end(job)
+
+    def _wait(self, job: subprocess.Popen, rows: int) -> None:
+        table, deadline = self.run / "reports.csv", time.monotonic() + LIMIT_S
+        while not (table.exists() and table.read_bytes().count(b"\n") > rows):
+            assert job.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def _end(self, job: subprocess.Popen) -> int:
+        with suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+        for left in Path(self._temporary).glob("*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return job.wait(LIMIT_S)
+
+
+@pytest.mark.parametrize("script", ["run.sh", "cluster.sh"])
+def test_a_job_that_is_stopped_again_and_again_ends_as_one_that_is_not(tmp_path, cache, script):
+    backend = "ray" if script == "cluster.sh" else "local"
+    workers = {"backend": backend, "num_workers": 1}
+    file = write_experiment(tmp_path, base={"cache": str(cache)}, workers=workers, **SLOW)
+    scheduler = Scheduler(tmp_path, script, file)
+    assert scheduler.start("SIGUSR1", rows=2) == 75
+    assert scheduler.asked == ["requeue 17"]
+    if script == "run.sh":
+        assert scheduler.start("SIGKILL", rows=6) == -signal.SIGKILL, "its machine is gone"
+    assert scheduler.start() == 0
+    assert scheduler.asked == ["requeue 17"]
+    whole = tmp_path / "whole"
+    assert main(["run", file, "--out", str(whole), "--set", "workers={backend: local}"]) == 0
+    for table in ("reports.csv", "output.csv"):
+        assert repeated(scheduler.run, table) == repeated(whole, table)
+
+
+def test_a_job_that_is_cancelled_is_not_queued_again(tmp_path, cache):
+    scheduler = Scheduler(tmp_path, "run.sh", write_experiment(tmp_path, base={"cache": str(cache)}, **SLOW))
+    assert scheduler.start("SIGTERM", rows=1) == 75
+    assert scheduler.asked == []
+
+
+def test_a_batch_job_passes_on_how_its_command_ended(tmp_path):
+    assert Scheduler(tmp_path, "run.sh", "nothing.yaml").start() == 2
