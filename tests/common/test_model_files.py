@@ -16,6 +16,7 @@ from evoprune.common.model_files import (
     read_description,
     read_preprocessing,
 )
+from evoprune.common.seals import sealed
 
 GOOD = {"format": 1, "network": {"family": "resnet_cifar"}, "mean": [0.5], "key": "k1"}
 
@@ -89,3 +90,12 @@ def test_texts_of_a_file_say_it_all():
     assert json.loads(texts["channel_order"]) == "RGB" and json.loads(texts["layout"]) == "NCHW"
     assert preprocessing_of_texts(texts) == KNOWN
     assert preprocessing_of_texts({}) is None and preprocessing_of_texts({**texts, "mean": "{"}) is None
+
+
+def test_a_digit_that_has_changed_is_noticed(tmp_path):
+    file = tmp_path / "model.json"
+    file.write_text(json.dumps(sealed({"format": 1, "network": {}, "test_accuracy": 91.25})))
+    assert read_description(tmp_path) == {"format": 1, "network": {}, "test_accuracy": 91.25}
+    file.write_text(file.read_text().replace("91.25", "97.25"))
+    with pytest.raises(UserError, match=r"model\.json: damaged: its checksum"):
+        read_description(tmp_path)

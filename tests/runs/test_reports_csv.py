@@ -15,7 +15,7 @@ def test_every_column_is_explained_in_the_order_of_the_table(small_space: Search
     columns = report_columns(names, with_latency)
     first, last = columns.index("kept.layer1.0.middle"), columns.index("code")
     assert columns[first:last] == [f"kept.{name}" for name in names]
-    shown = [*columns[:first], "kept.SEGMENT", *columns[last:]]
+    shown = [*columns[:first], "kept.SEGMENT", *columns[last:], "check"]
     page = (ROOT / "docs" / "files.md").read_text(encoding="utf-8").split("## `reports.csv` and `output.csv`")[1]
     table = page.split("`output.csv` has these columns too")[0]
     documented = re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.M)))
