@@ -68,7 +68,7 @@ def measure_moments(
         inputs: batches of what it takes, normalised images of shape (batch, channels, height, width). 512 images do.
         compute: device and precision.
     """
-    readers = [layer for layer in space.layers if (space.input_bits(layer) >= 0).any() and layer.kind != "depthwise"]
+    readers = moment_readers(space)
     left_out = {layer.name: reason for layer in readers if (reason := _cannot_measure(space, network, layer))}
     sums = {layer.name: _Sums(network.get_submodule(layer.name)) for layer in readers if layer.name not in left_out}
     hooks = [network.get_submodule(name).register_forward_pre_hook(total.add) for name, total in sums.items()]
@@ -83,6 +83,11 @@ def measure_moments(
         for hook in hooks:
             hook.remove()
     return Moments({name: total.moments() for name, total in sums.items()}, left_out)
+
+
+def moment_readers(space: SearchSpace) -> list[Layer]:
+    """Layers that read channels of a segment, and mix them."""
+    return [layer for layer in space.layers if (space.input_bits(layer) >= 0).any() and layer.kind != "depthwise"]
 
 
 def moment_inputs(data: Data, seed: int) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from evoprune.common.errors import UserError
 from evoprune.common.progress import say
 from evoprune.data.tensors import place_data
-from evoprune.pruning.moments import Moments, load_moments, measure_moments, moment_inputs, save_moments
+from evoprune.pruning.moments import Moments, load_moments, measure_moments, moment_inputs, moment_readers, save_moments
 from evoprune.runs.folder import timed_stage
 from evoprune.stages.context import Context
 
@@ -47,7 +47,7 @@ def _are_measured(context: Context) -> bool:
 
 def _fit(moments: Moments, context: Context) -> bool:
     """Whether these are moments of what the layers of the base network read."""
-    readers = {layer.name for layer in context.space.layers if layer.inputs != "image"} - set(moments.left_out)
+    readers = {layer.name for layer in moment_readers(context.space)} - set(moments.left_out)
     if set(moments.layers) != readers:
         return False
     for name, layer in moments.layers.items():

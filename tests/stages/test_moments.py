@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from helpers import run_search
+from helpers import ROOT, TINY, merge, run_search
 from safetensors.torch import load_file
 
 from evoprune import load_model, slim_network
-from evoprune.config import Experiment
+from evoprune.config import Experiment, parse_experiment
 from evoprune.data.tensors import place_data
 from evoprune.pruning import moments as module
 from evoprune.pruning.channels import inherited_changes
@@ -51,6 +51,18 @@ def test_they_are_measured_once_and_the_same_again_where_they_are_lost(tiny: Mak
     file.unlink()
     provide(tmp_path / "run", tiny())
     assert file.read_bytes() == before
+
+
+def test_those_of_a_traced_network_are_measured_once(tmp_path: Path, capsys):
+    """Once its depthwise layers were missed in the file, and it was measured again whenever a run went on."""
+    document = {name: keys for name, keys in TINY.items() if name != "search_space"}
+    source = f"{ROOT / 'tests' / 'strangers.py'}:make_branches"
+    wanted = {**document, "network": {"source": source}}
+    experiment = parse_experiment(merge(wanted, {"base": {"cache": str(tmp_path / "base")}}), "test")
+    before = provide(tmp_path / "run", experiment).folder.moments.stat().st_mtime_ns
+    assert any(layer.kind == "depthwise" for layer in provide(tmp_path / "run", experiment).space.layers)
+    assert (tmp_path / "run" / "base" / "moments.safetensors").stat().st_mtime_ns == before
+    assert "measured again" not in capsys.readouterr().out
 
 
 def test_plain_inheritance_needs_none(tiny: Make, tmp_path: Path):
