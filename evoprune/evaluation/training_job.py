@@ -66,8 +66,7 @@ def training_job(
     experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None = None
 ) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
-    config = experiment.retrain
-    compute = worker_compute(experiment)
+    config, compute = experiment.retrain, worker_compute(experiment)
     data, test = place_data(dataset.arrays, compute.device), to_split(dataset.test, compute.device)
     base = base.to(compute.device).eval()
     teacher = Teacher(base, config.distillation) if config.distillation is not None else None
@@ -83,9 +82,8 @@ def training_job(
         seed = derive_seed(experiment.seed, "retrain", task.key, task.seed)
         slim = _start(task, seed).to(compute.device)
         notices: list[str] = []
-        options = TrainingOptions(
-            seed, teacher, config.averaging, checkpoint=Path(task.checkpoint), notice=notices.append
-        )
+        kept = Path(task.checkpoint)
+        options = TrainingOptions(seed, teacher, config.averaging, checkpoint=kept, notice=notices.append)
         for epoch in train(slim, data, config, compute, options):
             yield from (Notice(notices.pop()) for _ in notices[:])
             yield epoch

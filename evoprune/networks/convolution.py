@@ -32,7 +32,8 @@ def _reads_one_tap(conv: nn.Conv2d, x: Tensor) -> bool:
         and type(conv) is nn.Conv2d
         and conv.groups == 1
         and conv.padding == middle
-        and (middle == (0, 0) or (x.shape[2:] == (1, 1) and conv.padding_mode == "zeros" and conv.dilation == (1, 1)))
+        and (middle == (0, 0) or (_in_bf16() and x.shape[2:] == (1, 1) and conv.padding_mode == "zeros"))
+        and (middle == (0, 0) or conv.dilation == (1, 1))
         and all(size % 2 for size in conv.kernel_size)
         and not (conv._forward_hooks or conv._forward_pre_hooks)
     )
@@ -42,8 +43,10 @@ def _one_tap(conv: nn.Conv2d, x: Tensor) -> Tensor:
     down, right = conv.stride
     if down * right > 1:
         x = x[:, :, ::down, ::right]
-    height, width = (size // 2 for size in conv.kernel_size)
-    tap = conv.weight[:, :, height : height + 1, width : width + 1]
+    tap = conv.weight
+    if conv.kernel_size != (1, 1):  # in an exported graph, a weight that is not cut is easier to find
+        height, width = (size // 2 for size in conv.kernel_size)
+        tap = tap[:, :, height : height + 1, width : width + 1]
     if x.shape[2] * x.shape[3] > _FEW_PIXELS or not _in_bf16():
         return F.conv2d(x, tap, conv.bias)
     return F.linear(x.permute(0, 2, 3, 1), tap.flatten(1), conv.bias).permute(0, 3, 1, 2)

@@ -43,7 +43,9 @@ def test_ray_workers_measure_what_this_process_measures(tiny, searched, tmp_path
 
 @pytest.mark.parametrize(("kept", "torn"), [(0, False), (1, True), (3, False), (3, True), (6, True)])
 def test_a_search_goes_on_from_any_row(tiny, searched, copied, kept, torn):
-    lines = (searched / "reports.csv").read_text().splitlines(keepends=True)
+    """Of a table without checksums, as an earlier version has left it, whose seconds are changed."""
+    whole = pd.read_csv(searched / "reports.csv", dtype=str, keep_default_na=False).drop(columns="check")
+    lines = whole.to_csv(index=False).splitlines(keepends=True)
     column = lines[0].split(",").index("seconds")
     for number in range(1, kept + 1):
         cells = lines[number].split(",")

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import scramble
-from torch import nn
+from helpers import same_weights, scramble
 
 from evoprune import UserError, build_network, load_model, load_search_space, load_weights, save_model, slim_network
 from evoprune.common.model_files import read_description
@@ -63,12 +62,6 @@ def make_slim(space, base, seed: int = 0):
     return slim_network(space, base, code), network_spec(space, code)
 
 
-def assert_same_state(first: nn.Module, second: nn.Module) -> None:
-    a, b = first.state_dict(), second.state_dict()
-    assert list(a) == list(b)
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
-
-
 # --- models of evoprune
 
 
@@ -77,7 +70,7 @@ def test_slim_models_survive_the_disk_bit_by_bit(small_space, small_base, tmp_pa
     slim, spec = make_slim(small_space, small_base, seed)
     save_model(slim.train(), spec, tmp_path / "m")
     loaded = load_model(tmp_path / "m")
-    assert_same_state(slim, loaded)
+    assert same_weights(slim, loaded)
     assert not any(module.training for module in loaded.modules())
 
 
@@ -121,13 +114,13 @@ def test_weights_are_written_as_float32(small_space, small_base, tmp_path):
 
 def test_memory_layout_does_not_reach_the_file(small_space, small_base, tmp_path):
     save_model(small_base.to(memory_format=torch.channels_last), network_spec(small_space), tmp_path / "m")
-    assert_same_state(load_model(tmp_path / "m"), small_base)
+    assert same_weights(load_model(tmp_path / "m"), small_base)
 
 
 @pytest.mark.parametrize("name", ["", "model.json", "model.safetensors"])
 def test_a_model_is_found_by_its_folder_or_a_file_in_it(small_space, small_base, tmp_path, name):
     save_model(small_base, network_spec(small_space), tmp_path / "m")
-    assert_same_state(load_model(tmp_path / "m" / name), small_base)
+    assert same_weights(load_model(tmp_path / "m" / name), small_base)
 
 
 def test_a_saved_model_is_a_source_of_weights(small_space, small_base, tmp_path):
@@ -135,7 +128,7 @@ def test_a_saved_model_is_a_source_of_weights(small_space, small_base, tmp_path)
     for path in (tmp_path / "m", tmp_path / "m" / "model.safetensors"):
         network = build_network(small_space)
         assert load_weights(network, path) is network
-        assert_same_state(network, small_base)
+        assert same_weights(network, small_base)
 
 
 def test_no_model_is_refused_by_name(tmp_path):
@@ -180,7 +173,7 @@ def wrappings(state: dict[str, torch.Tensor]) -> dict[str, object]:
 @pytest.mark.parametrize("kind", wrappings({}))
 def test_checkpoints_load_however_they_are_wrapped(small_space, small_base, tmp_path, kind):
     torch.save(wrappings(small_base.state_dict())[kind], tmp_path / "w.pt")
-    assert_same_state(load_weights(build_network(small_space), tmp_path / "w.pt"), small_base)
+    assert same_weights(load_weights(build_network(small_space), tmp_path / "w.pt"), small_base)
 
 
 @pytest.mark.parametrize(("name", "num_blocks"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9)])

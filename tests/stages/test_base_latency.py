@@ -1,6 +1,5 @@
 """The base network's latency: measured once, a measure for limits, compared when a search goes on."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -33,9 +32,7 @@ def run(timed, tmp_path) -> Path:
 
 
 def edit(run: Path, **facts: object) -> None:
-    known = json.loads((run / "run.json").read_text())
-    known["latency"] |= facts
-    (run / "run.json").write_text(json.dumps(known))
+    RunFolder(run).note(latency=facts)
 
 
 def test_a_limit_may_be_a_share_of_the_base_networks_latency(run):
