@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:  # code in C makes a SystemError of what a signal raises in it
+        if isinstance(error, SystemError) and received() is None:
+            raise
         return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
     return 0
 

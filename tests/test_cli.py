@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,21 @@ def test_the_status_says_how_a_command_ended(monkeypatch, capsys, error, status,
     stop_with(monkeypatch, error)
     assert main(["report", "somewhere"]) == status
     assert capsys.readouterr().err.strip() == said
+
+
+def test_a_signal_that_c_turns_into_another_error_ends_as_a_signal(monkeypatch, capsys):
+    def stop(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    monkeypatch.setattr("evoprune.stages.pipeline.report", stop)
+    assert main(["report", "somewhere"]) == 75
+    assert "stopped by SIGTERM; the same command goes on" in capsys.readouterr().err
+    stop_with(monkeypatch, SystemError("a bug of another kind"))
+    with pytest.raises(SystemError, match="another kind"):
+        main(["report", "somewhere"])
 
 
 def test_a_mistake_of_the_programs_keeps_its_traceback(monkeypatch):

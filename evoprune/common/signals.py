@@ -30,6 +30,7 @@ class _State:
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self.listening = False
         self.deferring = 0
         self.cleanups: list[Callable[[], object]] = []
 
@@ -42,6 +43,12 @@ def received() -> str | None:
     return _state.received
 
 
+def stop_if_received() -> None:
+    """Raise `Stopped` where a signal has come, within `stop_on_signals`, and code in C has swallowed what it raised."""
+    if _state.listening and _state.received is not None and _state.deferring == 0:
+        raise Stopped(_state.received)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Within, a signal raises `Stopped` in the main thread, where it can: a call of C is not interrupted.
@@ -52,7 +59,7 @@ def stop_on_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _state.received, _state.deferring = None, 0
+    _state.received, _state.deferring, _state.listening = None, 0, True
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     threading.Thread(target=_watch, args=(reader,), name="signals", daemon=True).start()
@@ -61,6 +68,7 @@ def stop_on_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _state.listening = False
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from evoprune.common.errors import TIME_IS_UP, TrainingError
-from evoprune.common.signals import Stopped
+from evoprune.common.signals import Stopped, stop_if_received
 from evoprune.workers.jobs import Done, Failed, JobFactory, Report, Said, Workers, describe, tidy
 
 _NAME = "local"
@@ -82,10 +82,12 @@ class LocalWorkers:
             with _interrupted_at(self._deadline):
                 value = next(self._running, _END)
         except BaseException as error:
+            stop_if_received()
             if isinstance(error, Stopped) or (isinstance(error, KeyboardInterrupt) and _may_be_a_users()):
                 raise
             self._running = None
             return Failed(_NAME, describe(error))
+        stop_if_received()
         if value is not _END:
             return Said(_NAME, value)
         self._running = None
