@@ -25,17 +25,19 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _reads_one_tap(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether only the middle of the kernel meets pixels: 1 x 1 kernels, and kernels around a map of one pixel."""
-    middle = tuple(size // 2 for size in conv.kernel_size)
+    """Whether only the middle of the kernel meets pixels: 1 x 1 kernels, and in bfloat16 kernels around one pixel."""
+    is_hooked = conv._forward_hooks or conv._forward_pre_hooks
+    if x.device.type != "cpu" or type(conv) is not nn.Conv2d or conv.groups != 1 or is_hooked:
+        return False
+    if conv.kernel_size == (1, 1):
+        return conv.padding == (0, 0)
     return (
-        x.device.type == "cpu"
-        and type(conv) is nn.Conv2d
-        and conv.groups == 1
-        and conv.padding == middle
-        and (middle == (0, 0) or (_in_bf16() and x.shape[2:] == (1, 1) and conv.padding_mode == "zeros"))
-        and (middle == (0, 0) or conv.dilation == (1, 1))
+        _in_bf16()
+        and x.shape[2:] == (1, 1)
         and all(size % 2 for size in conv.kernel_size)
-        and not (conv._forward_hooks or conv._forward_pre_hooks)
+        and conv.padding == tuple(size // 2 for size in conv.kernel_size)
+        and conv.padding_mode == "zeros"
+        and conv.dilation == (1, 1)
     )
 
 

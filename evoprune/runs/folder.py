@@ -15,7 +15,7 @@ from evoprune.common.seals import holds, sealed, unsealed
 from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
-_MAPPINGS = (*("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files"),)
+_MAPPINGS = {"seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files"}
 
 
 @dataclass(frozen=True)
