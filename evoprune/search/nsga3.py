@@ -56,6 +56,7 @@ class NSGA3Searcher:
         self._source = _Source(space, limits)
         self._proposals = {name: proposal for name, (_, proposal) in proposals.items()}
         self._shares = [share for share, _ in proposals.values()]
+        self._learners = [proposal for _, proposal in proposals.values() if isinstance(proposal, Learner)]
         rng = np.random.default_rng(derive_seed(seed, "random samples"))
         self._first = self._first_codes(space.full_code(), rng)
         self._population = _Population(reference_directions(len(config.objectives), config.num_individual))
@@ -92,9 +93,8 @@ class NSGA3Searcher:
         violations: npt.NDArray[np.float64],
     ) -> None:
         """Let pymoo choose survivors; a NaN row counts as a violation of everything."""
-        for proposal in self._proposals.values():
-            if isinstance(proposal, Learner):
-                proposal.learn([candidate.code for candidate in candidates], losses)
+        for learner in self._learners:
+            learner.learn([candidate.code for candidate in candidates], losses)
         failed = np.logical_not(np.isfinite(losses).all(axis=1))
         size = self._config.num_individual if len(self._population) else len(candidates)
         self._population.add(

@@ -71,10 +71,9 @@ def _costs(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Co
     """`COST_NAMES` of `codes`, shape (population, length), each of shape (population,); all layers at once."""
     layers = space.layers
     kernel_area = np.array([layer.kernel**2 for layer in layers])
-    area_in, area_out = (
-        np.array([_area(space, stride) for stride in strides])
-        for strides in ([layer.stride_in for layer in layers], [layer.stride_out for layer in layers])
-    )
+    strides_in, strides_out = [layer.stride_in for layer in layers], [layer.stride_out for layer in layers]
+    area = {stride: _area(space, stride) for stride in {*strides_in, *strides_out}}
+    area_in, area_out = (np.array([area[stride] for stride in strides]) for strides in (strides_in, strides_out))
     has_bias = np.array([layer.kind == "linear" for layer in layers])
     has_norm = np.array([layer.norm is not None for layer in layers])
     inputs, outputs = _layer_widths(space, codes)

@@ -57,6 +57,10 @@ class Evolution:
         self._offsets = np.zeros(len(space.groups)) if offsets is None else offsets
         self._ranks = None if scores is None else mid_ranks(space, scores)
         self._groups = space.groups
+        self._group_widths = np.array([group.width for group in space.groups])
+        self._group_of = np.empty(space.length, dtype=np.int64)
+        for index, group in enumerate(space.groups):
+            group.put(self._group_of, index)
 
     def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs, in any order."""
@@ -73,22 +77,27 @@ class Evolution:
 
     def _draw(self, flops: float, rng: np.random.Generator) -> Code:
         """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
-        keys = self._keys(1 - _UNIFORM_SHARE, rng)
+        places = self._places(self._keys(1 - _UNIFORM_SHARE, rng))
         offsets = rng.random() * self._offsets
         factors = np.exp(rng.normal(0, _RATE_SPREAD, len(offsets)))
         low, high = -offsets.max(), (1 / factors - offsets).max()  # from nothing of every group to all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            fits = compute_costs(self._space, self._at_rates(factors * (middle + offsets), keys))["flops"][0] <= flops
+            fits = compute_costs(self._space, self._at_rates(factors * (middle + offsets), places))["flops"][0] <= flops
             low, high = (middle, high) if fits else (low, middle)
-        return self._at_rates(factors * (low + offsets), keys)
+        return self._at_rates(factors * (low + offsets), places)
 
-    def _at_rates(self, rates: npt.NDArray[np.float64], keys: Keys) -> Code:
-        """The code that keeps the share `rates[group]` of each group's channels, those with the largest keys."""
-        code = np.zeros(self._space.length, dtype=np.uint8)
-        for group, rate in zip(self._groups, rates, strict=True):
-            group.put(code, _keep(group.of(keys), int(np.clip(round(rate * group.width), 1, group.width))))
-        return code
+    def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
+        """The place of each bit in the order of its group, shape (length,): 0 for the largest key."""
+        places = np.empty(self._space.length, dtype=np.int64)
+        for group in self._groups:
+            group.put(places, np.argsort(np.argsort(-group.of(keys), kind="stable"), kind="stable"))
+        return places
+
+    def _at_rates(self, rates: npt.NDArray[np.float64], places: npt.NDArray[np.int64]) -> Code:
+        """The code that keeps the share `rates[group]` of each group's channels, the first `places`."""
+        counts = np.clip(np.round(rates * self._group_widths), 1, self._group_widths)
+        return (places < counts[self._group_of]).astype(np.uint8)
 
     def _child(self, first: Code, second: Code, strength: float, rng: np.random.Generator) -> Code:
         child = first.copy()
@@ -133,7 +142,8 @@ class Evolution:
         change = rng.normal(0, _SLIDE_SPREAD)
         for group in self._groups:
             bits = group.of(child)
-            count = int(np.clip(round(int(bits.sum()) * (1 + change) + rng.uniform(-0.5, 0.5)), 1, len(bits)))
+            wanted = round(int(bits.sum()) * (1 + change) + rng.uniform(-0.5, 0.5))
+            count = min(max(wanted, 1), len(bits))
             group.put(child, _to_count(bits, group.of(keys), count))
 
 

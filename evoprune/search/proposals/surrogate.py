@@ -49,7 +49,8 @@ class Surrogate:
         self._space, self._config, self._seed = space, experiment.search, experiment.seed
         self._model, (self._evolution, self._limits) = model, searching
         self._places = [np.argsort(np.argsort(-group.of(scores), kind="stable")) for group in space.groups]
-        self._shares: list[Values] = []
+        self._shares = np.zeros((0, len(space.groups)))
+        self._new: list[Codes] = []
         self._accuracies: list[float] = []
         self._found: tuple[int, Codes] | None = None
 
@@ -68,19 +69,26 @@ class Surrogate:
         column = self._config.objectives.index("accuracy")
         for code, loss in zip(codes, losses, strict=True):
             if np.isfinite(loss).all():
-                self._shares.append(self._shares_of(code[None])[0])
+                self._new.append(code)
                 self._accuracies.append(-float(loss[column]))
 
     def _spread(self, number: int, rng: np.random.Generator) -> Codes:
         """Codes of the predicted front, one in each of `number` equal parts of it."""
-        known = len(self._shares) // _LEARN_EVERY * _LEARN_EVERY
+        known = len(self._accuracies) // _LEARN_EVERY * _LEARN_EVERY
         if self._found is None or self._found[0] != known:
             if known:
-                self._model.fit(np.stack(self._shares[:known]), np.array(self._accuracies[:known]))
+                self._model.fit(self._learned_shares()[:known], np.array(self._accuracies[:known]))
             self._found = known, self._predicted_front(derive_seed(self._seed, "surrogate", known))
         front = self._found[1]
         places = (np.arange(number) + rng.random(number)) / number * len(front)
         return front[places.astype(int)]
+
+    def _learned_shares(self) -> Values:
+        """`_shares_of` all that was learned, shape (codes, groups); a search that goes on learns thousands at once."""
+        if self._new:
+            self._shares = np.concatenate([self._shares, self._shares_of(np.stack(self._new))])
+            self._new = []
+        return self._shares
 
     def _predicted_front(self, seed: int) -> Codes:
         """The front that a search on predictions finds, cheapest codes first."""
