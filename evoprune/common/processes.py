@@ -32,6 +32,14 @@ def descendants() -> set[Process]:
     return found
 
 
+def name_of(process: Process) -> str | None:
+    """The name of a process, of which Linux keeps 15 characters; None where it has ended."""
+    try:
+        return (_PROC / str(process.pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
 def is_alive(process: Process) -> bool:
     """Whether a process has not ended yet; one that nobody has asked for its status has ended."""
     fields = _fields(process.pid)

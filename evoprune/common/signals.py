@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from evoprune.common.processes import descendants, end
 
@@ -155,7 +155,7 @@ def _watch(reader: int) -> None:
     while True:
         patience = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not select.select([reader], [], [], patience)[0]:
-            _end_at_once()
+            end_at_once()
         numbers = os.read(reader, 64)
         if not numbers:
             os.close(reader)
@@ -165,10 +165,11 @@ def _watch(reader: int) -> None:
         if deadline is None:
             deadline = time.monotonic() + PATIENCE_S
         elif time.monotonic() > deadline - PATIENCE_S + _SAME_S:
-            _end_at_once()
+            end_at_once()
 
 
-def _end_at_once() -> None:
+def end_at_once(because: str = "ended at once") -> NoReturn:
+    """End this process with the status `RUN_AGAIN`, all that it has started, and what `cleaned_up` was given."""
     for _ in range(3):  # what is killed may have started others
         end(descendants())
     for cleanup in _state.cleanups:
@@ -176,5 +177,5 @@ def _end_at_once() -> None:
             cleanup()
         except Exception:  # nobody is left to hear of it
             continue
-    os.write(2, b"evoprune: ended at once; the same command goes on from here\n")
+    os.write(2, f"evoprune: {because}; the same command goes on from here\n".encode())
     os._exit(RUN_AGAIN)

@@ -18,6 +18,7 @@ from evoprune.common.processes import Process, descendants, end
 from evoprune.common.signals import cleaned_up, deferred
 from evoprune.common.user_files import user_modules
 from evoprune.config import WorkersConfig
+from evoprune.workers.ray_head import watched
 from evoprune.workers.resources import Node, Shape, make_shape, this_machine
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"  # asked for by madvise; other C libraries do not read it
@@ -102,7 +103,8 @@ def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
     num_cpus, num_gpus = shape.num_workers * shape.cpus_per_worker, int(machine["GPU"])
     environment = _runtime_env(ray, config)
     folder = stack.enter_context(session_folder())
-    stack.callback(_stop, ray, descendants())
+    others = descendants()
+    stack.callback(_stop, ray, others)
     try:
         with deferred():
             ray.init(
@@ -119,6 +121,7 @@ def _start(ray: Any, config: WorkersConfig, stack: ExitStack) -> Shape:
             f"workers: Ray did not start on this machine: {reason_of(error)}; where that is too busy the same command "
             "may go on later; `workers.backend: local` needs no Ray"
         ) from None
+    stack.enter_context(watched(descendants() - others))
     return shape
 
 

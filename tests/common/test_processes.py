@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evoprune.common.processes import Process, descendants, end, is_alive
+from evoprune.common.processes import Process, descendants, end, is_alive, name_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not show processes")
 PARENT = """
@@ -39,8 +39,10 @@ def test_children_and_theirs_are_found_and_killed():
 def test_who_ends_by_itself_is_given_the_time():
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"]) as child:
         (process,) = (process for process in descendants() if process.pid == child.pid)
+        assert name_of(process).startswith("python")
         end([process], patience_s=30.0)
         assert child.wait() == 0
+    assert name_of(process) is None
 
 
 def test_another_process_with_the_same_id_is_not_taken_for_it():

@@ -14,7 +14,7 @@ import pytest
 from commands import write_experiment
 from helpers import repeated
 
-from evoprune.common.processes import Process, descendants, is_alive
+from evoprune.common.processes import Process, descendants, is_alive, name_of
 from evoprune.common.signals import PATIENCE_S
 
 LIMIT_S = 15.0
@@ -123,6 +123,20 @@ def test_a_signal_ends_a_stage_and_the_same_command_goes_on(tmp_path, cache, run
     assert "Traceback" not in run.said
     check_nothing_is_left(run)
     assert all(path.read_bytes().startswith(before) for path, before in rows.items())
+
+
+def test_a_lost_process_of_ray_ends_the_run_and_the_same_command_goes_on(tmp_path, cache, runs):
+    changes = {"base": {"cache": str(cache)}, "evaluation": SLOW, "search": {"generations": 30}}
+    run = start(runs, tmp_path / "here", "ray", **changes)
+    run.wait_for("reports.csv")
+    run.children = {process for process in descendants() if is_alive(process)}
+    (raylet,) = (process.pid for process in run.children if name_of(process) == "raylet")
+    os.kill(raylet, signal.SIGKILL)
+    status, seconds = run.end()
+    assert (status, seconds < LIMIT_S) == (75, True), run.said
+    assert "Ray's process raylet has ended, as where memory is short; the same command goes on from here" in run.said
+    assert "Traceback" not in run.said
+    check_nothing_is_left(run)
 
 
 def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, cache, runs):
