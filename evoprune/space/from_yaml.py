@@ -138,8 +138,8 @@ def _check_space(space: SearchSpace, source: str) -> None:
         _check_name(f"{source}: name of a segment", segment.name)
     for layer in space.layers:
         _check_layer(layer, source)
-    if sorted(space.parameters) != sorted(PARAMETERS):
-        raise UserError(f"{source}: parameters are {', '.join(PARAMETERS)}, got {', '.join(space.parameters)}")
+    if set(space.parameters) != set(PARAMETERS):
+        raise UserError(f"{source}: parameters are {', '.join(PARAMETERS)}, got {_short(list(space.parameters))}")
     names = [segment.name for segment in space.segments]
     if len(set(names)) != len(names):
         raise UserError(f"{source}: a segment name stands twice in {names}")

@@ -83,6 +83,7 @@ def test_what_once_was_a_traceback_is_named_by_its_key(tmp_path, capsys, section
         ("width: 16", "width: 1000000000", "width is a whole number"),
         ("kernel: 3", "kernel: 1000000", "multiply-adds are too many to count"),
         ("name: resnet20", "name: [a]", "is no name"),
+        ("in_channels: 3", "5: 3", "parameters are width, num_classes"),
     ],
 )
 def test_a_search_space_of_another_world_is_refused_at_once(tmp_path, capsys, old, new, reason):
