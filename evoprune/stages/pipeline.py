@@ -199,14 +199,20 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
         importances: which scores are wanted; by default those that the search's proposals need.
     """
     from evoprune.stages.analyse import compute_importance
-    from evoprune.stages.base import provide_base
     from evoprune.stages.moments import provide_moments
+
+    prepare_base(context)
+    provide_moments(context)
+    compute_importance(context, context.experiment.search.importances if importances is None else importances)
+
+
+def prepare_base(context: Context) -> None:
+    """Leave search space and base network in the run's folder, which is all that pruning of single weights needs."""
+    from evoprune.stages.base import provide_base
     from evoprune.stages.space import provide_space
 
     provide_space(context)
     provide_base(context)
-    provide_moments(context)
-    compute_importance(context, context.experiment.search.importances if importances is None else importances)
 
 
 def checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:

@@ -13,7 +13,7 @@ from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.rounds import check_origin, round_to_finetune, round_to_prune, round_to_transform
 from evoprune.stages.context import Context, experiment_of_run
-from evoprune.stages.pipeline import Request, checked, prepare
+from evoprune.stages.pipeline import Request, checked, prepare_base
 
 if TYPE_CHECKING:
     from evoprune.stages.workspace import Workspace
@@ -67,7 +67,7 @@ def prune_weights(request: Request, options: Mapping[str, str | None]) -> None:
         _check_rounds(context)
         round_to_prune(context.folder, weight_pruning(config))
     with open_run_folder(context.folder.path, context.experiment):
-        prepare(context, ())
+        prepare_base(context)
         _say_done(context, prune_weights(_workspace(context)), "finetune")
 
 
@@ -82,7 +82,7 @@ def sweep(request: Request, scope: str | None, epochs: float) -> None:
     workspace, wanted = _workspace(context), Sweep(context.experiment.weights.scope, epochs)
     check_recipe(context.folder.sweep(wanted.name), workspace, wanted)
     with open_run_folder(context.folder.path, context.experiment):
-        prepare(context, ())
+        prepare_base(context)
         say(sweep(workspace, wanted))
 
 
@@ -92,7 +92,7 @@ def search_weights(request: Request) -> None:
 
     context = checked(request, ())
     with open_run_folder(context.folder.path, context.experiment):
-        prepare(context, ())
+        prepare_base(context)
         say(search_sparsities(_workspace(context)))
 
 
