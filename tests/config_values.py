@@ -146,6 +146,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "gpus_per_worker": st.none() | st.floats(0, 1) | st.integers(0, 64).map(float),
         "candidates_per_batch": st.just("auto") | st.integers(1, 4096),
         "retries": st.integers(0, 9),
+        "start_limit_s": st.floats(0, 1e6, exclude_min=True),
         "address": st.none() | TEXT,
         "runtime_env": st.dictionaries(TEXT, st.recursive(PLAIN, lists_and_mappings, max_leaves=4), max_size=3),
         "device": st.sampled_from(["auto", "cpu", "cuda"]),

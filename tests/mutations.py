@@ -43,13 +43,18 @@ def _mutate(document: Any, rng: random.Random) -> None:
         place = place[key]
     kind = rng.random()
     if kind < 0.75:
-        place[last] = rng.choice(NASTY)
+        place[last] = _nasty(rng)
     elif kind < 0.85:
         place.pop(last, None) if isinstance(place, dict) else place.pop(last)
     elif isinstance(place, dict):
-        place[rng.choice(("extra", 5, None, True, "a.b", "float", "[key]"))] = rng.choice(NASTY)
+        place[rng.choice(("extra", 5, None, True, "a.b", "float", "[key]"))] = _nasty(rng)
     else:
-        place.append(rng.choice(NASTY))
+        place.append(_nasty(rng))
+
+
+def _nasty(rng: random.Random) -> Any:
+    """A copy: what is changed next may lie within."""
+    return copy.deepcopy(rng.choice(NASTY))
 
 
 def _paths(document: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

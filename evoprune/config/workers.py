@@ -27,6 +27,8 @@ class WorkersConfig(Section):
     most 32, on a GPU."""
     retries: NonNegative = 2
     """How many times work is tried again whose worker died. After that a candidate's status is `lost`."""
+    start_limit_s: Annotated[float, Field(gt=0, le=1e6)] = 900.0
+    """Seconds that a worker on Ray may take to start. Where all have died, a run waits so long for room on a node."""
     address: str | None = None
     """An existing Ray cluster, such as `auto`. Its nodes need this version of Python and of evoprune but no copy of the
     data. Nodes may join and leave while a run goes on. By default Ray runs on this machine, for this run."""

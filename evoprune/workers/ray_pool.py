@@ -28,7 +28,6 @@ from evoprune.workers.ray_nodes import Nodes
 from evoprune.workers.resources import own_cores
 from evoprune.workers.versions import Versions, own_versions, version_fault
 
-_START_LIMIT_S = 900.0
 _START_TRIES = 3  # a machine that is short of memory for a moment must not cost the worker
 
 
@@ -210,7 +209,7 @@ class RayWorkers:
         number = int(worker.removeprefix("ray-"))
         cores = self._cores[number] if self._cores else ()
         self._actors[worker] = self._actor_class.remote(own_versions(), [self._factory_ref], cores)
-        deadline = time.monotonic() + _START_LIMIT_S
+        deadline = time.monotonic() + self._config.start_limit_s
         self._starting[self._actors[worker].error.remote()] = worker, deadline
 
     def _settle(self, answer: Any) -> Report | None:
@@ -245,9 +244,9 @@ class RayWorkers:
                 del self._starting[answer]
                 self._ray.kill(self._actors[worker])
                 self._gone[worker] = (
-                    f"a worker did not start within {_START_LIMIT_S:g} s; others use the cluster's CPUs or GPUs, or "
-                    "they do not fit on the nodes that are left: lower workers.num_workers, cpus_per_worker or "
-                    "gpus_per_worker"
+                    f"a worker did not start within {self._config.start_limit_s:g} s (workers.start_limit_s); others "
+                    "use the cluster's CPUs or GPUs, or they do not fit on the nodes that are left: lower "
+                    "workers.num_workers, cpus_per_worker or gpus_per_worker"
                 )
 
     def _gone_because(self) -> str:

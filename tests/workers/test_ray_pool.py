@@ -144,6 +144,18 @@ def test_why_no_worker_starts_is_said_in_one_line():
         open_workers(WorkersConfig(num_workers=1), fail_to_start).__enter__()
 
 
+def start_for_ever() -> Job:
+    time.sleep(600)
+    return die
+
+
+def test_a_run_waits_for_its_workers_as_long_as_it_is_told_to():
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"a worker did not start within 2 s \(workers.start_limit_s\)"):
+        open_workers(WorkersConfig(num_workers=1, start_limit_s=2.0), start_for_ever).__enter__()
+    assert time.monotonic() - started < 60
+
+
 def make_mixed_job() -> Job:
     return mixed_job
 
