@@ -1,9 +1,10 @@
 """Does a long search stay healthy? Memory, open files, temporary files of a real search over many cheap candidates.
 
 Usage: python benchmarks/memory.py [--candidates 10000] [--set data.dataset=npz --set data.root=data/cifar10.npz]
-Searches the quickstart's space on Ray workers, with searcher and records, at a tiny fidelity: 64 images recalibrate,
-one step of training. Prints what the driver and its workers hold after 10 %, 50 % and 100 % of the candidates: private
-memory in MB, open files, and the files and MB that Ray has written. Then the seconds of opening and resuming that run.
+Searches the quickstart's space on Ray workers, with searcher and records, at a tiny fidelity: inherited weights as they
+are, 64 images recalibrate, nothing is trained. Prints what the driver and its workers hold after 10 %, 50 % and 100 %
+of the candidates: private memory in MB, open files, and the files and MB that Ray has written. Then the seconds of
+opening and resuming that run.
 """
 
 import argparse
@@ -25,8 +26,8 @@ from evoprune.stages.pipeline import prepare
 from evoprune.stages.search import search
 
 TINY = [
-    *("data.validation=0.01", "base.epochs=0.5", "search.sensitivity=null", "report.every=1000"),
-    *("evaluation.recalibration_images=64", "evaluation.epochs=1e-6", "search.num_individual=64"),
+    *("inherit=plain", "data.validation=0.01", "base.epochs=0.5", "search.sensitivity=null", "report.every=1000"),
+    *("evaluation.recalibration_images=64", "evaluation.epochs=0", "search.num_individual=64"),
 ]
 SHARES = (0.1, 0.5, 1.0)
 LOOK_EVERY_S = 0.05
