@@ -187,7 +187,7 @@ def check_command(arguments: Namespace) -> None:
         experiment = "quickstart"
     elif experiment not in carried_files("experiments"):
         experiment = str(ROOT / experiment)
-    load_experiment(experiment, getattr(arguments, "overrides", ()))
+    loaded = load_experiment(experiment, getattr(arguments, "overrides", ()))
     if run := getattr(arguments, "run", None):
         folder, name = str(run.parent), run.name
         assert str(run).isupper() or (folder == "results" and name in carried_files("experiments")), run
@@ -195,6 +195,8 @@ def check_command(arguments: Namespace) -> None:
         parse_method(arguments.method)
     if getattr(arguments, "sparsity", None) is not None:
         assert arguments.weights and 0 < float(arguments.sparsity) < 1
+    elif hasattr(arguments, "rate") and arguments.weights:
+        assert loaded.weights.sparsity is not None or loaded.weights.layers
     elif hasattr(arguments, "rate"):
         given = {"rate": arguments.rate, "flops": arguments.flops, "max_loss": arguments.max_loss}
         parse_target(given, load_search_space("resnet20"))  # type: ignore[arg-type]
