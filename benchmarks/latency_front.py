@@ -26,6 +26,7 @@ from evoprune.evaluation.worker import worker_compute
 from evoprune.pruning.channels import slim_network
 from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
 from evoprune.report.figures import draw_comparison
+from evoprune.report.latencies import base_latency_ms
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import read_rows
 from evoprune.search.front import front_rows
@@ -65,7 +66,7 @@ def timed_again(contexts: dict[str, Context]) -> Iterator[dict[str, Any]]:
     space, compute = context.space, worker_compute(context.experiment)
     data = place_data(context.dataset.arrays, compute.device)
     base = context.base.network.to(compute.device).eval()
-    meter = make_meter(context.experiment, space, data, compute)
+    meter = make_meter(context.experiment, space, base, data, compute)
     assert meter is not None, "latency is an objective"
     full = {**base_of(read_rows(context.folder.reports), space), "arm": "base network", "code": None}
     rows = [{**row, "arm": arm} for arm, one in contexts.items() for row in _front(one)]
@@ -73,7 +74,9 @@ def timed_again(contexts: dict[str, Context]) -> Iterator[dict[str, Any]]:
     for row in [full, *(rows[index] for index in order)]:
         code = space.full_code() if row["code"] is None else space.parse_code(row["code"])
         found = meter.measure(slim_network(space, base, code, context.moments), code)
-        yield {**row, "again": found["latency"], "again_spread": found["latency_spread"]}
+        assert found["latency"] and found["base_latency"], "measured here, not by a command"
+        again = found["latency"] / found["base_latency"] * (base_latency_ms(context.folder) or 1.0)
+        yield {**row, "again": again, "again_spread": found["latency_spread"]}
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def candidate_job(
         experiment.evaluation,
         compute,
         experiment.seed,
-        make_meter(experiment, space, data, compute),
+        make_meter(experiment, space, network, data, compute),
         1 if one_by_one(experiment, space, network) else codes_per_batch(experiment, space),
         moments,
     )
@@ -76,8 +76,14 @@ def candidate_job(
     return job
 
 
-def as_measurement(value: Any) -> dict[str, Any]:
-    """What was reported of a code as cells of its row: it has a status, whatever it is that was reported."""
+def as_measurement(value: Any, base_ms: float | None = None) -> dict[str, Any]:
+    """What was reported of a code as cells of its row: it has a status, whatever it is that was reported.
+
+    Args:
+        value: what was reported.
+        base_ms: the base network's latency when the search began. A latency that was measured against the base network
+            is told as the same share of that.
+    """
     match value:
         case Lost(reason):
             return {"status": LOST, "error": reason}
@@ -86,10 +92,17 @@ def as_measurement(value: Any) -> dict[str, Any]:
         case {"status": "failed", "error": str()}:
             return _cells(value)
         case {"status": "ok", "accuracy": float() | int() as accuracy} if math.isfinite(accuracy):
-            return _cells(value)
+            return {**_cells(value), **_on_the_scale_of(base_ms, value)}
     return {"status": FAILED, "error": f"the worker has returned no measurement, but {reprlib.repr(value)}"}
 
 
 def _cells(value: Mapping[str, Any]) -> dict[str, Any]:
     """Those that are measured; the others follow from the code."""
     return {name: value[name] for name in _CELLS if name in value}
+
+
+def _on_the_scale_of(base_ms: float | None, value: Mapping[str, Any]) -> dict[str, float]:
+    match value:
+        case {"latency": float() as now, "base_latency": float() as base_now} if base_ms is not None and base_now > 0:
+            return {"latency": round(now / base_now * base_ms, 4)}
+    return {}

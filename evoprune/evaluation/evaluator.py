@@ -70,8 +70,8 @@ class Evaluator:
 
         Returns:
             For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
-            closed-form costs, `latency` in ms and `latency_spread` in percent if asked for, and `seconds`: of
-            candidates that train together an even share.
+            closed-form costs, if asked for what `meter` measures, and `seconds`: of candidates that train together an
+            even share.
         """
         measured: list[dict[str, Any]] = []
         while len(measured) < len(codes):

@@ -1,4 +1,4 @@
-"""Measured latency of a network: repeated until it can be believed, or until its time is up."""
+"""Measured latency of a network, alone or against another's: repeated until it can be believed, or its time is up."""
 
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ LIMIT_S = 10.0
 _WARMUP = 5
 _AGREEING = 5
 _FEWEST_CHUNKS = 10
+_NOTCH = 1.57  # of a median of n values, in quartile distances over the root of n
 _CHUNK_S, _FEWEST_CALLS = 0.025, 3  # longer than most disturbances, so that some chunks have none
 
 
@@ -33,7 +34,20 @@ class Timing(NamedTuple):
     spread: float
 
 
-@torch.no_grad()
+class Comparison(NamedTuple):
+    """Time of one call over that of another.
+
+    Attributes:
+        ratio: of the two times.
+        spread: width of the range in which the ratio lies with 95 % confidence, in percent of it.
+        reference_ms: the other call's time meanwhile, in ms, which is as good as the machine is steady.
+    """
+
+    ratio: float
+    spread: float
+    reference_ms: float
+
+
 def time_network(network: nn.Module, shape: tuple[int, ...], compute: Compute, limit_s: float) -> Timing:
     """Time of a forward pass of `network`, after warm-up, as it is: batch norms are not folded.
 
@@ -43,15 +57,27 @@ def time_network(network: nn.Module, shape: tuple[int, ...], compute: Compute, l
         compute: device and precision that the time holds for.
         limit_s: as in `time_calls`.
     """
+    return time_calls(_forward(network, shape, compute), limit_s)
+
+
+def compare_networks(
+    network: nn.Module, reference: nn.Module, shape: tuple[int, ...], compute: Compute, limit_s: float
+) -> Comparison:
+    """Time of a forward pass of `network` over that of `reference`; arguments are those of `time_network`."""
+    return compare_calls(_forward(network, shape, compute), _forward(reference, shape, compute), limit_s)
+
+
+def _forward(network: nn.Module, shape: tuple[int, ...], compute: Compute) -> Callable[[], None]:
     images = torch.zeros(shape, device=compute.device).to(memory_format=torch.channels_last)
 
+    @torch.no_grad()
     def forward() -> None:
         with compute.autocast():
             network(images)
         if compute.device.type == "cuda":
             torch.cuda.synchronize(compute.device)
 
-    return time_calls(forward, limit_s)
+    return forward
 
 
 def time_calls(call: Callable[[], object], limit_s: float) -> Timing:
@@ -78,6 +104,35 @@ def time_calls(call: Callable[[], object], limit_s: float) -> Timing:
             every = [ms for chunk in chunks for ms in chunk]
             p90 = float(np.percentile(every, 90))
             return Timing(round(fastest[_AGREEING // 2], 4), round(p90, 4), round(spread, 2))
+
+
+def compare_calls(call: Callable[[], object], reference: Callable[[], object], limit_s: float) -> Comparison:
+    """Time of a call over that of another, which takes turns with it, until it is known within 3 %.
+
+    A machine is faster at one minute and slower at the next, by more than two networks differ. Both calls feel that
+    alike, and their ratio does not. Chunks are those of `time_calls`. Each chunk of the call and the chunk of the
+    reference after it give a ratio, and the median of the ratios counts. Its range is the notch of a box plot
+    (McGill, Tukey, Larsen: Variations of box plots, 1978). Ten pairs of chunks at least are timed.
+
+    Args:
+        call: what is timed.
+        reference: what it is compared with.
+        limit_s: seconds after which the ratio counts as it is; the spread says how well it is known.
+    """
+    for _ in range(_WARMUP):
+        call()
+        reference()
+    pairs: list[tuple[float, float]] = []
+    started = time.perf_counter()
+    while True:
+        pairs.append((min(_chunk(call)), min(_chunk(reference))))
+        times = np.maximum(pairs, 1e-9)
+        lower, ratio, upper = np.percentile(times[:, 0] / times[:, 1], [25, 50, 75])
+        spread = float(200 * _NOTCH * (upper - lower) / len(pairs) ** 0.5 / ratio)
+        known = len(pairs) >= _FEWEST_CHUNKS and spread <= WIDEST_SPREAD
+        if known or (len(pairs) >= _AGREEING and time.perf_counter() - started > limit_s):
+            middle = float(np.sort(times[:, 1])[_AGREEING // 2])
+            return Comparison(float(ratio), round(spread, 2), round(middle, 4))
 
 
 def _chunk(call: Callable[[], object]) -> list[float]:

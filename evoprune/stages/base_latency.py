@@ -24,7 +24,7 @@ def settle_base_latency(context: Context, start_workers: Callable[[], Workers]) 
 
     Returns:
         What starts the workers of a search that goes on. It refuses another device than that of the first latencies,
-        and tells where the base network takes another time than it took then.
+        and tells where a command finds another time of the base network than it found then.
 
     Raises:
         UserError: the base network could not be measured, or the workers' devices differ.
@@ -34,7 +34,7 @@ def settle_base_latency(context: Context, start_workers: Callable[[], Workers]) 
     if base_latency_ms(context.folder) is None:
         workers = start_workers()
         facts = _common_facts(context, workers)
-        context.folder.note(latency={**facts, **_measure(context, workers)})
+        context.folder.note(latency={**facts, "base_ms": _measure(context, workers)})
         return start_workers
     return lambda: _checked(context, start_workers())
 
@@ -48,11 +48,13 @@ def _checked(context: Context, workers: Workers) -> Workers:
             f"latency: this run has measured it on {there}; the workers have {here}, and such times do not compare: go "
             "on with the first device, or choose another --out"
         )
-    before, found = noted["base_ms"], _measure(context, workers)["base_ms"]
+    if context.experiment.evaluation.latency_command is None:
+        return workers  # which measure against the base network
+    before, found = noted["base_ms"], _measure(context, workers)
     if abs(found / before - 1) > _APART:
         say(
             f"warning: latency: the base network takes {found:.4g} ms now, and took {before:.4g} ms when this search "
-            "began: either time was taken beside other work, or the machine is not what it was"
+            "began: either time was taken beside other work, or the device is not what it was"
         )
     return workers
 
@@ -69,8 +71,8 @@ def _common_facts(context: Context, workers: Workers) -> dict[str, Any]:
     return kinds[0]
 
 
-def _measure(context: Context, workers: Workers) -> dict[str, float | None]:
-    """`base_ms` and `base_spread`."""
+def _measure(context: Context, workers: Workers) -> float:
+    """Latency of the base network now, in ms."""
     space = context.space
     batch = Batch((space.format_code(space.full_code()),), Fidelity(0.0, _FEW_IMAGES), timed=True)
     (value, *_) = [
@@ -79,4 +81,4 @@ def _measure(context: Context, workers: Workers) -> dict[str, float | None]:
     measured = as_measurement(value)
     if measured["status"] != OK:
         raise UserError(f"latency: that of the base network cannot be measured: {measured['error']}")
-    return {"base_ms": measured["latency"], "base_spread": measured["latency_spread"]}
+    return float(measured["latency"])

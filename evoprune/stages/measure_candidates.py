@@ -10,6 +10,7 @@ from evoprune.common.progress import Meter
 from evoprune.config import WorkersConfig
 from evoprune.evaluation.candidate_job import SPARE_S, Batch, as_measurement, candidate_job, missing_codes, time_limit
 from evoprune.evaluation.worker import describe_workers, one_by_one
+from evoprune.report.latencies import base_latency_ms
 from evoprune.report.tables import trade_offs
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.table import Table
@@ -72,6 +73,7 @@ class Measurer:
         self._table, self._meter, self._start_workers = table, meter, start_workers
         self._workers: Workers | None = None
         self._num_candidates = num_candidates(table.rows)
+        self._base_ms = base_latency_ms(context.folder)
 
     def measure(self, batches: Iterable[Sequence[Planned] | None]) -> Iterator[tuple[Planned, Row]]:
         """Yield every row, and what it was planned as, when it is in `reports.csv`.
@@ -121,7 +123,7 @@ class Measurer:
             "epochs": self._experiment.evaluation.fidelities[planned.rung].epochs,
             **{f"kept.{name}": width for name, width in self._space.widths(code).items()},
             **code_costs(self._space, code),
-            **as_measurement(event.value),
+            **as_measurement(event.value, self._base_ms),
             "worker": event.worker,
         }
         if row["status"] == OK and self._limits.violation(row) > 0:

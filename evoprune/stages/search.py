@@ -88,7 +88,7 @@ def time_candidate(probe: Probe) -> CandidateTimes:
     """
     experiment, codes = probe.context.experiment, list(probe.codes)
     config, space = experiment.evaluation, probe.context.space
-    meter = make_meter(experiment, space, probe.data, probe.compute)
+    meter = make_meter(experiment, space, probe.base, probe.data, probe.compute)
     evaluator = Evaluator(space, probe.base, probe.data, config, probe.compute, experiment.seed, meter, len(codes))
 
     def evaluate(fidelity: Fidelity, timed: bool) -> None:

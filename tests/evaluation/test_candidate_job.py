@@ -50,7 +50,26 @@ def test_latency_is_measured_where_it_is_an_objective(make_experiment, small_spa
     batch = Batch((small_space.format_code(small_space.full_code()),), Fidelity(0.0, 10), timed=True)
     (row,) = job(batch)
     assert row["latency"] > 0 and as_measurement(row)["latency_spread"] == row["latency_spread"] >= 0
+    assert as_measurement(row, base_ms=12.0)["latency"] == pytest.approx(12.0, rel=0.3), "the base network's, once more"
     assert missing_codes(batch, 0) == [batch], "what is tried again is timed too"
+
+
+OK = {"status": "ok", "error": None, "accuracy": 50.0, "seconds": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("told", "base_ms", "wanted"),
+    [
+        ({"latency": 3.0, "base_latency": 4.0}, 2.0, 1.5),
+        ({"latency": 3.0, "base_latency": 4.0}, None, 3.0),
+        ({"latency": 3.0, "base_latency": None}, 2.0, 3.0),
+        ({"latency": 3.0, "base_latency": 0.0}, 2.0, 3.0),
+    ],
+)
+def test_a_latency_is_told_on_the_scale_of_the_base_networks_first_one(told, base_ms, wanted):
+    """A machine on which the base network takes twice as long as at first makes 3 ms of what takes 1.5."""
+    measured = as_measurement({**OK, **told}, base_ms)
+    assert measured["latency"] == wanted and "base_latency" not in measured
 
 
 def test_what_a_dead_worker_did_not_measure_goes_on_code_by_code():

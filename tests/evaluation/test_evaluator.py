@@ -16,7 +16,7 @@ from evoprune.config import DataConfig, EvaluationConfig, Fidelity
 from evoprune.data.sources import load_raw_data
 from evoprune.data.tensors import Data, TensorSplit, load_data
 from evoprune.evaluation.evaluator import Evaluator
-from evoprune.evaluation.latency import Timing
+from evoprune.evaluation.latency import Comparison
 from evoprune.evaluation.latency_meter import LatencyMeter
 from evoprune.networks.device import CPU
 from evoprune.space.space import Code, SearchSpace
@@ -24,7 +24,7 @@ from evoprune.training.stacked_training import StackedTraining
 from evoprune.workers.turns import Turns
 
 DIGITS = DataConfig(dataset="digits", validation=0.2, crop=1, flip=False)
-FAST = Timing(1.5, 2.0, 1.0)
+FAST = Comparison(0.5, 1.0, 3.0)
 SHORT = EvaluationConfig(batch_size=32, lr=0.05, recalibration_images=128)
 
 
@@ -41,7 +41,7 @@ def evaluator(small_space: SearchSpace, small_base: nn.Module, data: Data) -> Ev
 def quick_meter(evaluator: Evaluator, name: Any) -> LatencyMeter:
     """Measures latency for a moment only."""
     quick = evaluator.config.model_copy(update={"latency_limit_s": 0.05})
-    return LatencyMeter(quick, evaluator.space, evaluator.data, CPU, Turns(f"test-{name}"))
+    return LatencyMeter(quick, evaluator.space, evaluator.base, evaluator.data, CPU, Turns(f"test-{name}"))
 
 
 def random_codes(space: SearchSpace, count: int) -> np.ndarray:
@@ -278,10 +278,10 @@ def test_where_too_many_do_not_fit_half_as_many_are_tried(
 
 def test_latency_is_that_of_the_slim_network(small_space, exact_base, exact_data, mixed_codes, monkeypatch, tmp_path):
     seen = []
-    measure = "evoprune.evaluation.latency_meter.time_network"
+    measure = "evoprune.evaluation.latency_meter.compare_networks"
     monkeypatch.setattr(measure, lambda network, *_: seen.append(network) or FAST)
     evaluator = make_evaluator(small_space, exact_base, exact_data, 2)
     timed = replace(evaluator, meter=quick_meter(evaluator, tmp_path))
     rows = timed.evaluate(mixed_codes[:2], Fidelity(0.0), timed=True)
-    assert [row["latency"] for row in rows] == [FAST.ms] * 2
+    assert [row["latency"] for row in rows] == [1.5] * 2
     assert [sum(p.numel() for p in one.parameters()) for one in seen] == [row["params"] for row in rows]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evoprune.evaluation import latency
-from evoprune.evaluation.latency import time_calls, time_network
+from evoprune.evaluation.latency import compare_calls, compare_networks, time_calls, time_network
 from evoprune.networks.device import CPU, Compute
 
 
@@ -69,6 +69,56 @@ def test_five_chunks_are_timed_whatever_the_limit(timed):
     assert timing.ms == 500.0 and clock.num_calls == 5 + 5 * 3
 
 
+class Drifting(Clock):
+    """A clock of a machine whose speed moves by a third and back in ten seconds; calls take 3 ms and 4 ms at best."""
+
+    def __init__(self) -> None:
+        super().__init__([0.0])
+
+    def fast(self) -> None:
+        self.take(3.0)
+
+    def slow(self) -> None:
+        self.take(4.0)
+
+    def take(self, milliseconds: float) -> None:
+        self.num_calls += 1
+        self.seconds += milliseconds * (1 + abs(self.seconds % 10 - 5) / 15) / 1000
+
+
+@pytest.fixture
+def drifting(monkeypatch: pytest.MonkeyPatch):
+    clock = Drifting()
+    monkeypatch.setattr(latency, "time", clock)
+    return clock
+
+
+def test_a_machine_that_drifts_leaves_the_ratio_of_two_calls(drifting):
+    found = compare_calls(drifting.fast, drifting.slow, 10.0)
+    assert found.ratio == pytest.approx(0.75, rel=0.03) and found.spread <= 3.0
+    assert 4.0 <= found.reference_ms <= 4.0 * 4 / 3
+    assert drifting.seconds < 1.0, "ten pairs of chunks of 25 ms, or a few more"
+
+
+def test_the_ratio_of_a_call_to_itself_is_one(drifting):
+    assert compare_calls(drifting.slow, drifting.slow, 10.0).ratio == pytest.approx(1.0, rel=0.03)
+
+
+def test_pairs_go_on_until_the_ratio_is_known_or_the_time_is_up(drifting):
+    """Single calls of 25 ms and more make chunks of three, whose fastest calls differ by a half and more."""
+    waves = itertools.cycle([30.0] * 3 + [60.0] * 3 + [45.0] * 3)
+    found = compare_calls(lambda: drifting.take(next(waves)), drifting.slow, 2.0)
+    assert found.spread > 3.0 and 2.0 < drifting.seconds < 2.5
+
+
+def test_the_range_of_a_ratio_is_the_notch_of_its_quartiles(monkeypatch):
+    """Ratios 1, 2, 3, 4, 5 of five pairs: quartiles 2 and 4, median 3, so 2 x 1.57 x 2 / sqrt(5) / 3 = 93.62 %."""
+    chunks = iter([[1.0], [1.0], [2.0], [1.0], [3.0], [1.0], [4.0], [1.0], [5.0], [1.0]])
+    monkeypatch.setattr(latency, "_chunk", lambda call: next(chunks))
+    found = compare_calls(lambda: None, lambda: None, 0.0)
+    assert found == (3.0, 93.62, 1.0)
+
+
 class Seen(nn.Module):
     """Notes what it is given, and how."""
 
@@ -88,3 +138,10 @@ def test_the_time_is_that_of_the_batch_and_the_precision_asked_for(bf16):
     network = Seen()
     time_network(network, (7, 3, 6, 5), Compute(CPU.device, bf16), 0.0)
     assert network.seen == {((7, 3, 6, 5), True, bf16)}
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_both_networks_get_that_batch_in_that_precision(bf16):
+    network, reference = Seen(), Seen()
+    compare_networks(network, reference, (7, 3, 6, 5), Compute(CPU.device, bf16), 0.0)
+    assert network.seen == reference.seen == {((7, 3, 6, 5), True, bf16)}

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 from helpers import few_digits
+from torch import nn
 
 from evoprune.common.locks import hold
 from evoprune.config import EvaluationConfig, Fidelity
 from evoprune.evaluation import latency_meter
 from evoprune.evaluation.evaluator import Evaluator
-from evoprune.evaluation.latency import Timing
+from evoprune.evaluation.latency import Comparison
 from evoprune.evaluation.latency_command import LatencyError
 from evoprune.evaluation.latency_meter import LatencyMeter, latency_facts, make_meter
 from evoprune.networks.device import CPU
@@ -28,10 +29,10 @@ print(sum(parameter.numel() for parameter in network.parameters()))
 
 
 @pytest.fixture
-def make(small_space, tmp_path):
+def make(small_space, small_base, tmp_path):
     def meter(**keys: Any) -> LatencyMeter:
         config = EvaluationConfig(**keys)
-        return LatencyMeter(config, small_space, few_digits(64), CPU, Turns(f"test-{tmp_path}"))
+        return LatencyMeter(config, small_space, small_base, few_digits(64), CPU, Turns(f"test-{tmp_path}"))
 
     return meter
 
@@ -42,22 +43,32 @@ def test_the_network_runs_alone_in_the_precision_that_is_asked_for(
 ):
     meter, seen = make(latency_precision=precision, latency_batch_size=3, latency_limit_s=7.0), []
 
-    def time_network(network, shape, compute, limit_s):
+    def compare_networks(network, reference, shape, compute, limit_s):
         others = replace(meter.turns, patience_s=0.05)
         with others.beside():
-            seen.append((network is small_base, shape, compute.precision, limit_s))
-        return Timing(1.25, 2.0, 0.5)
+            seen.append((network is small_base, num_parameters(reference), shape, compute.precision, limit_s))
+        return Comparison(0.25, 0.5, 5.0)
 
-    monkeypatch.setattr(latency_meter, "time_network", time_network)
-    assert meter.measure(small_base, small_space.full_code()) == {"latency": 1.25, "latency_spread": 0.5}
-    assert seen == [(True, (3, 1, 8, 8), precision, 7.0)]
+    monkeypatch.setattr(latency_meter, "compare_networks", compare_networks)
+    measured = meter.measure(small_base, small_space.full_code())
+    assert measured == {"latency": 1.25, "base_latency": 5.0, "latency_spread": 0.5}
+    assert seen == [(True, num_parameters(small_base), (3, 1, 8, 8), precision, 7.0)]
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_the_base_network_takes_as_long_as_itself(make, small_base, small_space):
+    measured = make().measure(small_base, small_space.full_code())
+    assert measured["latency"] == pytest.approx(measured["base_latency"], rel=0.3)
 
 
 def test_a_command_gets_the_slim_network_as_a_saved_model(make, small_base, small_space, mixed_codes):
     meter = make(latency_command=[sys.executable, "-c", COUNT, "{model}"], latency_limit_s=60.0)
     slim = slim_network(small_space, small_base, mixed_codes[0])
     found = meter.measure(slim, mixed_codes[0])
-    assert found == {"latency": sum(p.numel() for p in slim.parameters()), "latency_spread": None}
+    assert found == {"latency": num_parameters(slim), "base_latency": None, "latency_spread": None}
 
 
 def test_a_command_that_fails_is_told(make, small_base, small_space):
@@ -81,7 +92,7 @@ def test_candidates_run_beside_others_and_are_timed_alone(
             pass
         order.append((what, {(True, False): "beside", (False, False): "alone", (True, True): "free"}[beside, alone]))
 
-    monkeypatch.setattr(latency_meter, "time_network", lambda *_: note("time") or Timing(1.5, 2.0, 1.0))
+    monkeypatch.setattr(latency_meter, "compare_networks", lambda *_: note("time") or Comparison(0.5, 1.0, 3.0))
     monkeypatch.setattr("evoprune.evaluation.evaluator.recalibrate", lambda *_: note("run"))
     evaluator = Evaluator(small_space, small_base, meter.data, meter.config, CPU, 0, meter, candidates_at_once=at_once)
     rows = evaluator.evaluate(mixed_codes[:2], Fidelity(0), timed=True)
@@ -92,12 +103,12 @@ def test_candidates_run_beside_others_and_are_timed_alone(
     assert order == [*wanted, ("end", "free")]
 
 
-def test_workers_of_a_run_take_turns_on_a_device(make_experiment, small_space):
+def test_workers_of_a_run_take_turns_on_a_device(make_experiment, small_space, small_base):
     timed, data = make_experiment(search={"objectives": ["accuracy", "latency"]}), few_digits(8)
-    meters = [make_meter(timed, small_space, data, CPU) for _ in range(2)]
+    meters = [make_meter(timed, small_space, small_base, data, CPU) for _ in range(2)]
     assert meters[0].turns == meters[1].turns
-    assert make_meter(make_experiment(), small_space, data, CPU) is None
-    other = make_meter(timed.model_copy(update={"seed": 1}), small_space, data, CPU)
+    assert make_meter(make_experiment(), small_space, small_base, data, CPU) is None
+    other = make_meter(timed.model_copy(update={"seed": 1}), small_space, small_base, data, CPU)
     assert other.turns != meters[0].turns
 
 
