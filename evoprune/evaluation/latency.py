@@ -57,17 +57,18 @@ def time_network(network: nn.Module, shape: tuple[int, ...], compute: Compute, l
         compute: device and precision that the time holds for.
         limit_s: as in `time_calls`.
     """
-    return time_calls(_forward(network, shape, compute), limit_s)
+    return time_calls(forward_pass(network, shape, compute), limit_s)
 
 
 def compare_networks(
     network: nn.Module, reference: nn.Module, shape: tuple[int, ...], compute: Compute, limit_s: float
 ) -> Comparison:
     """Time of a forward pass of `network` over that of `reference`; arguments are those of `time_network`."""
-    return compare_calls(_forward(network, shape, compute), _forward(reference, shape, compute), limit_s)
+    return compare_calls(forward_pass(network, shape, compute), forward_pass(reference, shape, compute), limit_s)
 
 
-def _forward(network: nn.Module, shape: tuple[int, ...], compute: Compute) -> Callable[[], None]:
+def forward_pass(network: nn.Module, shape: tuple[int, ...], compute: Compute) -> Callable[[], None]:
+    """A call that passes a batch through `network` and waits for the result; arguments are those of `time_network`."""
     images = torch.zeros(shape, device=compute.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()

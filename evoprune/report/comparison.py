@@ -24,18 +24,6 @@ def columns() -> list[str]:
     return [*_FACTS, *timed]
 
 
-def with_speed_ups(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the first one's times over theirs."""
-    found = []
-    for row in rows:
-        gains = {}
-        for place in (f"{runtime}_{{}}_{batch}" for runtime in RUNTIMES for batch in BATCHES):
-            before, now = rows[0].get(place.format("ms")), row.get(place.format("ms"))
-            gains[place.format("speed_up")] = round(before / now, 3) if before and now else None
-        found.append({**row, **gains})
-    return found
-
-
 def comparison_table(rows: Sequence[Row]) -> str:
     """The base network first; costs with their share of its."""
     timed = [(runtime, batch) for runtime in RUNTIMES for batch in BATCHES
@@ -52,7 +40,7 @@ def write_comparison(folder: Path, rows: Sequence[Row], facts: Mapping[str, Any]
 
     Args:
         folder: is made where it is not there.
-        rows: of `with_speed_ups`.
+        rows: the base network first.
         facts: how they were measured.
     """
     table = comparison_table(rows)

@@ -1,12 +1,8 @@
 """Saved models and ONNX files -> one row each, beside the base network."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -25,13 +21,12 @@ from evoprune.common.progress import say
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.evaluation.latency import LIMIT_S, Timing, time_calls, time_network
-from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed, to_onnx
+from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed
 from evoprune.networks.checkpoints import load_model
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
-from evoprune.report.comparison import BATCHES, comparison_table, with_speed_ups, write_comparison
+from evoprune.report.comparison import comparison_table, write_comparison
+from evoprune.stages.model_times import measure_times, model_calls
 from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
-from evoprune.tracing.graph import export
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,12 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     compute = replace(make_compute(device, "fp32"), bf16=False)
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
-    rows = with_speed_ups([_row(_load(path, dataset, compute, request.source), dataset) for path in paths])
+    rows, base_calls = [], None
+    for path in paths:
+        model = _load(path, dataset, compute, request.source)
+        calls = model_calls(model.path, model.network, model.preprocessing.shape, model.compute)
+        rows.append({**_row(model, dataset), **measure_times(calls, base_calls)})
+        base_calls = base_calls or calls
     threads = f"{torch.get_num_threads()} CPU threads, float32"
     facts = {
         "PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {threads}",
@@ -123,7 +123,7 @@ def _row(model: _Model, dataset: Dataset) -> Row:
         share = accuracy(model.network, data, to_split(dataset.test, model.compute.device), model.compute)
     except TrainingError as error:
         raise UserError(f"{model.path}: {error}") from None
-    return {"model": str(model.path), "accuracy": share, **_costs(model), **_times(model)}
+    return {"model": str(model.path), "accuracy": share, **_costs(model)}
 
 
 def _costs(model: _Model) -> dict[str, int]:
@@ -136,39 +136,3 @@ def _costs(model: _Model) -> dict[str, int]:
     params = sum(parameter.numel() for parameter in model.network.parameters())
     size = (model.path / WEIGHTS_NAME).stat().st_size
     return {"flops": counter.get_total_flops() // 2, "params": params, "file_bytes": size}
-
-
-def _times(model: _Model) -> dict[str, Any]:
-    """Latency of each runtime that can run the model here; nothing of the others."""
-    times: dict[str, Any] = {}
-    shape = model.preprocessing.shape
-    if isinstance(model.network, OnnxNetwork):
-        return _named("onnx", partial(_time_onnx, model.network, shape))
-    times |= _named("torch", lambda batch: time_network(model.network, (batch, *shape), model.compute, LIMIT_S))
-    if not is_installed():
-        return times
-    try:
-        example = torch.zeros(2, *shape)
-        program = export(model.network.cpu(), example, any_batch=True)
-        network = OnnxNetwork(to_onnx(program, example, {}, fold=True))
-    except UserError as error:
-        say(f"{model.path}: not measured in ONNX Runtime: {error}")
-        return times
-    return times | _named("onnx", partial(_time_onnx, network, shape))
-
-
-def _time_onnx(network: OnnxNetwork, shape: tuple[int, ...], batch: int) -> Timing:
-    images = np.zeros((batch, *shape), dtype=np.float32)
-    return time_calls(lambda: network.run(images), LIMIT_S)
-
-
-def _named(runtime: str, measure: Callable[[int], Timing]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for batch in BATCHES:
-        timing = measure(batch)
-        found |= {
-            f"{runtime}_ms_{batch}": timing.ms,
-            f"{runtime}_p90_ms_{batch}": timing.p90_ms,
-            f"{runtime}_spread_{batch}": timing.spread,
-        }
-    return found
