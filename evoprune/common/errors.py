@@ -29,7 +29,7 @@ def reason_of(error: BaseException) -> str:
 
 def suggest(came: str, allowed: Iterable[str]) -> str:
     """`did you mean 'x'? Allowed: ...` for a misspelt name."""
-    names = sorted(allowed)
+    names = sorted(set(allowed))
     close = difflib.get_close_matches(came, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}allowed: {', '.join(names)}"

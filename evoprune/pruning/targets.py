@@ -107,7 +107,8 @@ def _rate(text: str) -> float:
     value = _number(text)
     if value is None or not 0 < value < 1:
         raise UserError(
-            f"--rate is the share of channels that go, between 0 and 1; got {text}; for example --rate 0.45"
+            "--rate is the share that goes, of the channels or, with --step, of the multiply-adds, between 0 and 1; "
+            f"got {text}; for example --rate 0.45"
         )
     return value
 

@@ -1,12 +1,14 @@
 """The commands of the four steps, analyse, prune, fine-tune and transform, and of the sweep over sparsities."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evoprune.common.errors import UserError
+from evoprune.common.files import write_atomically
 from evoprune.common.progress import say
 from evoprune.pruning.targets import Kind, parse_method, parse_target
 from evoprune.runs.folder import RunFolder
@@ -27,7 +29,7 @@ def analyse(request: Request, method: str, images: int | None) -> None:
 
     sensitivity(request, method, images)
     context = checked(request, (parse_method(method),))
-    with open_run_folder(context.folder.path, context.experiment):
+    with _opened(context):
         say(alone_line(read_curves(context.folder.sensitivity(parse_method(method)), context.space)))
         say(_workspace(context).table())
     say(f"next: evoprune prune {request.file} --rate 0.3 --step")
@@ -45,7 +47,7 @@ def prune_channels(request: Request, method: str, target: Mapping[Kind, str | No
     check_analysed(context.folder, importance)
     _check_rounds(context)
     round_to_prune(context.folder, channel_pruning(importance, goal))
-    with open_run_folder(context.folder.path, context.experiment):
+    with _opened(context):
         _say_done(context, prune_channels(_workspace(context), importance, goal), "finetune")
 
 
@@ -66,7 +68,7 @@ def prune_weights(request: Request, options: Mapping[str, str | None]) -> None:
     if context.folder.base.is_dir():
         _check_rounds(context)
         round_to_prune(context.folder, weight_pruning(config))
-    with open_run_folder(context.folder.path, context.experiment):
+    with _opened(context):
         prepare_base(context)
         _say_done(context, prune_weights(_workspace(context)), "finetune")
 
@@ -81,7 +83,7 @@ def sweep(request: Request, scope: str | None, epochs: float) -> None:
     context = checked(replace(request, overrides=(*request.overrides, *given)), ())
     workspace, wanted = _workspace(context), Sweep(context.experiment.weights.scope, epochs)
     check_recipe(context.folder.sweep(wanted.name), workspace, wanted)
-    with open_run_folder(context.folder.path, context.experiment):
+    with _opened(context):
         prepare_base(context)
         say(sweep(workspace, wanted))
 
@@ -91,7 +93,7 @@ def search_weights(request: Request) -> None:
     from evoprune.stages.sparsity_search import search_sparsities
 
     context = checked(request, ())
-    with open_run_folder(context.folder.path, context.experiment):
+    with _opened(context):
         prepare_base(context)
         say(search_sparsities(_workspace(context)))
 
@@ -103,7 +105,7 @@ def finetune(path: Path, overrides: Sequence[str]) -> None:
 
     context = _context_of_run(path, overrides)
     round_to_finetune(context.folder, training_settings(context.experiment))
-    with open_run_folder(path, context.experiment):
+    with _opened(context):
         _say_done(context, finetune(_workspace(context)), "transform")
 
 
@@ -113,9 +115,23 @@ def transform(path: Path, overrides: Sequence[str]) -> None:
 
     context = _context_of_run(path, overrides)
     place = round_to_transform(context.folder)
-    with open_run_folder(path, context.experiment):
+    with _opened(context):
         say(transform(_workspace(context)))
         say(f"results: {place.model('transformed')}/  (evoprune.load_model reads it)")
+
+
+@contextmanager
+def _opened(context: Context) -> Iterator[None]:
+    """The run's folder, its configuration put back where the step is refused: the next step reads it from there."""
+    config = context.folder.config
+    before = config.read_bytes() if config.is_file() else None
+    with open_run_folder(context.folder.path, context.experiment):
+        try:
+            yield
+        except UserError:
+            if before is not None:
+                write_atomically(config, before)
+            raise
 
 
 def _context_of_run(path: Path, overrides: Sequence[str]) -> Context:
