@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +13,15 @@ import pytest
 @contextmanager
 def open_cluster() -> Iterator[Any]:
     """A head that does no work, to which nodes are added; nothing of it is left at the end."""
-    folder = tempfile.mkdtemp(prefix="e-", dir="/tmp")  # Ray needs a short path
+    folder = Path(tempfile.mkdtemp(prefix="e-", dir="/tmp"))  # Ray needs a short path
+    (folder / "ray").mkdir()  # where Ray writes the cluster's address
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_TMPDIR", str(folder))
         from ray.cluster_utils import Cluster
 
         soon = {"health_check_period_ms": 500}  # a dead node is noticed within seconds
-        arguments = {"num_cpus": 0, "temp_dir": folder, "include_dashboard": False, "_system_config": soon}
+        arguments = {"num_cpus": 0, "temp_dir": str(folder), "include_dashboard": False, "_system_config": soon}
         cluster = Cluster(initialize_head=True, head_node_args=arguments)
         try:
             yield cluster

@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from evoprune.common.processes import Process, descendants, end
 from evoprune.common.signals import cleaned_up, deferred
 from evoprune.common.user_files import user_modules
 from evoprune.config import WorkersConfig
-from evoprune.workers.ray_head import watched
+from evoprune.workers.ray_head import watched, watched_head
 from evoprune.workers.resources import Node, Shape, make_shape, this_machine
 
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"  # asked for by madvise; other C libraries do not read it
@@ -36,13 +36,19 @@ def worker_environment(shape: Shape) -> dict[str, str]:
     return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GLIBC_TUNABLES": malloc}
 
 
+def _endpoint(address: str) -> tuple[str, int] | None:
+    """Host and port of an address of Ray; None for `auto`, or a name that Ray resolves."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return (host.strip("[]"), int(port)) if host and port.isdigit() else None
+
+
 def _probe(address: str) -> None:
     """Fail within seconds where nobody listens at `address`: Ray itself keeps trying for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # auto, or a name that Ray resolves
+    endpoint = _endpoint(address)
+    if endpoint is None:
+        return
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection(endpoint, timeout=10).close()
     except OSError as error:
         raise UserError(f"workers.address: nobody listens at {address!r}: {error}") from None
 
@@ -73,6 +79,8 @@ def open_ray(config: WorkersConfig) -> Iterator[tuple[Any, Shape]]:
         else:
             shape = _join(ray, config)
             stack.callback(ray.shutdown)
+            head = _endpoint(config.address) or _endpoint(ray.get_runtime_context().gcs_address)
+            stack.enter_context(watched_head(*head) if head else nullcontext())
             _check_resources(replace(shape, num_workers=1), _largest(living_nodes(ray).values()))
         yield ray, shape
 

@@ -22,7 +22,7 @@ STAND_INS = {
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',  # on the one node that there is
 }
 GRACE_S, LIMIT_S = 60.0, 300.0
-SLOW = {"evaluation": {"epochs": 1.0, "batch_size": 16}, "search": {"generations": 3}}
+SLOW = {"evaluation": {"epochs": 0.25, "batch_size": 16}, "search": {"generations": 3}}
 
 
 def on_one_core() -> None:

@@ -15,6 +15,7 @@ import torch
 import yaml
 from helpers import TINY, merge, prepared, repeated, run_search
 
+from evoprune.cli import main
 from evoprune.config import Experiment
 from evoprune.runs.ownership import open_run_folder
 
@@ -86,20 +87,18 @@ def kill_in_mid_search(command: list[str], reports: Path) -> None:
 def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny, cache, tmp_path):
     changes = {
         "base": {"cache": str(cache)},
-        "evaluation": {"epochs": 1.0},
+        "evaluation": {"epochs": 0.5},
         "search": {"num_individual": 4, "generations": 3},
     }
     file = tmp_path / "killed.yaml"
     file.write_text(yaml.safe_dump(merge(TINY, changes)))
     prepare_cache(tiny(), tmp_path)
-    commands = {
-        name: [sys.executable, "-m", "evoprune.cli", "run", str(file), "--out", str(tmp_path / name)]
-        for name in ("killed", "whole")
-    }
-    kill_in_mid_search(commands["killed"], tmp_path / "killed" / "reports.csv")
+    words = {name: ["run", str(file), "--out", str(tmp_path / name)] for name in ("killed", "whole")}
+    command = [sys.executable, "-m", "evoprune.cli", *words["killed"]]
+    kill_in_mid_search(command, tmp_path / "killed" / "reports.csv")
     assert 2 <= num_rows(tmp_path / "killed" / "reports.csv") < 16
-    for command in commands.values():
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert main(words["whole"]) == 0
     for table in ("reports.csv", "output.csv"):
         assert repeated(tmp_path / "killed", table) == repeated(tmp_path / "whole", table)
     assert num_rows(tmp_path / "whole" / "reports.csv") == 16

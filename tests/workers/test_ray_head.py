@@ -1,10 +1,11 @@
-"""What happens when a process of Ray's own ends: a stand-in of the same name, started by a process of its own."""
+"""What happens when a process of Ray's own ends, by a stand-in of the same name; and when a cluster's head ends."""
 
 import shutil
 import subprocess
 import sys
 
 import pytest
+from ray_clusters import open_cluster
 
 SCRIPT = """
 import subprocess, sys, time
@@ -42,3 +43,30 @@ def test_the_end_of_a_process_of_ray_ends_the_run_to_be_run_again(tmp_path, name
 def test_who_lives_and_who_is_not_needed_ends_nothing(tmp_path, name, inside):
     ended = started(tmp_path, name, inside)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "gone on\n", "")
+
+
+ON_A_CLUSTER = """
+import sys, time
+from evoprune.config import WorkersConfig
+from evoprune.workers import ray_head
+from evoprune.workers.ray_cluster import open_ray
+ray_head._SILENCE_S = 3.0
+with open_ray(WorkersConfig(address=sys.argv[1], num_workers=1)):
+    time.sleep(float(sys.argv[2]))
+    print("gone on", flush=True)
+    time.sleep(30)
+"""
+
+
+def test_the_end_of_a_clusters_head_ends_the_run_to_be_run_again():
+    with open_cluster() as cluster:
+        cluster.add_node(num_cpus=1)
+        address = cluster.address
+        command = [sys.executable, "-c", ON_A_CLUSTER, address, "6"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "gone on\n"
+            cluster.head_node.kill_gcs_server(check_alive=False)
+            _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert f"nobody has answered at {address} for 3 s" in said and "the same command goes on" in said
+    assert "Traceback" not in said
