@@ -17,6 +17,7 @@ _APART_SHARE = 0.1  # changes that separate tied segments, which is seldom worth
 _NOISE = 0.05  # of ranks in (0, 1): channels one or two places apart may swap
 _SLIDE_SPREAD = 0.08  # of the share by which a child slides: two in three change by less than this
 _BISECTIONS = 20  # finer than one channel of any group
+Values = npt.NDArray[np.float64]
 Keys = npt.NDArray[np.float64]
 """One number for each channel of a segment: channels with the larger ones are kept rather than the others."""
 
@@ -66,7 +67,9 @@ class Evolution:
         """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs, in any order."""
         low, high = self._flops_range
         targets = low + (high - low) * (rng.permutation(number) + rng.random(number)) / number
-        return np.stack([self._draw(float(target), rng) for target in targets])
+        drawn = [self._shape(rng) for _ in targets]
+        places, factors, offsets = (np.stack(part) for part in zip(*drawn, strict=True))
+        return self._fitting(places, factors, offsets, targets)
 
     def propose(
         self, parents: npt.NDArray[np.uint8], progress: float, rng: np.random.Generator
@@ -75,17 +78,27 @@ class Evolution:
         strength = (1 - _UNIFORM_SHARE) * max(0.0, 1 - progress / self._config.prior_fade)
         return np.stack([self._child(first, second, strength, rng) for first, second in parents])
 
-    def _draw(self, flops: float, rng: np.random.Generator) -> Code:
-        """A code of about `flops` multiply-adds, with a keep rate drawn for each group around a common one."""
+    def _shape(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Values, Values]:
+        """The order in which a code's channels are kept, and by what each group's keep rate differs from a common one.
+
+        Returns:
+            Places, shape (length,); factors and offsets, shape (groups,): a group keeps factor * (common + offset).
+        """
         places = self._places(self._keys(1 - _UNIFORM_SHARE, rng))
         offsets = rng.random() * self._offsets
-        factors = np.exp(rng.normal(0, _RATE_SPREAD, len(offsets)))
-        low, high = -offsets.max(), (1 / factors - offsets).max()  # from nothing of every group to all of it
+        return places, np.exp(rng.normal(0, _RATE_SPREAD, len(offsets))), offsets
+
+    def _fitting(
+        self, places: npt.NDArray[np.int64], factors: Values, offsets: Values, flops: Values
+    ) -> npt.NDArray[np.uint8]:
+        """For each shape, of which the arguments have one row, the code of at most so many multiply-adds."""
+        low, high = -offsets.max(axis=1), (1 / factors - offsets).max(axis=1)  # nothing of every group, and all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            fits = compute_costs(self._space, self._at_rates(factors * (middle + offsets), places))["flops"][0] <= flops
-            low, high = (middle, high) if fits else (low, middle)
-        return self._at_rates(factors * (low + offsets), places)
+            codes = self._at_rates(factors * (middle[:, None] + offsets), places)
+            fits = compute_costs(self._space, codes)["flops"] <= flops
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        return self._at_rates(factors * (low[:, None] + offsets), places)
 
     def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
         """The place of each bit in the order of its group, shape (length,): 0 for the largest key."""
@@ -94,10 +107,10 @@ class Evolution:
             group.put(places, np.argsort(np.argsort(-group.of(keys), kind="stable"), kind="stable"))
         return places
 
-    def _at_rates(self, rates: npt.NDArray[np.float64], places: npt.NDArray[np.int64]) -> Code:
-        """The code that keeps the share `rates[group]` of each group's channels, the first `places`."""
+    def _at_rates(self, rates: Values, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Codes that keep the share `rates[:, group]` of each group's channels, the first `places`; a row for each."""
         counts = np.clip(np.round(rates * self._group_widths), 1, self._group_widths)
-        return (places < counts[self._group_of]).astype(np.uint8)
+        return (places < counts[:, self._group_of]).astype(np.uint8)
 
     def _child(self, first: Code, second: Code, strength: float, rng: np.random.Generator) -> Code:
         child = first.copy()

@@ -21,14 +21,16 @@ from evoprune.space.space import SearchSpace
 Codes = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 _POPULATION, _GENERATIONS = 64, 40  # of the search on predictions; it takes about a second
-_LEARN_EVERY = 4
+_LEARN_EVERY, _LEARN_SHARE = 4, 16
 
 
 class Surrogate:
     """Runs NSGA-III on predicted accuracies and exact costs, and proposes codes spread along the front that it finds.
 
     Which channels of a group stay follows from their importance, so that a code is its widths. The model learns anew
-    with every fourth measurement: what is found depends on the seed and on what was measured, not on what was asked.
+    with every fourth measurement, later with every sixteenth part of them: learning and searching takes about a second,
+    and one candidate of thousands changes little. What is found depends on the seed and on what was measured, not on
+    what was asked.
 
     Args:
         space: the search space.
@@ -74,7 +76,7 @@ class Surrogate:
 
     def _spread(self, number: int, rng: np.random.Generator) -> Codes:
         """Codes of the predicted front, one in each of `number` equal parts of it."""
-        known = len(self._accuracies) // _LEARN_EVERY * _LEARN_EVERY
+        known = _num_learned(len(self._accuracies))
         if self._found is None or self._found[0] != known:
             if known:
                 self._model.fit(self._learned_shares()[:known], np.array(self._accuracies[:known]))
@@ -128,3 +130,9 @@ class Surrogate:
             count = np.maximum(1, group.of(codes).sum(axis=1, dtype=np.int64))
             group.put(ordered, places[None] < count[:, None])
         return ordered
+
+
+def _num_learned(told: int) -> int:
+    """How many of the first measurements the model knows: of `told` it leaves out a sixteenth at most, or three."""
+    step = max(_LEARN_EVERY, 2 ** ((told // _LEARN_SHARE).bit_length() - 1)) if told >= _LEARN_SHARE else _LEARN_EVERY
+    return told // step * step

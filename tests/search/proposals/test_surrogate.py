@@ -92,6 +92,28 @@ def test_what_failed_teaches_nothing(small_space, truth):
     assert (drawn[0] == drawn[1]).all()
 
 
+def test_the_more_it_knows_the_less_often_it_learns(small_space, truth, monkeypatch):
+    """Asked after each of 320 measurements; and asked once, as where a search goes on, it has the same codes."""
+    fitted: list[int] = []
+    fit = AccuracyModel.fit
+    monkeypatch.setattr("evoprune.search.proposals.surrogate._GENERATIONS", 1)
+    monkeypatch.setattr(
+        AccuracyModel, "fit", lambda self, shares, told: fitted.append(len(told)) or fit(self, shares, told)
+    )
+    asked, silent = make_surrogate(small_space), make_surrogate(small_space)
+    codes = np.random.default_rng(0).integers(0, 2, (320, small_space.length), dtype=np.uint8)
+    codes = np.stack([small_space.repair(code) for code in codes])
+    losses, parents = losses_of(small_space, truth, codes), np.zeros((1, 2, small_space.length), np.uint8)
+    for number in range(320):
+        asked.learn([codes[number]], losses[number : number + 1])
+        drawn = asked.propose(parents, 0.0, np.random.default_rng(1))
+        known = fitted[-1] if fitted else 0
+        assert number + 1 - known <= max(3, (number + 1) / 16)
+    assert fitted == [*range(4, 128, 4), *range(128, 256, 8), *range(256, 321, 16)]
+    silent.learn(list(codes), losses)
+    assert (silent.propose(parents, 0.0, np.random.default_rng(1)) == drawn).all()
+
+
 def test_asked_again_it_has_other_codes(small_space):
     surrogate, rng = make_surrogate(small_space), np.random.default_rng(0)
     first, second = (surrogate.first(8, rng) for _ in range(2))
