@@ -102,7 +102,8 @@ class NSGA3Searcher:
             np.where(failed[:, None], 0.0, losses),
             np.where(failed, _FAILED_VIOLATION, violations),
         )
-        self._population.cut(size, np.random.default_rng(derive_seed(self._seed, "tell", self._num_told)))
+        number = self._num_told
+        self._population.cut(size, lambda: np.random.default_rng(derive_seed(self._seed, "tell", number)))
         self._num_told += 1
 
     def plan(self, generations: Sequence[int]) -> None:
@@ -193,6 +194,7 @@ class _Population:
     def __init__(self, directions: npt.NDArray[np.float64]):
         self._directions = directions
         self._norm = HyperplaneNormalization(directions.shape[1])
+        self._is_front = False  # whether all members keep the limits, and none dominates another
         self.codes = np.zeros((0, 0), dtype=np.uint8)
         self.losses = np.zeros((0, directions.shape[1]))
         self.violations = np.zeros(0)
@@ -206,19 +208,37 @@ class _Population:
         self.losses = np.concatenate([self.losses, losses])
         self.violations = np.concatenate([self.violations, violations])
 
-    def cut(self, size: int, rng: np.random.Generator) -> None:
-        """Keep the best `size`; who breaks limits survives only where room is left, the least violation first."""
+    def cut(self, size: int, make_rng: Callable[[], np.random.Generator]) -> None:
+        """Keep the best `size`; who breaks limits survives only where room is left, the least violation first.
+
+        Args:
+            size: of the population.
+            make_rng: makes the source of chance, where it is needed.
+        """
+        if len(self) == size + 1 and self._is_front and self._last_is_worse():
+            self._norm.worst_point = np.maximum(self._norm.worst_point, self.losses[self.violations <= 0].max(axis=0))
+            self.codes, self.losses, self.violations = self.codes[:-1], self.losses[:-1], self.violations[:-1]
+            return
+        self._is_front = False
         feasible, others = np.flatnonzero(self.violations <= 0), np.flatnonzero(self.violations > 0)
         others = others[np.argsort(self.violations[others])]
         if len(feasible):
-            feasible = feasible[self._survivors(self.losses[feasible], size, rng)]
+            feasible = feasible[self._survivors(self.losses[feasible], size, make_rng)]
         kept = np.concatenate([feasible, others[: max(0, size - len(feasible))]])
         self.codes, self.losses, self.violations = self.codes[kept], self.losses[kept], self.violations[kept]
 
-    def _survivors(self, losses: npt.NDArray[np.float64], size: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _last_is_worse(self) -> bool:
+        """Whether the last one breaks limits or is dominated, so that a front of the others stays what it is."""
+        others, last = self.losses[:-1], self.losses[-1]
+        return bool(self.violations[-1] > 0 or ((others <= last).all(axis=1) & (others < last).any(axis=1)).any())
+
+    def _survivors(
+        self, losses: npt.NDArray[np.float64], size: int, make_rng: Callable[[], np.random.Generator]
+    ) -> npt.NDArray[np.int64]:
         """Indices of at most `size` rows: whole ranks, and of the last one those in the emptiest niches."""
         fronts = NonDominatedSorting().do(losses, n_stop_if_ranked=size)
         self._norm.update(losses, nds=fronts[0])
+        self._is_front = len(fronts[0]) >= size
         order = np.concatenate(fronts)
         if len(order) <= size:
             return order
@@ -227,7 +247,8 @@ class _Population:
         )
         before = len(order) - len(fronts[-1])  # of the last rank only some survive
         count = calc_niche_count(len(self._directions), niches[:before])
-        last = niching(fronts[-1], size - before, count, niches[before:], distances[before:], random_state=rng)
+        far = distances[before:]
+        last = niching(fronts[-1], size - before, count, niches[before:], far, random_state=make_rng())
         return np.concatenate([order[:before], order[before:][last]])
 
 
