@@ -48,6 +48,23 @@ def test_every_benchmark_says_what_it_is_for(file, load, capsys, monkeypatch):
     assert benchmark["__doc__"].splitlines()[0] in " ".join(capsys.readouterr().out.split())
 
 
+def test_published_codes_are_trained_again_by_more_seeds(load, tiny, small_space, tmp_path, monkeypatch, capsys):
+    (tmp_path / "tiny.yaml").write_text(tiny().to_yaml())
+    full, smallest = (small_space.format_code(c) for c in (small_space.full_code(), small_space.smallest_code()))
+    rows = [("a", 1.0, full, 91.0), ("a", 1.0, full, 92.0), ("b", 0.1, smallest, 50.0), ("c", 0.1, smallest, 50.0)]
+    pd.DataFrame(rows, columns=["method", "share", "code", "test"]).to_csv(tmp_path / "codes.csv", index=False)
+    words = ["replay_codes.py", str(tmp_path / "tiny.yaml"), str(tmp_path / "codes.csv"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*words, "--methods", "a", "b", "--seeds", "2"])
+    load(BENCHMARKS / "replay_codes.py")["main"]()
+    trained = pd.read_csv(tmp_path / "replayed_codes.csv")
+    assert list(zip(trained["method"], trained["seed"], strict=True)) == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert trained["flops"].iloc[0] > trained["flops"].iloc[1] and "| 1 | a | 2 |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*words, "--shares", "0.7"])
+    with pytest.raises(SystemExit):
+        load(BENCHMARKS / "replay_codes.py")["main"]()
+    assert "has no code of these methods and shares" in capsys.readouterr().err
+
+
 def test_a_virtual_worker_alone_is_always_busy_and_more_are_not(load, tmp_path):
     benchmark = load(BENCHMARKS / "idle_workers.py")
     experiment = benchmark["make_experiment"]("generational", benchmark["LADDER"], seed=0, num_workers=4, children=4)
@@ -153,7 +170,7 @@ def test_published_networks_are_tested_against_their_table(load, copied, tmp_pat
 
 def test_a_little_chaos_ends_well(tmp_path):
     """In a process of its own, as searches are shorter in this one. Signals and killed workers have their own tests."""
-    counts = {"bad files": 20, "damaged files": 4, "lost workers": 1, "worker kills": 0, "signals": 0, "run kills": 1}
+    counts = {"bad files": 20, "damaged files": 2, "lost workers": 1, "worker kills": 0, "signals": 0, "run kills": 1}
     trials = [f"{kind}={number}" for kind, number in counts.items()]
     command = [sys.executable, str(BENCHMARKS / "chaos.py"), "--trials", *trials, "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -152,24 +152,28 @@ def _handle(number: int, frame: FrameType | None) -> None:
 def _watch(reader: int) -> None:
     """Read the numbers of signals as they come, until the other end is closed."""
     deadline: float | None = None
+    name = ""
     while True:
         patience = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not select.select([reader], [], [], patience)[0]:
-            end_at_once()
+            end_at_once(f"stopped by {name}")
         numbers = os.read(reader, 64)
         if not numbers:
             os.close(reader)
             return
-        if not set(numbers) & set(SIGNALS):
+        came = [signal.Signals(number).name for number in numbers if number in SIGNALS]
+        if not came:
             continue
         if deadline is None:
-            deadline = time.monotonic() + PATIENCE_S
+            deadline, name = time.monotonic() + PATIENCE_S, came[0]
         elif time.monotonic() > deadline - PATIENCE_S + _SAME_S:
             end_at_once()
 
 
 def end_at_once(because: str = "ended at once") -> NoReturn:
     """End this process with the status `RUN_AGAIN`, all that it has started, and what `cleaned_up` was given."""
+    said = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # threads whose processes are killed now would say so, at length
     for _ in range(3):  # what is killed may have started others
         end(descendants())
     for cleanup in _state.cleanups:
@@ -177,5 +181,5 @@ def end_at_once(because: str = "ended at once") -> NoReturn:
             cleanup()
         except Exception:  # nobody is left to hear of it
             continue
-    os.write(2, f"evoprune: {because}; the same command goes on from here\n".encode())
+    os.write(said, f"evoprune: {because}; the same command goes on from here\n".encode())
     os._exit(RUN_AGAIN)

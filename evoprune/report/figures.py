@@ -58,6 +58,7 @@ def draw_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], names: S
 def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[str]) -> None:
     """One panel for every objective against the first: the front of each run, its base network, test accuracies."""
     figure, panels = _panels(names)
+    are_trained = any(row.get("test_accuracy") is not None for run in runs for row in run.front)
     for axes, name in zip(panels, names[1:], strict=True):
         for number, run in enumerate(runs):
             color = plt.get_cmap("tab10")(number % 10)
@@ -65,7 +66,8 @@ def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[s
             _stars(axes, run.front, names, name, {"color": color})
             _diamond(axes, run.base, names, name, {"color": color})
         axes.plot([], [], "D", mfc="none", color="black", label="base network")
-        axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
+        if are_trained:
+            axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
         axes.legend(fontsize=8)
     _save(figure, paths)
 

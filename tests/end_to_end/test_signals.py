@@ -167,3 +167,17 @@ def test_a_second_signal_ends_at_once(tmp_path, cache, runs):
         assert process.wait(timeout=5) == 75
         assert process.stderr.read() == b"evoprune: ended at once; the same command goes on from here\n"
     assert PATIENCE_S < LIMIT_S, "without a second one the process ends then"
+
+
+def test_who_does_not_end_by_itself_is_ended_and_says_only_that(tmp_path):
+    """Also where a thread waits for a process that is ended with it."""
+    script = (
+        "import subprocess, threading, time\nfrom evoprune.common import signals\nsignals.PATIENCE_S = 1.0\n"
+        "threading.Thread(target=subprocess.run, args=(['sleep', '600'],), kwargs={'check': True}).start()\n"
+        "with signals.stop_on_signals(), signals.deferred():\n    print('in', flush=True)\n    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"in\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 75
+        assert process.stderr.read() == b"evoprune: stopped by SIGTERM; the same command goes on from here\n"

@@ -102,6 +102,9 @@ def test_every_run_of_a_comparison_has_its_front_its_base_network_and_its_stars(
     }
     marks = [np.asarray(cloud.get_offsets()).tolist() for cloud in drawn().axes[0].collections]
     assert marks == [[[980, 77.0]], [[2000, 95.0]]], "the base network of b was not measured"
+    assert "fully trained, test" in lines(drawn())
+    draw_comparison([tmp_path / "comparison.png"], runs[1:], NAMES)
+    assert "fully trained, test" not in lines(drawn())
 
 
 def test_a_picture_comes_as_every_kind_of_file_with_letters_that_can_be_read(tmp_path):
