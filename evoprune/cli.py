@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import evoprune
 from evoprune import options
-from evoprune.common.errors import IncompleteError, UserError, printable
+from evoprune.common.errors import IncompleteError, UserError, printable, reason_of
 from evoprune.common.signals import RUN_AGAIN, received, stop_on_signals
 
 if TYPE_CHECKING:  # `--help` is to answer at once
@@ -41,16 +41,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return RUN_AGAIN
     except OSError as error:
         if error.errno in _FULL:
-            return _end(RUN_AGAIN, f"{error.filename or 'a file'}: {error.strerror}; make room; {_GOES_ON}")
+            name = error.filename2 or error.filename or "a file"  # of a copy the second one
+            return _end(RUN_AGAIN, f"{name}: {error.strerror}; make room; {_GOES_ON}")
         if error.filename is None:
             raise
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
-    except (KeyboardInterrupt, SystemError) as error:  # code in C makes a SystemError of what a signal raises in it
-        if isinstance(error, SystemError) and received() is None:
+    except BaseException as error:
+        if received() is not None and isinstance(error, KeyboardInterrupt | SystemError):  # of a signal in code in C
+            return _end(RUN_AGAIN, f"stopped by {received()}; {_GOES_ON}")
+        if isinstance(error, Exception):
             raise
-        return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
+        return _end(
+            USER_ERROR,
+            f"{type(error).__name__} was raised ({reason_of(error)}), and no signal has come: the code of the network "
+            "does that, or a library; put that right",
+        )
     return 0
 
 

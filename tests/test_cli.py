@@ -192,7 +192,20 @@ def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
         (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
-        (KeyboardInterrupt(), 75, "evoprune: stopped by an interrupt; the same command goes on from here"),
+        *(
+            (
+                error,
+                2,
+                f"evoprune: {type(error).__name__} was raised ({said}), and no signal has come: the code of the "
+                "network does that, or a library; put that right",
+            )
+            for error, said in (
+                (KeyboardInterrupt(), "KeyboardInterrupt"),
+                (SystemExit(0), "0"),
+                (SystemExit("bye\x1b]0;x"), "bye\\x1b]0;x"),
+                (GeneratorExit("stop"), "stop"),
+            )
+        ),
         (
             OSError(28, "No space left on device", "a"),
             75,

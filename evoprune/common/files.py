@@ -1,6 +1,7 @@
 """Files that the package carries, and writing without half-written files."""
 
 import os
+import stat
 from pathlib import Path
 
 from evoprune.common.errors import UserError, suggest
@@ -62,6 +63,39 @@ def append_durably(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+def check_plain(folder: Path) -> None:
+    """Refuse a folder in which lies something else than files and folders, at any depth.
+
+    A link would lead what is written, or deleted, to elsewhere; a pipe or a device can be read without an end.
+
+    Raises:
+        UserError: names what lies there.
+    """
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            try:
+                mode = path.lstat().st_mode
+            except FileNotFoundError:  # another process works here
+                continue
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                what = "a link" if stat.S_ISLNK(mode) else "no file"
+                raise UserError(f"{path}: is {what}, and {folder} may hold files and folders alone; remove it")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file that has at most so many.
+
+    Raises:
+        ValueError: it has more.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"has more than {most:,} bytes")
+    return content
 
 
 def remove_parts(folder: Path) -> None:

@@ -22,10 +22,10 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
         return
     lock = path / _LOCK
     try:
-        opened = lock.open("w")
+        file = _open(lock, 0o666)
     except IsADirectoryError:
         raise UserError(f"{lock}: is a folder, where a file is to keep other processes out; remove it") from None
-    with opened as file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
@@ -33,6 +33,8 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
                 f"{path}: another process is working in this run; wait for it or choose another --out"
             ) from None
         yield
+    finally:
+        os.close(file)
 
 
 def is_locked(path: Path) -> bool:
@@ -66,7 +68,7 @@ def hold(path: Path, alone: bool, patience_s: float | None = None) -> Iterator[b
     except ImportError:
         yield False
         return
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = _open(path, 0o600)
     deadline = None if patience_s is None else time.monotonic() + patience_s
     try:
         is_held = False
@@ -79,3 +81,8 @@ def hold(path: Path, alone: bool, patience_s: float | None = None) -> Iterator[b
         yield is_held
     finally:
         os.close(file)
+
+
+def _open(path: Path, mode: int) -> int:
+    """The descriptor of a lock's file, made where it is not there; a link that somebody has laid is not followed."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)

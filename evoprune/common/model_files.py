@@ -2,26 +2,59 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError, reason_of
+from evoprune.common.files import read_bounded
 from evoprune.common.seals import SEAL, holds, unsealed
 
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
 FORMAT = 1
+_MOST_BYTES = 16_000_000
 CHECKSUM = "sha256"
 """The key of `model.json` that says what the bytes of the weights hash to."""
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number; True is none."""
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+_KINDS: dict[str, tuple[set[str], Callable[[Any], bool]]] = {
+    "a mapping": (
+        {"network", "preprocessing", "pruning", "training"},
+        lambda value: isinstance(value, dict),
+    ),
+    "a text": ({"key", "code", "search_space"}, lambda value: isinstance(value, str)),
+    "a whole number": (
+        {"seed", "params", "nonzero_params", "flops", "nonzero_flops"},
+        lambda value: type(value) is int,
+    ),
+    "a number": (
+        {
+            "accuracy_before",
+            "accuracy_cut",
+            "accuracy_recalibrated",
+            "accuracy",
+            "validation_accuracy",
+            "test_accuracy",
+        },
+        is_number,
+    ),
+}
+"""What stands under a key of `model.json`, where it stands there and is not null."""
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
     """The `model.json` of a saved model: network, preprocessing (`mean`, `std`), key, code, how it was trained."""
     file = model_folder(path) / DESCRIPTION_NAME
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(read_bounded(file, _MOST_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{file}: no such file; an evoprune model is a folder with {WEIGHTS_NAME} and {DESCRIPTION_NAME}"
@@ -30,11 +63,20 @@ def read_description(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a model description: {reason_of(error)}") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise UserError(f"{file}: not a model description of format {FORMAT}")
-    if not isinstance(description.get("network"), dict):
-        raise UserError(f"{file}: network is a mapping, got {description.get('network')!r}")
+    if description.get("network") is None:
+        raise UserError(f"{file}: network is a mapping, got None")
     if not holds(description):
         raise UserError(f"{file}: damaged: its checksum does not hold; to change it by hand, remove the key {SEAL}")
+    _check_kinds(description, file)
     return unsealed(description)
+
+
+def _check_kinds(description: Mapping[str, Any], file: Path) -> None:
+    """Refuse values that no model has, whoever has written them: those who read them rely on it."""
+    for kind, (names, fits) in _KINDS.items():
+        for name in names & description.keys():
+            if description[name] is not None and not fits(description[name]):
+                raise UserError(f"{file}: {name} is {kind}, got {repr(description[name])[:80]}")
 
 
 def check_weights(path: str | Path, description: Mapping[str, Any]) -> None:
@@ -106,7 +148,8 @@ def read_preprocessing(description: Mapping[str, Any], known: Mapping[str, Any] 
     Returns:
         None where it is not known in full.
     """
-    facts = description if "preprocessing" in description else description.get("base") or {}
+    base = description.get("base")  # of a base network what is known of it; elsewhere what tells which one it was
+    facts = description if "preprocessing" in description or not isinstance(base, dict) else base
     return make_preprocessing({**(known or {}), "classes": facts.get("classes"), **(facts.get("preprocessing") or {})})
 
 

@@ -1,5 +1,6 @@
 """Signals that end a command: the first one lets it end in order, a second one, or 12 seconds, end it at once."""
 
+import atexit
 import os
 import select
 import signal
@@ -69,10 +70,18 @@ def stop_on_signals() -> Iterator[None]:
         yield
     finally:
         _state.listening = False
+        if _state.received is not None:
+            atexit.register(_ignore_all)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
         os.close(writer)  # which ends the thread
+
+
+def _ignore_all() -> None:
+    """A second signal must not change the exit status of a process that is about to end."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

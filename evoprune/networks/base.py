@@ -7,10 +7,12 @@ from typing import Any
 from torch import nn
 
 from evoprune.common.errors import UserError
-from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, read_description
+from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, is_number, read_description
 from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.space.space import SearchSpace
+
+_SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ def load_base(space: SearchSpace, folder: Path) -> Base:
     description = read_description(folder)
     check_weights(folder, description)
     info = description.get("base")
-    if not isinstance(info, dict) or not isinstance(info.get("validation_accuracy"), float | int):
-        raise UserError(f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy is known")
+    if not isinstance(info, dict) or not all(is_number(info.get(f"{split}_accuracy")) for split in _SPLITS):
+        raise UserError(
+            f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy and test_accuracy are known"
+        )
+    warnings = info.get("warnings", [])
+    if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
+        raise UserError(f"{folder / DESCRIPTION_NAME}: its warnings are no list of texts")
     return Base(load_weights(build_network(space), folder).eval(), info)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError, reason_of
-from evoprune.common.files import write_atomically
+from evoprune.common.files import read_bounded, write_atomically
 from evoprune.common.seals import holds, sealed, unsealed
 from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
+_MOST_BYTES = 16_000_000
 _MAPPINGS = {"seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files"}
 
 
@@ -120,7 +121,7 @@ class RunFolder:
         if not self.run_json.exists():
             return {}
         try:
-            found = json.loads(self.run_json.read_text(encoding="utf-8"))
+            found = json.loads(read_bounded(self.run_json, _MOST_BYTES).decode("utf-8"))
             if not isinstance(found, dict) or not all(isinstance(found.get(name, {}), dict) for name in _MAPPINGS):
                 raise ValueError("not the facts of a run")
             if not holds(found):

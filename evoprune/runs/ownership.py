@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError
-from evoprune.common.files import remove_parts, write_atomically
+from evoprune.common.files import check_plain, remove_parts, write_atomically
 from evoprune.common.locks import lock_folder
 from evoprune.common.progress import say
 from evoprune.common.yaml_files import read_yaml
@@ -69,6 +69,7 @@ def check_owner(folder: RunFolder, experiment: Experiment) -> None:
     """Raise UserError where the folder holds something else than a run of this experiment."""
     if folder.path.exists() and not folder.path.is_dir():
         raise UserError(f"{folder.path}: a file is in the way; choose another --out")
+    check_plain(folder.path)
     if not folder.config.exists() and not folder.run_json.exists():
         strange = (
             [entry.name for entry in folder.path.iterdir() if entry.name != ".lock"] if folder.path.exists() else ()

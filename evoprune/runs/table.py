@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoprune.common.errors import UserError
-from evoprune.common.files import append_durably, write_atomically
+from evoprune.common.errors import UserError, reason_of
+from evoprune.common.files import append_durably, read_bounded, write_atomically
 from evoprune.common.objectives import Row
 
 NO_ERROR = "none"
@@ -26,6 +26,7 @@ _SIZES = {"flops", "params", "bandwidth", "nonzero_flops", "nonzero_params", "fi
 _WHOLE = {*_COUNTS, *_SIZES}
 _NAMES = {"key": re.compile(r"k[0-9a-f]{11}"), "code": re.compile(r"h[0-9a-f]*")}
 """Texts that become the names of folders, or codes: what does not look like one leads nowhere."""
+_MOST_BYTES = 2**30
 _LARGEST = 2**62
 """Whole numbers beyond it are no count of anything, and fit no array."""
 
@@ -121,13 +122,13 @@ def read_rows(path: Path) -> list[Row]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", errors="replace")
+        return read_bounded(path, _MOST_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; only a run with finished evaluations has it: `evoprune run` makes one"
         ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a table: {error.strerror}; remove what is there") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as a table: {reason_of(error)}; remove what is there") from None
 
 
 def _damaged(path: Path, line: int) -> UserError:

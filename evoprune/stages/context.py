@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evoprune.common.errors import UserError
+from evoprune.common.files import check_plain
 from evoprune.config import Experiment, ImportanceName, NetworkConfig, load_experiment
 from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
@@ -139,6 +140,7 @@ def _is_shape(shape: dict[str, object]) -> bool:
 def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
     """The experiment that a run's folder holds, with overrides."""
     config = RunFolder(path).config
+    check_plain(path)
     if not config.is_file():
         what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
         raise UserError(f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it")

@@ -96,3 +96,13 @@ def test_a_link_that_somebody_has_laid_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="lock"), hold(tmp_path / "lock", alone=True):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_nor_is_one_in_the_place_of_a_folders_lock(tmp_path):
+    """Once what it leads to was emptied."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"\.lock"), lock_folder(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"

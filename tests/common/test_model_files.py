@@ -38,6 +38,12 @@ def test_a_model_is_named_by_its_folder_or_either_file(tmp_path):
         (json.dumps({**GOOD, "format": 2}).encode(), "not a model description of format 1"),
         (b'{"format": 1}', "network is a mapping, got None"),
         (json.dumps({**GOOD, "network": "resnet20"}).encode(), "network is a mapping, got 'resnet20'"),
+        (json.dumps({**GOOD, "preprocessing": 5}).encode(), "preprocessing is a mapping, got 5"),
+        (json.dumps({**GOOD, "code": 5}).encode(), "code is a text, got 5"),
+        (json.dumps({**GOOD, "params": {"a": 1}}).encode(), "params is a whole number, got {'a': 1}"),
+        (json.dumps({**GOOD, "accuracy": "\x1b"}).encode(), r"accuracy is a number, got '\\x1b'"),
+        (json.dumps({**GOOD, "test_accuracy": float("inf")}).encode(), "test_accuracy is a number, got inf"),
+        (b" " * 16_000_001, "not a model description: has more than 16,000,000 bytes"),
     ],
 )
 def test_what_is_no_description_is_refused_by_its_path(tmp_path, content, message):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 
@@ -65,3 +66,32 @@ def test_what_is_to_be_cleaned_up_is_once():
     with pytest.raises(ZeroDivisionError), cleaned_up(lambda: calls.append(1)):
         raise ZeroDivisionError
     assert calls == [1]
+
+
+END_SLOWLY = """
+import signal, sys, time
+from evoprune.common.signals import Stopped, stop_on_signals
+
+class Slow:
+    def __del__(self):
+        print("ending", flush=True)
+        time.sleep(1)
+
+slow = Slow()
+try:
+    with stop_on_signals():
+        print("in", flush=True)
+        signal.pause()
+except Stopped:
+    sys.exit(75)
+"""
+
+
+def test_a_second_signal_does_not_change_the_status_of_a_process_that_ends():
+    """Python has taken its handlers back by then, and once the process died of the signal itself."""
+    with subprocess.Popen([sys.executable, "-c", END_SLOWLY], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "ending\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 75

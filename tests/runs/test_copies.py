@@ -26,7 +26,7 @@ def names(path: Path) -> list[str]:
 
 def test_a_copy_has_what_is_data_and_can_be_written_to(run, tmp_path):
     out = copy_run(run, tmp_path / "new" / "copy")
-    assert names(out) == ["config.yaml", "models/k1/model.json", "reports.csv"]
+    assert names(out) == ["config.yaml", "copy_of.json", "models/k1/model.json", "reports.csv"]
     assert all(file.stat().st_mode & 0o200 for file in out.rglob("*"))
     assert names(tmp_path / "new") == [f"copy/{name}" for name in names(out)]
 
@@ -57,3 +57,26 @@ def test_a_copy_that_is_cut_off_leaves_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         copy_run(run, tmp_path / "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_copy_of_another_run_is_refused_and_an_old_one_is_told(run, tmp_path, capsys):
+    """Once the numbers of another run were reported, or those of last week, without a word."""
+    other = Path(shutil.copytree(run, tmp_path / "other", symlinks=True))
+    out = copy_run(run, tmp_path / "copy")
+    with pytest.raises(UserError, match=f"--out: {out} is a copy of {run}, not of {other}"):
+        copy_run(other, out)
+    copy_run(run, out)
+    assert capsys.readouterr().out == ""
+    (run / "reports.csv").chmod(0o644)
+    (run / "reports.csv").write_text("longer")
+    assert copy_run(run, out) == out and (out / "reports.csv").read_text() == "reports.csv"
+    assert "has changed since" in capsys.readouterr().out
+    (out / "copy_of.json").unlink()  # as in copies of earlier versions
+    assert copy_run(other, out) == out
+
+
+def test_the_working_folder_is_no_place_for_a_copy(run, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match="is the folder in which the command runs"):
+        copy_run(run, Path("."))

@@ -1,5 +1,6 @@
 """Rows that were stored: what a search can have written passes, and nothing else does."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,30 @@ def test_a_key_leads_nowhere_else(ran, tmp_path, capsys, key, command):
     said = capsys.readouterr().err
     assert f"{run}/reports.csv: line " in said and "Traceback" not in said
     assert {path: path.read_bytes() for path in victim.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", [".lock", "models/KEY", "run.json", "importance"])
+@pytest.mark.parametrize("command", ["retrain", "report", "watch"])
+def test_a_link_leads_nowhere_else(ran, tmp_path, capsys, place, command):
+    """`retrain` once wrote and deleted where `models/KEY` led to, and any command emptied what `.lock` led to."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    shutil.copytree(ran, run)
+    link = run / place.replace("KEY", next((ran / "models").iterdir()).name)
+    if link.exists():
+        shutil.move(link, victim)
+    else:
+        victim.write_text("precious")
+    link.symlink_to(victim)
+    paths = [victim, *victim.rglob("*")]
+    before = {path: path.read_bytes() for path in paths if path.is_file()}
+    assert main([command, str(run), *(["--set", "retrain.lr=0.03"] if command == "retrain" else [])]) == 2
+    assert f"{link}: is a link, and {run} may hold files and folders alone; remove it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in paths if path.is_file()} == before
+
+
+def test_nor_is_a_pipe_read_without_an_end(ran, tmp_path, capsys):
+    run = Path(shutil.copytree(ran, tmp_path / "run"))
+    (run / "reports.csv").unlink()
+    os.mkfifo(run / "reports.csv")
+    assert main(["report", str(run)]) == 2
+    assert f"{run}/reports.csv: is no file" in capsys.readouterr().err
