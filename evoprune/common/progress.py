@@ -11,6 +11,7 @@ from evoprune.common.errors import printable
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_NOTES = 1.0
 _SPEED_OVER_SECONDS = 3600.0
+_BAR_WIDTH = 12
 
 
 class Meter(Protocol):
@@ -77,17 +78,20 @@ def _open_bars() -> Any:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    whole = Column(no_wrap=True)
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(_BAR_WIDTH, table_column=Column(min_width=_BAR_WIDTH)),
+        MofNCompleteColumn(table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TextColumn("left", table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=Console(file=sys.stdout),
         speed_estimate_period=_SPEED_OVER_SECONDS,
+        expand=True,
     )
 
 

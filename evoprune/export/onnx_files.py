@@ -35,7 +35,13 @@ def to_onnx(program: torch.export.ExportedProgram, example: Tensor, facts: Mappi
     try:
         with _quiet():
             made = torch.onnx.export(
-                program, (example,), dynamo=True, optimize=fold, verbose=False, input_names=["images"]
+                program,
+                (example,),
+                dynamo=True,
+                optimize=fold,
+                verbose=False,
+                input_names=["images"],
+                output_names=["outputs"],
             )
             assert made is not None
             if not fold:
@@ -44,11 +50,26 @@ def to_onnx(program: torch.export.ExportedProgram, example: Tensor, facts: Mappi
     except Exception as error:  # the exporter raises errors of many kinds
         raise UserError(f"ONNX cannot express this network: {_reason(error)}; --format pt2 may") from error
     model = made.model_proto
+    _forget_origin(model)
     for name, text in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, text
     content: bytes = model.SerializeToString()
     return content
+
+
+def _forget_origin(model: Any) -> None:
+    """Drop the exporter's notes, among them paths of this machine, and call the size that is open `batch`."""
+    graph = model.graph
+    nodes = [*graph.node, *(node for function in model.functions for node in function.node)]
+    values = [*graph.input, *graph.output, *graph.value_info]
+    for part in (graph, *model.functions, *nodes, *values, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    symbol = values[0].type.tensor_type.shape.dim[0].dim_param
+    for dim in (dim for value in values for dim in value.type.tensor_type.shape.dim):
+        if dim.dim_param and symbol:
+            dim.dim_param = re.sub(rf"\b{re.escape(symbol)}\b", "batch", dim.dim_param)
 
 
 class OnnxNetwork(nn.Module):

@@ -125,3 +125,22 @@ def _is_sound(linear: nn.Linear | None, sizes: Any) -> bool:
 def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, layer)
+
+
+def sparse_layers(network: nn.Module) -> list[str]:
+    """Names of the layers that are stored as sparse rows."""
+    return [name for name, module in network.named_modules() if isinstance(module, CsrLinear)]
+
+
+def check_dense(network: nn.Module) -> None:
+    """Refuse a network with layers that are stored as sparse rows: no exporter takes them.
+
+    Raises:
+        UserError: names them.
+    """
+    names = sparse_layers(network)
+    if names:
+        raise UserError(
+            f"stored as sparse rows, which no exporter takes: {', '.join(names)}; delete the transformed folder, and "
+            "`evoprune transform RUN --set weights.csr_from=1` leaves them dense"
+        )

@@ -136,7 +136,7 @@ def draw_sweep(paths: Paths, rows: Sequence[Row], scope: str) -> None:
                   marker=".", label=label)  # fmt: skip
     knee = knee_of(rows)
     axes.scatter([100 * knee["sparsity"]], [knee["accuracy"]], s=80, color="crimson", marker="*", zorder=3,
-                 label=f"knee, {100 * knee['sparsity']:.0f} %")  # fmt: skip
+                 label=f"knee without fine-tuning, {100 * knee['sparsity']:.0f} %")  # fmt: skip
     axes.set(xlabel="weights pruned (%)", ylabel="validation accuracy (%)", title=f"smallest weights out, {scope}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -112,7 +112,13 @@ def _rank_correlation(front: Sequence[Row]) -> float | None:
     tested = [(row["accuracy"], row["test_accuracy"]) for row in front if row.get("test_accuracy") is not None]
     if len(tested) < 3:
         return None
-    ranks = [np.searchsorted(np.sort(values), values) for values in np.array(tested).T]
-    if any(np.ptp(one) == 0 for one in ranks):
+    searched, found = (_ranks(values) for values in np.array(tested).T)
+    if np.ptp(searched) == 0 or np.ptp(found) == 0:
         return None
-    return round(float(np.corrcoef(*ranks)[0, 1]), 3)
+    return round(float(np.corrcoef(searched, found)[0, 1]), 3)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Of each value; equal ones share the mean of their places."""
+    ordered = np.sort(values)
+    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2

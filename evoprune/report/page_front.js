@@ -140,7 +140,7 @@ const ask = () => {
   const name = $("of").value, limit = parseFloat($("limit").value), more = measure(yName).more ? 1 : -1;
   if (isNaN(limit)) { $("choice").textContent = ""; return; }
   const fit = D.front.filter(f => value(f.at, name) <= limit);
-  const rank = f => more * (f.test != null && D.front.every(g => g.test != null) ? f.test : value(f.at, yName));
+  const rank = f => more * value(f.at, yName);
   if (!fit.length) { $("choice").textContent = "No network of the front is below that."; return; }
   const best = fit.reduce((a, b) => rank(b) > rank(a) ? b : a);
   choose(best.at, false); advise(best.at, "The best below the limit:");

@@ -1,5 +1,5 @@
 const heads = ["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"]), "test accuracy (%)"];
-table($("table"), heads, [["base network", ...D.measures.flatMap(m => [D.base[m.name], ...share(D.base[m.name], m)]), null],
+table($("table"), heads, [["base network", ...D.measures.flatMap(m => [D.base[m.name], ...share(D.base[m.name], m)]), D.base.test],
   ...D.front.map(f => [f.key, ...D.measures.flatMap(m => [value(f.at, m.name), ...share(value(f.at, m.name), m)]), f.test])],
   [null, ...D.front.map(f => f.at)]);
 table($("heat"), ["network", ...D.segments.map(s => `${s[0]} /${s[1]}`)],

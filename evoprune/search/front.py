@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from evoprune.common.objectives import FAILED, LOST, OBJECTIVES, OK, Row, to_losses
+from evoprune.common.objectives import FAILED, INFEASIBLE, LOST, OBJECTIVES, OK, Row, to_losses
 from evoprune.search.pareto import hypervolume, non_dominated
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import Limits
@@ -32,8 +32,12 @@ def latest_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def full_row(rows: Iterable[Row]) -> Row | None:
-    """The measurement of the base network, the uncut one; None where it is not there or failed."""
-    return next((row for row in latest_rows(rows) if row["proposal"] == "full" and row["status"] == OK), None)
+    """The measurement of the base network, the uncut one; None where it is not there or failed.
+
+    That it breaks a limit, as of half of its own multiply-adds, says nothing against what was measured of it.
+    """
+    measured = (OK, INFEASIBLE)
+    return next((row for row in latest_rows(rows) if row["proposal"] == "full" and row["status"] in measured), None)
 
 
 def num_candidates(rows: Iterable[Row]) -> int:
@@ -81,7 +85,19 @@ def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) 
 
 
 def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
-    """As `hypervolumes`, after each candidate in the order of their rows: one number for each of `latest_rows`."""
+    """Hypervolume after each evaluation, in [0, 1]: how much of the space of the objectives the front dominates.
+
+    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network (of the slowest
+    one where latency was measured and the full network's is not there).
+
+    Args:
+        rows: of `reports.csv`, as dicts: `pandas.read_csv(path).to_dict("records")` makes them.
+        names: objectives, such as `["accuracy", "flops"]`.
+        space: the search space.
+
+    Returns:
+        One number for each candidate, in the order of their first rows; of several rungs the highest counts.
+    """
     candidates = latest_rows(rows)
     base, ones = _reference(candidates, names, space), np.ones(len(names))
     front, volumes = np.zeros((0, len(names))), [0.0]

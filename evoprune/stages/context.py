@@ -143,13 +143,25 @@ def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
     check_plain(path)
     if not config.is_file():
         what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
-        raise UserError(f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it")
+        raise UserError(
+            f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it, soon after it starts"
+        )
     try:
         return load_experiment(str(config), overrides)
     except UserError as error:
+        if overrides and _is_sound(config):
+            raise UserError(f"--set: {str(error).removeprefix(f'{config}: ')}") from None
         raise UserError(
             f"{error}; where {config} is damaged, `evoprune run` of the experiment writes it again"
         ) from None
+
+
+def _is_sound(config: Path) -> bool:
+    try:
+        load_experiment(str(config))
+    except UserError:
+        return False
+    return True
 
 
 def context_of_run(path: Path, overrides: Sequence[str] = ()) -> Context:

@@ -23,7 +23,9 @@ from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed
 from evoprune.networks.checkpoints import load_model
+from evoprune.networks.counts import count
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
+from evoprune.networks.sparse_linear import sparse_layers
 from evoprune.report.comparison import comparison_table, write_comparison
 from evoprune.stages.model_times import measure_times, model_calls
 from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
@@ -71,15 +73,18 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     compute = replace(make_compute(device, "fp32"), bf16=False)
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
-    rows, base_calls = [], None
+    rows: list[Row] = []
+    base_calls = None
     for path in paths:
         model = _load(path, dataset, compute, request.source)
+        say(f"measuring {path} ({len(rows) + 1} of {len(paths)})")
         calls = model_calls(model.path, model.network, model.preprocessing.shape, model.compute)
         rows.append({**_row(model, dataset), **measure_times(calls, base_calls)})
         base_calls = base_calls or calls
     threads = f"{torch.get_num_threads()} CPU threads, float32"
+    by_torch = {"PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {threads}"}
     facts = {
-        "PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {threads}",
+        **(by_torch if any(path.suffix != ".onnx" for path in paths) else {}),
         "ONNX Runtime": f"on {device_name(CPU.device)}, {threads}"
         if is_installed() else "not installed; `pip install 'evoprune[export]'` adds it",
         "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}",
@@ -111,6 +116,8 @@ def _load(path: Path, dataset: Dataset, compute: Compute, source: str | None) ->
         preprocessing = preprocessing_of_texts(network.facts) or read_preprocessing({}, known)
         assert preprocessing is not None
         return _Model(path, network, preprocessing, CPU)
+    if path.suffix == ".pt2":
+        raise UserError(f"{path}: evaluate takes folders of saved models and .onnx files; name the folder it is from")
     folder = model_folder(path)
     preprocessing = read_preprocessing(read_description(folder), known)
     assert preprocessing is not None
@@ -130,9 +137,12 @@ def _costs(model: _Model) -> dict[str, int]:
     if isinstance(model.network, OnnxNetwork):
         return {**count_costs(model.path), "file_bytes": model.path.stat().st_size}
     image = torch.zeros(1, *model.preprocessing.shape, device=model.compute.device)
+    size = (model.path / WEIGHTS_NAME).stat().st_size
+    if sparse_layers(model.network):  # whose products torch does not count
+        counts = count(model.network, image)
+        return {"flops": counts.flops, "params": counts.params, "file_bytes": size}
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model.network(image)
     params = sum(parameter.numel() for parameter in model.network.parameters())
-    size = (model.path / WEIGHTS_NAME).stat().st_size
     return {"flops": counter.get_total_flops() // 2, "params": params, "file_bytes": size}

@@ -15,6 +15,7 @@ from evoprune.data.dataset import Dataset
 from evoprune.export.folding import fold_batch_norms
 from evoprune.export.parity import check_parity
 from evoprune.networks.checkpoints import load_model
+from evoprune.networks.sparse_linear import check_dense
 from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset
 from evoprune.tracing.graph import export
 
@@ -83,6 +84,7 @@ def _export_and_check(
     request: ExportRequest, network: torch.nn.Module, images: Tensor, facts: dict[str, str]
 ) -> tuple[bytes, float]:
     """The file, and the largest difference of its outputs."""
+    check_dense(network)
     example = images[:_EXAMPLES].contiguous()
     program = export(network, example, any_batch=True)
     if request.fold:

@@ -15,6 +15,7 @@ from evoprune.common.progress import say
 from evoprune.evaluation.latency import LIMIT_S, compare_calls, forward_pass, time_calls
 from evoprune.export.onnx_files import OnnxNetwork, is_installed, to_onnx
 from evoprune.networks.device import Compute
+from evoprune.networks.sparse_linear import check_dense
 from evoprune.report.comparison import BATCHES
 from evoprune.tracing.graph import export
 
@@ -39,6 +40,7 @@ def model_calls(path: Path, network: nn.Module | OnnxNetwork, shape: tuple[int, 
     if not is_installed():
         return calls
     try:
+        check_dense(network)
         example = torch.zeros(2, *shape)
         exported = OnnxNetwork(
             to_onnx(export(deepcopy(network).cpu(), example, any_batch=True), example, {}, fold=True)

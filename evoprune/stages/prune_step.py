@@ -11,19 +11,22 @@ from evoprune.common.errors import UserError
 from evoprune.common.progress import say
 from evoprune.config import ImportanceName, WeightsConfig
 from evoprune.evaluation.accuracy import accuracy
+from evoprune.networks.build import build_network
 from evoprune.networks.device import Compute
 from evoprune.pruning.channels import inherited_changes, slim_network
 from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.pruning.step_targets import choose, step_target
 from evoprune.pruning.targets import Target
 from evoprune.pruning.weights.hooks import Rising
-from evoprune.pruning.weights.layers import output_layers, weight_layers
+from evoprune.pruning.weights.layers import KINDS, output_layers, weight_layers
 from evoprune.pruning.weights.masks import Masks, apply_masks, both, code_masks, from_here, smallest_out
 from evoprune.pruning.weights.sparsities import Group, make_groups
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.rounds import Round, round_to_prune
+from evoprune.space.costs import compute_costs
 from evoprune.space.space import Code
 from evoprune.stages.analyse import read_curves
+from evoprune.stages.context import Context
 from evoprune.stages.workspace import Workspace
 from evoprune.training.batch_norm import recalibrate
 
@@ -48,8 +51,25 @@ def check_analysed(folder: RunFolder, method: ImportanceName) -> None:
         if not path.is_file():
             method_option = "" if method == "magnitude" else f" --method {method}"
             raise UserError(
-                f"{path}: no such file; run `evoprune analyse FILE{method_option}` first, it leaves it there"
+                f"{path}: no such file; `evoprune analyse FILE{method_option}`, with the same --out, leaves it there; "
+                "run it first"
             )
+
+
+def check_ratios(context: Context) -> None:
+    """Look for the layers that `weights.layers` names, before a base network is trained.
+
+    Raises:
+        UserError: a ratio that no layer takes.
+    """
+    space, config = context.space, context.experiment.weights
+    network = build_network(space).eval()
+    layers = weight_layers(network)
+    image = torch.zeros(1, space.parameters["in_channels"], *space.height_width)
+    make_groups(layers, output_layers(network, image), config)
+    names = {layer.name for layer in layers}
+    for name in (name for name in config.layers if name in KINDS and name in names):
+        say(f"weights.layers: {name} is the layer of that name, not the kind; a glob such as layer1.* names several")
 
 
 def prune_channels(workspace: Workspace, method: ImportanceName, target: Target) -> str:
@@ -65,7 +85,12 @@ def prune_channels(workspace: Workspace, method: ImportanceName, target: Target)
         curves = read_curves(context.folder.sensitivity(method), context.space)
         network, masks, before = workspace.start()
         code, loss = choose(step_target(target, context.space), curves, context.scores(method), before)
-        say(f"each segment may cost {loss:.3g} points alone; {int(code.sum())} of {len(code)} channels stay")
+        costs = compute_costs(context.space, [code, context.space.full_code()])["flops"]
+        say(
+            f"each segment may cost {loss:.3g} points of accuracy alone; "
+            f"{int(code.sum())} of {len(code)} channels stay, "
+            f"{100 * (1 - costs[0] / costs[1]):.1f} % of the multiply-adds go"
+        )
         with timed_stage(context.folder, "prune_step"):
             kept = code_masks(network, lambda copied: slim_network(context.space, copied, code))
             _compensate(workspace, network, code)

@@ -19,7 +19,7 @@ from evoprune.report.tables import result_table, shown_rows
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.table import read_rows
-from evoprune.search.front import hypervolumes
+from evoprune.search.front import full_row, hypervolumes
 from evoprune.space.costs import code_costs
 from evoprune.stages.context import Context
 from evoprune.stages.measured_rows import measured_rows
@@ -50,6 +50,9 @@ def report(context: Context, others: Sequence[ComparedRun] = ()) -> str:
     if others:
         draw_comparison(pictures.files(folder.path / "comparison"), runs, names)
     base = {**_base_facts(folder), "latency": base_latency_ms(folder)}
+    searched = full_row(rows)
+    if searched is not None:  # as all others were measured, which may be after a short training
+        base["validation_accuracy"] = searched["accuracy"]
     sensitivity = _sensitivity(context, lambda fault: say(f"not in {PAGE_NAME}: {fault}"))
     write_page(folder, experiment.name, {**_data(context, rows, front, runs), "sensitivity": sensitivity})
     said = "".join(f"\n{line}\n" for line in [latency_text(folder)] if line)
@@ -93,7 +96,13 @@ def _side_by_side(context: Context, rows: Sequence[Row], others: Sequence[Compar
 def _data(context: Context, rows: Sequence[Row], front: Sequence[Row], runs: Sequence[ComparedRun]) -> dict[str, Any]:
     data = page_data(rows, front, context.experiment, context.space)
     measures = [measure["name"] for measure in data["measures"]]
-    return {**data, "name": runs[0].name, "others": compared_data(runs[1:], measures)}
+    tested = context.folder.facts().get("base", {}).get("test_accuracy")
+    return {
+        **data,
+        "base": {**data["base"], "test": tested},
+        "name": runs[0].name,
+        "others": compared_data(runs[1:], measures),
+    }
 
 
 def _sensitivity(context: Context, tell: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from evoprune.common.errors import UserError
-from evoprune.common.objectives import FAILED, Row
+from evoprune.common.objectives import FAILED, INFEASIBLE, Row
 from evoprune.common.progress import Meter, progress, say
 from evoprune.config import Fidelity
 from evoprune.evaluation.evaluator import Evaluator
@@ -60,7 +61,15 @@ def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
             state = _begin(context, table, curves, meter, start_workers)
             {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
     if not front_rows(table.rows, config.objectives):
-        raise UserError(f"no candidate succeeded; the column error of {context.folder.reports} says why")
+        raise UserError(nothing_found(table.rows, context.folder.reports))
+
+
+def nothing_found(rows: Sequence[Row], path: Path) -> str:
+    """Why a search has no front."""
+    broken = sum(row["status"] == INFEASIBLE for row in rows)
+    if broken:
+        return f"no candidate keeps search.limits; {broken} of {len(rows)} rows of {path} break them; raise the limits"
+    return f"no candidate succeeded; the column error of {path} says why"
 
 
 @dataclass(frozen=True)

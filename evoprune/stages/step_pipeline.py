@@ -32,7 +32,8 @@ def analyse(request: Request, method: str, images: int | None) -> None:
     with _opened(context):
         say(alone_line(read_curves(context.folder.sensitivity(parse_method(method)), context.space)))
         say(_workspace(context).table())
-    say(f"next: evoprune prune {request.file} --rate 0.3 --step")
+    out = "" if request.out is None else f" --out {request.out}"
+    say(f"next: evoprune prune {request.file}{out} --rate 0.3 --step")
 
 
 def prune_channels(request: Request, method: str, target: Mapping[Kind, str | None]) -> None:
@@ -58,13 +59,14 @@ def prune_weights(request: Request, options: Mapping[str, str | None]) -> None:
         request: what to prune.
         options: `sparsity` and `scope` as the user wrote them, None where not; they override the section `weights`.
     """
-    from evoprune.stages.prune_step import prune_weights, weight_pruning
+    from evoprune.stages.prune_step import check_ratios, prune_weights, weight_pruning
 
     given = [f"weights.{name}={value}" for name, value in options.items() if value is not None]
     context = checked(replace(request, overrides=(*request.overrides, *given)), ())
     config = context.experiment.weights
     if config.sparsity is None and not config.layers:
         raise UserError("prune --weights takes --sparsity, such as 0.5, or ratios by layer in the key weights.layers")
+    check_ratios(context)
     if context.folder.base.is_dir():
         _check_rounds(context)
         round_to_prune(context.folder, weight_pruning(config))
@@ -81,6 +83,8 @@ def sweep(request: Request, scope: str | None, epochs: float) -> None:
         raise UserError(f"--epochs is a number of at least 0; got {epochs:g}; 0 measures without fine-tuning only")
     given = [] if scope is None else [f"weights.scope={scope}"]
     context = checked(replace(request, overrides=(*request.overrides, *given)), ())
+    if context.experiment.weights.layers:
+        say("weights.layers: the sweep goes over one sparsity for all layers, and takes no notice of it")
     workspace, wanted = _workspace(context), Sweep(context.experiment.weights.scope, epochs)
     check_recipe(context.folder.sweep(wanted.name), workspace, wanted)
     with _opened(context):

@@ -105,10 +105,10 @@ with live_text() as show:
 """
 
 
-def on_a_terminal(script: str) -> str:
+def on_a_terminal(script: str, columns: int = 120) -> str:
     """What a script writes to a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     with subprocess.Popen([sys.executable, "-c", script], stdout=theirs, cwd=ROOT, env=environment):
         os.close(theirs)
         text = b""
@@ -125,6 +125,13 @@ def test_on_a_terminal_it_is_a_bar():
     shown = on_a_terminal(BAR)
     assert "measure" in shown and "3/3" in shown and "best 1" in shown
     assert "\x1b[" in shown, "a bar is drawn over itself"
+
+
+def test_a_long_note_leaves_the_bar_and_its_numbers_where_they_are():
+    """At 100 columns four trade-offs once pressed the bar, the count and the time left to nothing."""
+    long = "best: " + " | ".join(["accuracy 94.43 % flops 10%"] * 4)
+    shown = on_a_terminal(BAR.replace("best {done}", long), columns=100)
+    assert all(part in shown for part in ("measure", "3/3", "left", "0:00:00", "best: accuracy 94.43 %", "…"))
 
 
 def test_a_live_text_is_a_block_on_a_terminal():

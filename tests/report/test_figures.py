@@ -159,7 +159,7 @@ def test_a_sweep_is_two_lines_and_a_star_on_the_knee(tmp_path, drawn, tuned):
     draw_sweep([tmp_path / "sweep.png"], swept, "layer")
     found = [points for label, points in lines(drawn()).items() if "_" not in label]
     assert found == [[(x, y) for x, y, _ in points], [(x, z) for x, _, z in points]][: 1 + tuned]
-    assert clouds(drawn()) == {"knee, 50 %": [(50, 85)]}
+    assert clouds(drawn()) == {"knee without fine-tuning, 50 %": [(50, 85)]}
 
 
 def test_pictures_are_closed_when_they_are_saved(tmp_path):

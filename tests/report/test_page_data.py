@@ -42,7 +42,13 @@ def test_of_too_many_candidates_the_front_and_a_sample_are_drawn(tiny, small_spa
 
 @pytest.mark.parametrize(
     ("tests", "correlation"),
-    [([70.0, 80.0, 90.0], 1.0), ([90.0, 80.0, 70.0], -1.0), ([70.0, None, 90.0], None), ([70.0, 70.0, 70.0], None)],
+    [
+        ([70.0, 80.0, 90.0], 1.0),
+        ([90.0, 80.0, 70.0], -1.0),
+        ([70.0, 80.0, 80.0], 0.866),  # ranks 1, 2.5 and 2.5 against 1, 2 and 3
+        ([70.0, None, 90.0], None),
+        ([70.0, 70.0, 70.0], None),
+    ],
 )
 def test_rank_correlation_by_hand(tiny, small_space, tests, correlation):
     front = [{**row, "test_accuracy": test} for row, test in zip(rows(small_space, 3), tests, strict=True)]

@@ -40,6 +40,8 @@ def test_the_base_network_is_its_row_of_the_highest_rung():
     first, second = make_row(0, 50.0, 100, proposal="full"), make_row(0, 90.0, 100, proposal="full", rung=1)
     assert full_row([make_row(1, 60.0, 10), first, second]) is second
     assert full_row([{**first, "status": "failed"}, make_row(1, 60.0, 10)]) is None
+    broken = {**second, "status": "infeasible"}
+    assert full_row([first, broken]) is broken, "a limit of half of its own costs says nothing against its accuracy"
 
 
 def test_the_front_is_the_good_rows_cheapest_first():

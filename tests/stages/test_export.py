@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from commands import refusal, set_all
@@ -67,6 +68,8 @@ def test_a_file_computes_elsewhere_what_the_model_computes(model, tmp_path, caps
     assert main(["export", str(model), "--format", kind, *fold]) == 0
     said = capsys.readouterr().out
     assert "64 real images" in said and str(model / f"model.{kind}") in said
+    content = (model / f"model.{kind}").read_bytes()
+    assert b"/resnet_cifar.py" not in content and str(Path.home()).encode() not in content, "no path of this machine"
     pixels = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
     outputs, facts = elsewhere(model / f"model.{kind}", pixels, tmp_path)
     how = json.loads((model / "model.json").read_text())["preprocessing"]
@@ -76,6 +79,14 @@ def test_a_file_computes_elsewhere_what_the_model_computes(model, tmp_path, caps
     with torch.no_grad():
         truth = evoprune.load_model(model)(torch.cat([inputs[:1], inputs])).numpy()
     np.testing.assert_allclose(outputs, truth, atol=1e-4 * max(1, np.abs(truth).max()))
+
+
+def test_an_onnx_file_says_what_goes_in_and_out(model, tmp_path):
+    assert main(["export", str(model), "--format", "onnx", "--out", str(tmp_path / "m.onnx")]) == 0
+    graph = onnx.load(str(tmp_path / "m.onnx")).graph
+    ((into,), (out,)) = graph.input, graph.output
+    dims = [[dim.dim_param or dim.dim_value for dim in one.type.tensor_type.shape.dim] for one in (into, out)]
+    assert (into.name, out.name, dims) == ("images", "outputs", [["batch", 1, 8, 8], ["batch", 10]])
 
 
 def test_names_of_classes_are_in_the_file(model, tmp_path):

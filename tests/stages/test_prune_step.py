@@ -117,6 +117,7 @@ REFUSED = [
     (("--rate", "0.3", "--step"), ["evoprune analyse"]),
     (("--step",), ["--rate", "--max-loss"]),
     (("--weights", "--sparsity", "0.5", "--set", "weights.layers={conv1: 1.5}"), ["weights.layers.conv1", "1.5"]),
+    (("--weights", "--set", "weights.layers={nothing: 0.5}"), ["'nothing' matches no layer"]),  # before any training
 ]
 
 
@@ -151,6 +152,17 @@ def test_a_lower_sparsity_than_there_is_takes_nothing_more(stepped, capsys):
     before = files_of(run)
     stepped("prune", "--weights", "--sparsity", "0.4", status=2)
     assert "no weight more goes" in capsys.readouterr().err and files_of(run) == before
+
+
+def test_a_layer_whose_name_is_a_kind_is_told(stepped, capsys):
+    stepped("prune", "--weights", weights={"layers": {"linear": 0.5}})
+    assert "linear is the layer of that name, not the kind" in capsys.readouterr().out
+
+
+def test_a_wrong_override_is_not_blamed_on_the_file(stepped, capsys):
+    run = stepped("prune", "--weights", "--sparsity", "0.5")
+    message = refusal(capsys, "finetune", str(run), "--set", "retrain.from=random")
+    assert message.startswith("evoprune: --set: retrain.from: got 'random'") and "damaged" not in message
 
 
 def test_sensitivity_files_are_those_of_analyse(stepped, tmp_path):

@@ -13,7 +13,7 @@ from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
 from evoprune.runs.ownership import open_run_folder
 from evoprune.search.nsga3 import NSGA3Searcher
-from evoprune.stages.search import search
+from evoprune.stages.search import nothing_found, search
 
 LADDER = [{"epochs": 0, "promote": 0.5}]
 STEADY: dict[str, Any] = {
@@ -218,6 +218,13 @@ def test_a_search_without_one_success_says_so(tiny, tmp_path):
         run_search(failing, tmp_path / "failing")
     reports = pd.read_csv(tmp_path / "failing" / "reports.csv")
     assert set(reports.status) == {"failed"} and reports.error.str.contains("time limit").all()
+
+
+def test_where_all_break_a_limit_the_limit_is_named():
+    """The message once said that the column `error` says why, and there stood `none`."""
+    rows = [{"status": status} for status in ("infeasible", "infeasible", "failed")]
+    said = nothing_found(rows, Path("reports.csv"))
+    assert said == "no candidate keeps search.limits; 2 of 3 rows of reports.csv break them; raise the limits"
 
 
 def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, copied, small_space):

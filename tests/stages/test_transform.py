@@ -2,13 +2,15 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
-from commands import set_all
+from commands import refusal, set_all
 from steps import files_of, summary, workspace_of
 from torch import nn
 
 from evoprune import load_model
+from evoprune.cli import main
 from evoprune.networks.sparse_linear import CsrLinear
 from evoprune.stages import transform as module
 from evoprune.stages.transform import choose_csr, largest_difference
@@ -58,6 +60,12 @@ def test_a_sparse_linear_layer_becomes_csr_only_where_that_is_faster(steps, monk
     table = summary(run)
     assert bool(table.params[1, "transformed"] < table.params[1, "finetuned"]) is csr_is_faster
     assert bool(table.file_bytes[1, "transformed"] < table.file_bytes[1, "finetuned"]) is csr_is_faster
+    assert main(["evaluate", str(folder / "transformed"), "--out", str(run.parent / "compared")]) == 0
+    compared = pd.read_csv(run.parent / "compared" / "evaluation.csv").iloc[-1]
+    assert (compared.params, compared.flops) == (table.params[1, "transformed"], table.flops[1, "transformed"])
+    if csr_is_faster:
+        message = refusal(capsys, "export", str(folder / "transformed"), "--format", "pt2")
+        assert "stored as sparse rows, which no exporter takes: linear; " in message and "csr_from=1" in message
 
 
 def test_layers_below_the_threshold_are_not_timed(monkeypatch, capsys):
