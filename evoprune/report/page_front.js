@@ -101,6 +101,7 @@ function advise(at, why) {
   for (const [what, command] of [["train it", `evoprune retrain ${quoted} --set 'retrain.select=[${key}]'`],
     ["export it, once it is trained", `evoprune export ${quoted}/models/${key} --format onnx`]])
     make(make(box, "p", {}, what + ": "), "code", {}, command);
+  if (!D.run.startsWith("/")) make(box, "p", {}, "Run them in the folder in which the run was started.");
 }
 const nearest = event => {
   const point = new DOMPoint(event.clientX, event.clientY).matrixTransform($("plot").getScreenCTM().inverse());

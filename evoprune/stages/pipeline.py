@@ -134,6 +134,8 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
     from evoprune.stages.prune import make_pruning, prune
 
     pruning = make_pruning(context.experiment, importance, goal, steps)
+    if context.experiment.search.round_to > 1 or context.experiment.search.limits:
+        say("search.round_to and search.limits are the search's: prune goes by its target alone")
     with open_run_folder(context.folder.path, context.experiment) as folder:
         prepare(context, (importance,))
         if goal.kind == "max_loss":
