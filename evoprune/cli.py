@@ -1,69 +1,26 @@
-"""The command line: a table of commands, their options and exit statuses."""
+"""The command line: a table of commands and their options."""
 
 import argparse
-import errno
-import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import evoprune
 from evoprune import options
-from evoprune.common.errors import IncompleteError, UserError, printable, reason_of
-from evoprune.common.signals import RUN_AGAIN, received, stop_on_signals
+from evoprune.common.errors import UserError
+from evoprune.common.exit_status import run_to_status
 
 if TYPE_CHECKING:  # `--help` is to answer at once
     from evoprune.stages.pipeline import Request
 
-INCOMPLETE, USER_ERROR = 1, 2
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last one where files may have no more than some size
-_GOES_ON = "the same command goes on from here"
 _TARGETS, _OF_WEIGHTS = ("rate", "flops", "max_loss"), ("sparsity", "scope")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status.
-
-    Returns:
-        0; 1 where a part of the work could not be done; 2 for a mistake of the user's; 75 where the same command is to
-        be run again, as it was stopped by a signal or has found no room on the disk.
-    """
+    """Run one command; returns its exit status, as `run_to_status` says."""
     arguments = _parser().parse_args(argv)
-    try:
-        with stop_on_signals():
-            arguments.command(arguments)
-    except UserError as error:
-        return _end(USER_ERROR, str(error))
-    except IncompleteError as error:
-        return _end(INCOMPLETE, str(error))
-    except BrokenPipeError:  # as of `evoprune validate FILE | head -n 1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return RUN_AGAIN
-    except OSError as error:
-        if error.errno in _FULL:
-            name = error.filename2 or error.filename or "a file"  # of a copy the second one
-            return _end(RUN_AGAIN, f"{name}: {error.strerror}; make room; {_GOES_ON}")
-        if error.filename is None:
-            raise
-        if error.errno == errno.EISDIR:
-            return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
-        return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
-    except BaseException as error:
-        if received() is not None and isinstance(error, KeyboardInterrupt | SystemError):  # of a signal in code in C
-            return _end(RUN_AGAIN, f"stopped by {received()}; {_GOES_ON}")
-        if isinstance(error, Exception):
-            raise
-        return _end(
-            USER_ERROR,
-            f"{type(error).__name__} was raised ({reason_of(error)}), and no signal has come: the code of the network "
-            "does that, or a library; put that right",
-        )
-    return 0
-
-
-def _end(status: int, message: str) -> int:
-    print(f"evoprune: {printable(message)}", file=sys.stderr)
-    return status
+    return run_to_status(partial(arguments.command, arguments))
 
 
 class Command(NamedTuple):

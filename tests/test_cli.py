@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from helpers import ROOT
 
 import evoprune
 from evoprune.cli import COMMANDS, main
-from evoprune.common.errors import IncompleteError, UserError
 
 EXPERIMENTS = ROOT / "experiments"
 
@@ -173,78 +171,6 @@ def test_a_users_mistake_shows_no_traceback_in_a_shell(tmp_path):
 def test_a_key_that_is_not_on_the_front_is_refused(copied, capsys):
     message = refusal(capsys, "retrain", str(copied), *set_all("retrain.select=[k0000]"))
     assert "retrain.select" in message and "k0000" in message
-
-
-# --- exit statuses
-
-
-def stop_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Every report ends so."""
-
-    def stop(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr("evoprune.stages.pipeline.report", stop)
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "said"),
-    [
-        (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
-        (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
-        *(
-            (
-                error,
-                2,
-                f"evoprune: {type(error).__name__} was raised ({said}), and no signal has come: the code of the "
-                "network does that, or a library; put that right",
-            )
-            for error, said in (
-                (KeyboardInterrupt(), "KeyboardInterrupt"),
-                (SystemExit(0), "0"),
-                (SystemExit("bye\x1b]0;x"), "bye\\x1b]0;x"),
-                (GeneratorExit("stop"), "stop"),
-            )
-        ),
-        (
-            OSError(28, "No space left on device", "a"),
-            75,
-            "evoprune: a: No space left on device; make room; the same command goes on from here",
-        ),
-        (
-            OSError(13, "Permission denied", "a"),
-            2,
-            "evoprune: a: Permission denied; put that right, or choose another --out",
-        ),
-        (IsADirectoryError(21, "Is a directory", "a"), 2, "evoprune: a: is a folder, where a file is to be; remove it"),
-        (UserError("\x1b[31mred"), 2, "evoprune: \\x1b[31mred"),
-    ],
-)
-def test_the_status_says_how_a_command_ended(monkeypatch, capsys, error, status, said):
-    stop_with(monkeypatch, error)
-    assert main(["report", "somewhere"]) == status
-    assert capsys.readouterr().err.strip() == said
-
-
-def test_a_signal_that_c_turns_into_another_error_ends_as_a_signal(monkeypatch, capsys):
-    def stop(*_: object) -> None:
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except KeyboardInterrupt as error:
-            raise SystemError("returned a result with an exception set") from error
-
-    monkeypatch.setattr("evoprune.stages.pipeline.report", stop)
-    assert main(["report", "somewhere"]) == 75
-    assert "stopped by SIGTERM; the same command goes on" in capsys.readouterr().err
-    stop_with(monkeypatch, SystemError("a bug of another kind"))
-    with pytest.raises(SystemError, match="another kind"):
-        main(["report", "somewhere"])
-
-
-def test_a_mistake_of_the_programs_keeps_its_traceback(monkeypatch):
-    stop_with(monkeypatch, ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        main(["report", "somewhere"])
 
 
 def test_help_has_a_line_for_every_command_and_each_has_its_own(capsys):

@@ -12,8 +12,6 @@ from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.space.space import SearchSpace
 
-_SPLITS = ("validation", "test")
-
 
 @dataclass(frozen=True)
 class Base:
@@ -37,10 +35,10 @@ def load_base(space: SearchSpace, folder: Path) -> Base:
     description = read_description(folder)
     check_weights(folder, description)
     info = description.get("base")
-    if not isinstance(info, dict) or not all(is_number(info.get(f"{split}_accuracy")) for split in _SPLITS):
-        raise UserError(
-            f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy and test_accuracy are known"
-        )
+    if not isinstance(info, dict) or not is_number(info.get("validation_accuracy")):
+        raise UserError(f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy is known")
+    if not is_number(info.get("test_accuracy", 0)):
+        raise UserError(f"{folder / DESCRIPTION_NAME}: its test_accuracy is no number")
     warnings = info.get("warnings", [])
     if not isinstance(warnings, list) or not all(isinstance(text, str) for text in warnings):
         raise UserError(f"{folder / DESCRIPTION_NAME}: its warnings are no list of texts")

@@ -117,7 +117,7 @@ class Workspace:
 
     def _rows(self) -> Iterator[Row]:
         base = self.context.base
-        known = {"accuracy": base.info["validation_accuracy"], "test_accuracy": base.info["test_accuracy"]}
+        known = {"accuracy": base.info["validation_accuracy"], "test_accuracy": base.info.get("test_accuracy")}
         counts = asdict(count(base.network.to(self.compute.device), self.example))
         yield {"round": 0, "state": "base", **known, **counts, **_sizes(self.context.folder.base)}
         for each in rounds_of(self.context.folder):

@@ -105,7 +105,7 @@ def test_trade_offs_are_the_ends_of_the_front_in_a_few_words(tiny, small_space, 
     if with_base:
         assert text == f"best: accuracy 80.00 % flops {share}% | accuracy 90.00 % flops 100%"
     else:
-        assert text == f"best: accuracy 80.00 % flops {half['flops']:.2f} multiply-adds"
+        assert text == f"best: accuracy 80.00 % flops {half['flops']:,} multiply-adds"
 
 
 def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):
