@@ -130,8 +130,8 @@ def _retrain(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from evoprune.stages import pipeline
 
-    if arguments.optuna is not None and arguments.optuna.exists():
-        raise UserError(f"--optuna: {arguments.optuna} is there already; choose another file, or remove it")
+    if arguments.optuna is not None:
+        pipeline.check_optuna_journal(arguments.optuna)
     pipeline.report(arguments.run, arguments.overrides, arguments.compare, arguments.watch, arguments.out)
     if arguments.optuna is not None:
         pipeline.write_optuna_journal(arguments.run, arguments.optuna)

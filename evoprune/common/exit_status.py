@@ -39,16 +39,15 @@ def run_to_status(command: Callable[[], object]) -> int:
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
-    except BaseException as error:
-        of_signal = received() is not None and isinstance(error, SystemError)  # as code in C makes of it
-        if of_signal or isinstance(error, KeyboardInterrupt):
-            return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
-        if isinstance(error, Exception):
+    except (KeyboardInterrupt, SystemError) as error:  # code in C makes a SystemError of what a signal raises in it
+        if isinstance(error, SystemError) and received() is None:
             raise
+        return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
+    except (SystemExit, GeneratorExit) as error:  # they end a process with any status, or without a word
         return _end(
             USER_ERROR,
-            f"{type(error).__name__} was raised ({reason_of(error)}), and no signal has come: the code of the network "
-            "does that, or a library; put that right",
+            f"{type(error).__name__} was raised ({reason_of(error)}): the code of the network does that, or a library; "
+            "put that right",
         )
     return 0
 

@@ -18,7 +18,7 @@ def to_pt2(program: torch.export.ExportedProgram, facts: Mapping[str, str]) -> b
         program: from `evoprune.tracing.graph.export`.
         facts: metadata, name -> JSON; they become one JSON mapping, the extra file `preprocessing.json`.
     """
-    for node in program.graph.nodes:  # it names files of this machine
+    for node in program.graph.nodes:  # a stack trace names files of this machine
         node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
     extra = {FACTS_NAME: json.dumps({name: json.loads(text) for name, text in facts.items()})}

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 _ATTRIBUTES = ("id", "key", "generation", "rung", "proposal", "status", "seconds", "worker", "error")
 
 
+def check_journal(path: Path) -> None:
+    """Whether a journal can be written to `path`, which is asked before a long command.
+
+    Raises:
+        UserError: the file is there already, or Optuna is not installed.
+    """
+    if path.exists():
+        raise UserError(f"--optuna: {path} is there already; choose another file, or remove it")
+    if find_spec("optuna") is None:
+        raise UserError("--optuna needs Optuna, which is not installed; run: pip install 'evoprune[optuna]'")
+
+
 def write_journal(path: Path, rows: Sequence[Row], experiment: Experiment, space: SearchSpace) -> None:
     """Write a study with a trial for each candidate: its objectives, and the kept channels of each segment.
 
@@ -29,14 +42,11 @@ def write_journal(path: Path, rows: Sequence[Row], experiment: Experiment, space
     Raises:
         UserError: the file is there already, or Optuna is not installed.
     """
-    if path.exists():
-        raise UserError(f"{path}: is there already; choose another file for --optuna, or remove it")
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError:
-        raise UserError("--optuna needs Optuna, which is not installed; run: pip install 'evoprune[optuna]'") from None
+    check_journal(path)
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = experiment.search.objectives
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,9 +54,8 @@ def _describe(row: Row, names: Sequence[str], base: Row | None) -> str:
 def _value(row: Row, name: str, base: Row | None) -> str:
     if base is not None and name in COST_NAMES:
         return f"{100 * row[name] / base[name]:.0f}%"
-    return (
-        f"{row[name]:,} {OBJECTIVES[name].unit}" if name in COST_NAMES else f"{row[name]:.2f} {OBJECTIVES[name].unit}"
-    )
+    number = f"{row[name]:,}" if name in COST_NAMES else f"{row[name]:.2f}"
+    return f"{number} {OBJECTIVES[name].unit}"
 
 
 def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpace, base: Mapping[str, Any]) -> str:

@@ -117,8 +117,8 @@ def check_origin(folder: RunFolder, search_space: str) -> None:
             description = each.description(state)
             if description.get("search_space") != search_space or description.get("base") != base_digest(folder):
                 raise UserError(
-                    f"{each.model(state)} belongs to another network: {description.get('search_space')} and the base "
-                    f"network {description.get('base')}; now they are {search_space} and {base_digest(folder)} "
+                    f"{each.model(state)} belongs to another network: it is of {description.get('search_space')} with "
+                    f"the base network {description.get('base')}, this is {search_space} with {base_digest(folder)} "
                     f"({folder.base}); take its own ones, or begin anew with another --out"
                 )
 

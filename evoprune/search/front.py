@@ -73,11 +73,7 @@ def _non_dominated_rows(rows: Sequence[Row], objectives: Sequence[str]) -> list[
 
 
 def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
-    """Hypervolume of all candidates up to each generation, in [0, 1].
-
-    Losses are scaled so that 1 is the reference: an accuracy of 0 %, and the cost of the full network (of the slowest
-    one where latency was measured and the full network's is not there).
-    """
+    """As `hypervolume_by_evaluation`, of all candidates up to each generation."""
     candidates = latest_rows(rows)
     base = _reference(candidates, names, space)
     fronts = fronts_by_generation(candidates, names)

@@ -106,6 +106,13 @@ def report(
         _report(context_of_run(path, overrides), runs)
 
 
+def check_optuna_journal(journal: Path) -> None:
+    """Raise UserError where `write_optuna_journal` could not write."""
+    from evoprune.report.optuna_journal import check_journal
+
+    check_journal(journal)
+
+
 def write_optuna_journal(path: Path, journal: Path) -> None:
     """Write the search of a run as an Optuna journal."""
     from evoprune.report.optuna_journal import write_journal

@@ -63,6 +63,8 @@ def check_ratios(context: Context) -> None:
         UserError: a ratio that no layer takes.
     """
     space, config = context.space, context.experiment.weights
+    if not config.layers:
+        return
     network = build_network(space).eval()
     layers = weight_layers(network)
     image = torch.zeros(1, space.parameters["in_channels"], *space.height_width)

@@ -67,9 +67,10 @@ def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
 def nothing_found(rows: Sequence[Row], path: Path) -> str:
     """Why a search has no front."""
     broken = sum(row["status"] == INFEASIBLE for row in rows)
-    if broken:
-        return f"no candidate keeps search.limits; {broken} of {len(rows)} rows of {path} break them; raise the limits"
-    return f"no candidate succeeded; the column error of {path} says why"
+    return (
+        f"no candidate succeeded: {len(rows) - broken} of the {len(rows)} rows of {path} failed, as their column error "
+        f"says, and {broken} break search.limits; put that right, or raise the limits"
+    )
 
 
 @dataclass(frozen=True)

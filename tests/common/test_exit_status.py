@@ -28,7 +28,7 @@ def end_with(error: BaseException) -> int:
             (
                 error,
                 2,
-                f"evoprune: {type(error).__name__} was raised ({said}), and no signal has come: the code of the "
+                f"evoprune: {type(error).__name__} was raised ({said}): the code of the "
                 "network does that, or a library; put that right",
             )
             for error, said in (
