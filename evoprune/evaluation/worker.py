@@ -18,7 +18,7 @@ from evoprune.training.stacked_traced import stacking_fault
 from evoprune.workers.jobs import Workers
 from evoprune.workers.resources import shape_here, worker_device
 
-MOST_CANDIDATES = 32  # a guess; benchmarks/gpu_population.py shows where a GPU is full
+MOST_CANDIDATES = 32  # an H200 gains a fifth from 8 to 32 (docs/results/throughput.md)
 _SHARE_OF_MEMORY = 0.8
 _MAPS_PER_STEP = 2  # maps kept for gradients, and as much again for the gradients and workspace; an estimate
 _COPIES_OF_WEIGHTS = 5  # weights, momenta, gradients, bfloat16, spare
