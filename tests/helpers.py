@@ -1,5 +1,6 @@
 """What the tests share: a tiny experiment, made-up scores, runs in this process."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,17 @@ layers:
   - {name: linear, kind: linear, inputs: second, outputs: classes}
 """
 """A search space of nine codes: two segments of two channels, of which one at least is kept."""
+
+
+def on_one_core() -> None:
+    """For processes that tests start: networks this small are far slower on two threads where other work runs.
+
+    Tests that run side by side take different cores.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0), reverse=True)
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

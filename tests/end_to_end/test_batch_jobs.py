@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import ROOT, repeated
+from helpers import ROOT, on_one_core, repeated
 
 from evoprune.cli import main
 
@@ -23,11 +23,6 @@ STAND_INS = {
 }
 GRACE_S, LIMIT_S = 60.0, 300.0
 SLOW = {"evaluation": {"epochs": 0.25, "batch_size": 16}, "search": {"generations": 3}}
-
-
-def on_one_core() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def free_port() -> int:

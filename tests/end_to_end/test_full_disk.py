@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import ROOT, repeated
+from helpers import ROOT, on_one_core, repeated
 
 from evoprune.cli import main
 
@@ -30,6 +30,7 @@ def run_with_room(file: str, run: Path, size: int) -> subprocess.CompletedProces
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
     def limit() -> None:
+        on_one_core()
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     return subprocess.run(words, env=environment, capture_output=True, text=True, preexec_fn=limit)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import TINY, merge, prepared, repeated, run_search
+from helpers import TINY, merge, on_one_core, prepared, repeated, run_search
 
 from evoprune.cli import main
 from evoprune.config import Experiment
@@ -73,7 +73,7 @@ def num_rows(path: Path) -> int:
 
 
 def kill_in_mid_search(command: list[str], reports: Path) -> None:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=on_one_core)
     try:
         deadline = time.monotonic() + 120
         while num_rows(reports) < 2 and process.poll() is None and time.monotonic() < deadline:
@@ -97,7 +97,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(tiny, cache, tmp_path):
     command = [sys.executable, "-m", "evoprune.cli", *words["killed"]]
     kill_in_mid_search(command, tmp_path / "killed" / "reports.csv")
     assert 2 <= num_rows(tmp_path / "killed" / "reports.csv") < 16
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, preexec_fn=on_one_core)
     assert main(words["whole"]) == 0
     for table in ("reports.csv", "output.csv"):
         assert repeated(tmp_path / "killed", table) == repeated(tmp_path / "whole", table)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import repeated
+from helpers import on_one_core, repeated
 
 from evoprune.common.processes import Process, descendants, is_alive, name_of
 from evoprune.common.signals import PATIENCE_S
@@ -26,12 +26,6 @@ STAGES = {
     "sensitivity": ({"search": {"sensitivity": "measured"}, "evaluation": {"recalibration_images": 1200}}, "prior.csv"),
     "retrain": ({"retrain": {"epochs": 300, "batch_size": 16}}, "full training"),
 }
-
-
-def on_one_core() -> None:
-    """Networks this small are far slower on two threads where other work runs beside the tests."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 class Run:
