@@ -1,6 +1,7 @@
 """The whole experiment: strict YAML -> frozen typed objects."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -21,6 +22,9 @@ from evoprune.config.search_space import SearchSpaceConfig
 from evoprune.config.section import NonNegative, Section
 from evoprune.config.weights import WeightsConfig
 from evoprune.config.workers import WorkersConfig
+
+OPTIONS = "the options of this command"
+"""What is to blame where an experiment is wrong with them only: `--set`, and those that stand for a key."""
 
 
 class Experiment(Section):
@@ -104,16 +108,31 @@ def load_experiment(path: str, overrides: Sequence[str] = ()) -> Experiment:
         overrides: `section.key=value` texts, values as in YAML.
 
     Raises:
-        UserError: with one line for each wrong key: its path, what came, what is allowed.
+        UserError: with one line for each wrong key: its path, what came, what is allowed. The command's options are
+            blamed where the file alone is right.
     """
     file = find_carried_file("experiments", path)
     document = read_yaml(file)
     if not isinstance(document, dict):
         raise UserError(f"{file}: an experiment is a mapping of sections, got {type(document).__name__}")
     document.setdefault("name", file.stem)
+    changed = deepcopy(document)
     for override in overrides:
-        _override(document, override)
-    return parse_experiment(document, str(file))
+        _override(changed, override)
+    try:
+        return parse_experiment(changed, str(file))
+    except UserError:
+        if overrides and _is_right(document):
+            return parse_experiment(changed, OPTIONS)
+        raise
+
+
+def _is_right(document: dict[str, Any]) -> bool:
+    try:
+        parse_experiment(document, "")
+    except UserError:
+        return False
+    return True
 
 
 def parse_experiment(document: dict[str, Any], source: str) -> Experiment:

@@ -150,7 +150,7 @@ def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
         return load_experiment(str(config), overrides)
     except UserError as error:
         if overrides and _is_sound(config):
-            raise UserError(f"--set: {str(error).removeprefix(f'{config}: ')}") from None
+            raise
         raise UserError(
             f"{error}; where {config} is damaged, `evoprune run` of the experiment writes it again"
         ) from None

@@ -97,6 +97,13 @@ def test_a_wrong_override_says_what_is_wrong(load, override, message):
         load(BASIS + "base: {lr: 0.1}", override)
 
 
+def test_who_is_to_blame_is_named(load):
+    with pytest.raises(UserError, match=r"^the options of this command: base\.lr: got -1"):
+        load(BASIS + "base: {lr: 0.1}", "base.lr=-1")
+    with pytest.raises(UserError, match=r"mine\.yaml: base\.lr: got -1"):
+        load(BASIS + "base: {lr: 0.1, epochs: -2}", "base.lr=-1")
+
+
 # --- what is refused
 
 

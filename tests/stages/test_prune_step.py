@@ -162,7 +162,8 @@ def test_a_layer_whose_name_is_a_kind_is_told(stepped, capsys):
 def test_a_wrong_override_is_not_blamed_on_the_file(stepped, capsys):
     run = stepped("prune", "--weights", "--sparsity", "0.5")
     message = refusal(capsys, "finetune", str(run), "--set", "retrain.from=random")
-    assert message.startswith("evoprune: --set: retrain.from: got 'random'") and "damaged" not in message
+    assert message.startswith("evoprune: the options of this command: retrain.from: got 'random'")
+    assert "damaged" not in message
 
 
 def test_sensitivity_files_are_those_of_analyse(stepped, tmp_path):
