@@ -1,4 +1,4 @@
-"""Searchers that others use, to compare with: the ancestor's operators, and pymoo's NSGA-III as it comes for bits."""
+"""Searchers that others use: the ancestor's operators, pymoo's NSGA-III as it comes for bits, FastNAS's threshold."""
 
 from typing import Any, Protocol
 
@@ -13,12 +13,15 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.sampling.rnd import BinaryRandomSampling
 from pymoo.problems.static import StaticProblem
 
+from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.search.nsga3 import reference_directions
 from evoprune.search.pareto import non_dominated
+from evoprune.space.ranking import Scores, keep_best
 from evoprune.space.space import SearchSpace
 
 Codes = npt.NDArray[np.uint8]
 _TRIES = 1000
+_THRESHOLDS = 20_000
 
 
 class BaselineSearcher(Protocol):
@@ -70,6 +73,26 @@ class Ancestor:
         child = mother.copy()
         child[first:last] = 1 - mother[first:last] if self._rng.random() < 0.5 else father[first:last]
         return child
+
+
+class OneThreshold:
+    """The rule of FastNAS (NVIDIA Model Optimizer): each group is as narrow as it can be without losing more, pruned
+    alone, than one threshold for all groups. Every threshold is a code; `count` of them are asked for in random order.
+    """
+
+    def __init__(self, space: SearchSpace, scores: Scores, curves: Curves, count: int, seed: int):
+        every = {tuple(curves.counts_at(loss)): None for loss in np.linspace(0, curves.worst, _THRESHOLDS)}
+        chosen = np.unique(np.linspace(0, len(every) - 1, count).round().astype(int))
+        codes = np.stack([keep_best(space, scores, list(every)[index]) for index in chosen])
+        self._left = codes[np.random.default_rng(seed).permutation(len(codes))]
+
+    def ask(self, number: int) -> Codes:
+        """The next codes; the last one again and again where there are no more."""
+        codes, self._left = self._left[:number], self._left[min(number, len(self._left) - 1) :]
+        return codes
+
+    def tell(self, codes: Codes, losses: npt.NDArray[np.float64]) -> None:
+        """Nothing is learnt."""
 
 
 class PymooDefault:

@@ -4,9 +4,9 @@ Usage: python benchmarks/search_quality.py EXPERIMENT [--set KEY=VALUE] [--evalu
            [--arms NAME ...] [--epochs 0] [--images 1000] [--out FOLDER]
 Every arm measures the full network first, then as many codes as the others, with the same evaluator; what a search
 measures of sensitivity before its first code counts as evaluations. The arm "first codes" learns nothing from what it
-measures: all its codes are the default's first generation. Measurements are kept in FOLDER/search_quality.csv at once,
-and none is made twice, so that an interrupted run goes on; the table is search_quality.md, the picture
-search_quality.png, the fronts search_quality_fronts.csv.
+measures: all its codes are the default's first generation. "one threshold" is the rule of FastNAS. Measurements are
+kept in FOLDER/search_quality.csv at once, and none is made twice, so that an interrupted run goes on; the table is
+search_quality.md, the picture search_quality.png, the fronts search_quality_fronts.csv.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from baseline_searchers import Ancestor, BaselineSearcher, PymooDefault
+from baseline_searchers import Ancestor, BaselineSearcher, OneThreshold, PymooDefault
 from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_context
 
 from evoprune.config import Fidelity, load_experiment
@@ -54,7 +54,8 @@ OURS = {
     "random": ["search.proposal=random", "search.prior=null"],
 }
 ANCESTOR, PYMOO, DEFAULT, FIRST_CODES = "ancestor's operators", "pymoo's default", "evolution", "first codes"
-ARMS = (ANCESTOR, PYMOO, *OURS)
+THRESHOLD = "one threshold"
+ARMS = (ANCESTOR, PYMOO, THRESHOLD, *OURS)
 NEED_SCOP = {"evolution, SCOP prior", "evolution, magnitude, SCOP"}
 Codes = npt.NDArray[np.uint8]
 
@@ -150,9 +151,13 @@ def _searcher(
         return Ancestor(context.space, seed), 0
     if arm == PYMOO:
         return PymooDefault(context.space, seed, context.experiment.search.num_individual), 0
-    own = _own_context(arm, context, arguments)
+    own = _own_context(DEFAULT if arm == THRESHOLD else arm, context, arguments)
     curves = prior_curves(own, lambda: workers)
     spent = num_prior_measurements(own.space) if curves else 0
+    if arm == THRESHOLD:
+        assert curves is not None, "the default's searches measure them"
+        count = arguments.evaluations - spent
+        return OneThreshold(own.space, own.scores("magnitude"), curves, count, seed), spent
     return Ours(own, curves, seed, arguments.evaluations - spent if arm == FIRST_CODES else None), spent
 
 

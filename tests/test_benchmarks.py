@@ -17,6 +17,7 @@ from evoprune import load_search_space
 from evoprune.common.model_files import read_description
 from evoprune.config import DataConfig, parse_experiment
 from evoprune.data.sources import load_raw_data
+from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import prune_uniform
 
@@ -151,6 +152,20 @@ def test_the_arm_of_first_codes_spreads_all_its_codes_evenly(load, small_space):
     codes = searcher.ask(1000)
     assert len(codes) == 200 > experiment.search.random_samples
     assert np.histogram(flops_shares(small_space, codes), bins=4)[0].min() > 35
+
+
+def test_one_threshold_makes_a_chain_of_ever_narrower_codes(load, small_space):
+    """The first group loses twice as much as the others: at any threshold it keeps at least as large a share."""
+    benchmark = load(BENCHMARKS / "search_quality.py")
+    rates, slopes = np.array([0.0, 1.0]), [40.0, *[20.0] * (len(small_space.groups) - 1)]
+    curves = Curves(small_space, (rates,) * len(slopes), tuple(slope * rates for slope in slopes))
+    searcher = benchmark["OneThreshold"](small_space, random_scores(small_space), curves, count=8, seed=0)
+    codes = np.concatenate([searcher.ask(5), searcher.ask(5), searcher.ask(5)])
+    codes = codes[np.argsort(codes.sum(axis=1))]
+    assert (np.diff(codes.astype(int), axis=0) >= 0).all() and 6 <= len(np.unique(codes, axis=0)) <= 8
+    for code in codes:
+        first, *others = (group.of(code).mean() for group in small_space.groups)
+        assert first >= max(others)
 
 
 def test_published_networks_are_tested_against_their_table(load, copied, tmp_path, monkeypatch, capsys):
