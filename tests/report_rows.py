@@ -10,7 +10,7 @@ def rows(space: SearchSpace, number: int) -> list[dict[str, Any]]:
     return [
         {
             **{"id": i, "generation": i // 4, "rung": 0, "proposal": "full" if i == 0 else "evolution"},
-            **{"status": "ok", "key": f"k{i}", "accuracy": 90.0 - i - 5 * (i % 3 == 2)},
+            **{"status": "ok", "error": None, "key": f"k{i}", "accuracy": 90.0 - i - 5 * (i % 3 == 2)},
             **{"flops": 10000 - 100 * i, "params": 500, "bandwidth": 70},
             **{f"kept.{segment.name}": 1 for segment in space.segments},
         }

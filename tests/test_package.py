@@ -1,5 +1,6 @@
 """The installed wheel: what it carries is found by name, from any folder; nothing heavy is imported early."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+import evoprune
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,12 +62,20 @@ def test_wheel_ships_its_types(installed: Path, tmp_path: Path):
     """Somebody's type checker reads the types of the installed package, and finds a wrong use of it."""
     assert (installed / "evoprune" / "py.typed").is_file()
     script = tmp_path / "uses.py"
-    script.write_text("from evoprune.common.progress import duration\nreveal_type(duration(1.0))\nduration('x')\n")
+    script.write_text(
+        "import evoprune\nreveal_type(evoprune.load_model('a'))\nevoprune.load_model(3)\nevoprune.nothing\n"
+    )
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(script)]
     environment = {**os.environ, "MYPYPATH": "", "PYTHONPATH": str(installed)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "arg-type" in done.stdout and "py.typed" not in done.stdout, done.stdout
-    assert 'Revealed type is "str"' in done.stdout.replace("builtins.", ""), done.stdout
+    assert "attr-defined" in done.stdout and 'Revealed type is "torch.nn' in done.stdout, done.stdout
+
+
+def test_types_are_told_of_every_public_name():
+    tree = ast.parse((ROOT / "evoprune" / "__init__.pyi").read_text())
+    stubs = {name.asname for node in tree.body if isinstance(node, ast.ImportFrom) for name in node.names}
+    assert stubs == {*evoprune.__all__} - {"__version__"}
 
 
 def test_data_sets_are_read_and_reports_written_without_torch(tmp_path: Path):

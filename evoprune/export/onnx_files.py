@@ -87,11 +87,11 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
         options.log_severity_level = 3
         given = content if isinstance(content, bytes) else str(content)
+        self._name = "the ONNX file" if isinstance(content, bytes) else str(content)
         try:
             self._session = runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each release raises classes of its own
-            name = "the ONNX file" if isinstance(content, bytes) else content
-            raise UserError(f"{name}: ONNX Runtime cannot read it: {str(error).splitlines()[0]}") from None
+            raise UserError(f"{self._name}: ONNX Runtime cannot read it: {_first_line(error)}") from None
         self._input = self._session.get_inputs()[0].name
 
     @property
@@ -100,8 +100,19 @@ class OnnxNetwork(nn.Module):
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs of the file's network."""
-        return torch.from_numpy(self.run(np.ascontiguousarray(images.numpy())))
+        """Outputs of the file's network.
+
+        Raises:
+            UserError: it takes something else than any number of float32 images.
+        """
+        try:
+            return torch.from_numpy(self.run(np.ascontiguousarray(images.numpy())))
+        except Exception as error:  # each release raises classes of its own
+            shape = "x".join(map(str, images.shape))
+            raise UserError(
+                f"{self._name}: ONNX Runtime cannot run it on float32 images of shape {shape}, which it is to take in "
+                f"any number as its one input: {_first_line(error)}"
+            ) from None
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """As `forward`, on contiguous arrays: what a deployed network does."""
@@ -121,7 +132,7 @@ def count_costs(file: Path) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(onnx.load(str(file))).graph
     except Exception as error:
-        raise UserError(f"{file}: not an ONNX file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{file}: not an ONNX file: {_first_line(error)}") from None
     floats = {one.name: list(one.dims) for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
     statistics = {name for node in graph.node if node.op_type == "BatchNormalization"
                   for name in node.input[-_STATISTICS:]}  # fmt: skip
@@ -130,6 +141,19 @@ def count_costs(file: Path) -> dict[str, int]:
         "flops": sum(_multiply_adds(node, sizes) for node in graph.node),
         "params": sum(int(np.prod(dims)) for name, dims in floats.items() if name not in statistics),
     }
+
+
+def count_bytes(file: Path) -> int:
+    """Size of a file, with those beside it that hold its weights."""
+    onnx = _onnx()
+    tensors = onnx.load(str(file), load_external_data=False).graph.initializer
+    places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+    beside = [file.parent / Path(place).name for place in places]
+    return file.stat().st_size + sum(path.stat().st_size for path in beside if path.is_file())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _sizes(value: Any) -> list[int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evoprune.common.objectives import OBJECTIVES, OK, Row, to_losses
+from evoprune.common.objectives import INFEASIBLE, OBJECTIVES, OK, Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
@@ -17,6 +17,9 @@ from evoprune.search.pareto import knees
 from evoprune.space.space import SearchSpace
 
 MOST_POINTS = 5000
+MOST_FAILURES = 200
+_LONGEST_REASON = 300
+_FACTS = ("id", "generation", "proposal", "key", "status")
 
 
 def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment, space: SearchSpace) -> dict[str, Any]:
@@ -34,7 +37,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
     """
     names = experiment.search.objectives
     candidates = latest_rows(rows)
-    drawn = _drawn([row for row in candidates if row["status"] == OK], front)
+    drawn = _drawn([row for row in candidates if row["status"] in (OK, INFEASIBLE)], front)
     place = {row["id"]: index for index, row in enumerate(drawn)}
     fronts = fronts_by_generation(rows, names)
     shown = [name for name in OBJECTIVES if name in rows[0]]
@@ -42,8 +45,9 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
     knee = knees(to_losses(front, names), 1) if front else []
     return {
         "measures": [_measure(name, name in names) for name in shown],
-        "columns": ["id", "generation", "proposal", "key", *shown],
-        "points": [[row[name] for name in ("id", "generation", "proposal", "key", *shown)] for row in drawn],
+        "columns": [*_FACTS, *shown],
+        "points": [[row[name] for name in (*_FACTS, *shown)] for row in drawn],
+        "failures": _failures(candidates),
         "fronts": [[place[row["id"]] for row in one if row["id"] in place] for one in fronts],
         "front": [{"key": row["key"], "proposal": row["proposal"], "test": row.get("test_accuracy"),
                    "kept": [row[f"kept.{segment.name}"] for segment in space.segments],
@@ -97,7 +101,7 @@ def _measure(name: str, is_objective: bool) -> Mapping[str, Any]:
 
 
 def _drawn(good: Sequence[Row], front: Sequence[Row]) -> list[Row]:
-    """All candidates; where they are too many to draw, the front and a sample at even steps."""
+    """All that were measured; where they are too many to draw, the front and a sample at even steps."""
     if len(good) <= MOST_POINTS:
         return list(good)
     keys = {row["id"] for row in front}
@@ -105,6 +109,12 @@ def _drawn(good: Sequence[Row], front: Sequence[Row]) -> list[Row]:
     some = np.linspace(0, len(others) - 1, max(0, MOST_POINTS - len(keys))).astype(int)
     chosen = keys | {others[index]["id"] for index in some}
     return [row for row in good if row["id"] in chosen]
+
+
+def _failures(candidates: Sequence[Row]) -> list[list[Any]]:
+    """Id, key, status and reason of the last candidates that were not measured."""
+    failed = [row for row in candidates if row["status"] not in (OK, INFEASIBLE)][-MOST_FAILURES:]
+    return [[row["id"], row["key"], row["status"], (row["error"] or "")[:_LONGEST_REASON]] for row in failed]
 
 
 def _rank_correlation(front: Sequence[Row]) -> float | None:

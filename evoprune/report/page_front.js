@@ -19,8 +19,8 @@ function draw() {
   const {px, py} = axes(svg, box, ...ranges(), label(measure(x)), label(measure(yName)));
   marks = [];
   const dot = (at, r, fill) => {
-    const cx = px(value(at, x)), cy = py(value(at, yName));
-    make(svg, "circle", {cx, cy, r, fill, "data-at": at});
+    const cx = px(value(at, x)), cy = py(value(at, yName)), hollow = broken(at) ? {fill: "none", stroke: fill} : {};
+    make(svg, "circle", {cx, cy, r, fill, "data-at": at, ...hollow});
     mark(cx, cy, () => describe(at), at);
   };
   for (const at of all) if (value(at, "generation") <= generation) dot(at, 2.6, "var(--dot)");
@@ -43,6 +43,7 @@ function draw() {
     stroke: "var(--pick)", "stroke-width": 2.5});
   $("at").textContent = generation;
 }
+const broken = at => value(at, "status") !== "ok";
 const stepped = () => objectives.length === 2 && measure(x).objective;
 const upward = () => measure(yName).more === !measure(x).more;
 function drawBase(svg, px, py) {
@@ -72,11 +73,13 @@ function describe(at) {
   const test = (D.front.find(f => f.at === at) || {}).test;
   return `${value(at, "key")}: ` + told(m => value(at, m.name))
     + (test != null ? `, test accuracy after full training ${test} %` : "")
-    + ` (candidate ${value(at, "id")} of generation ${value(at, "generation")}, from ${value(at, "proposal")})`;
+    + ` (candidate ${value(at, "id")} of generation ${value(at, "generation")}, from ${value(at, "proposal")}`
+    + (broken(at) ? ", breaks a limit)" : ")");
 }
 function legend() {
   const items = [["\u25cf", "var(--front)", D.others.length ? D.name + " (this run)" : "front"], ...D.others.map((o, i) => ["\u25cf", shades[i], o.name]),
-    ["\u25cf", "var(--dot)", "other candidates"], ["\u25c7", "var(--base)", D.others.length ? "base networks" : "base network"],
+    ["\u25cf", "var(--dot)", "other candidates"],
+    ...(D.points.some((_, at) => broken(at)) ? [["\u25cb", "var(--dot)", "candidates that break a limit"]] : []), ["\u25c7", "var(--base)", D.others.length ? "base networks" : "base network"],
     ...(D.front.concat(D.others.flatMap(o => o.front)).some(f => f.test != null) ? [["\u2605", "var(--pick)", "test accuracy after full training"]] : []),
     ...(papers().length ? [["\u25a1", "var(--ink)", "published, test accuracy"]] : [])];
   $("legend").textContent = "";
@@ -148,6 +151,7 @@ const ask = () => {
 };
 $("limit").oninput = ask;
 $("of").onchange = ask;
+$("knee").disabled = !D.knee;
 $("knee").onclick = () => {
   const knee = D.front.find(f => f.key === D.knee);
   if (knee) { choose(knee.at, false); advise(knee.at, "The knee, where a gain in one objective begins to cost much:"); }

@@ -1,6 +1,8 @@
-const heads = ["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"]), "test accuracy (%)"];
-table($("table"), heads, [["base network", ...D.measures.flatMap(m => [D.base[m.name], ...share(D.base[m.name], m)]), D.base.test],
-  ...D.front.map(f => [f.key, ...D.measures.flatMap(m => [value(f.at, m.name), ...share(value(f.at, m.name), m)]), f.test])],
+const beside = (cells, test) => [...cells.slice(0, 2), test, ...cells.slice(2)];  // behind the first measure
+const heads = beside(["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"])], "test accuracy (%)");
+const cells = (name, of, test) => beside([name, ...D.measures.flatMap(m => [of(m.name), ...share(of(m.name), m)])], test);
+table($("table"), heads, [cells("base network", name => D.base[name], D.base.test),
+  ...D.front.map(f => cells(f.key, name => value(f.at, name), f.test))],
   [null, ...D.front.map(f => f.at)]);
 table($("heat"), ["network", ...D.segments.map(s => `${s[0]} /${s[1]}`)],
   D.front.map(f => [f.key, ...f.kept.map((k, i) => ({value: k, shade: +(.75 * k / D.segments[i][1]).toFixed(3)}))]),
@@ -61,10 +63,12 @@ function drawVolume() {
 }
 const from = {}; for (const f of D.front) from[f.proposal] = (from[f.proposal] || 0) + 1;
 table($("origin"), ["proposal", "networks of the front"], Object.entries(from));
+if (D.failures.length) table($("failures"), ["candidate", "key", "what", "reason"], D.failures);
 table($("costs"), ["stage", "seconds"], Object.entries(D.facts.seconds || {}));
 $("facts").textContent = [`${D.total.toLocaleString("en")} candidates of ${D.space}`,
   ...Object.entries(D.status).map(([name, n]) => `${n.toLocaleString("en")} ${name}`), `${D.front.length} on the front`,
-  ...(D.points.length < (D.status.ok || 0) ? [`${D.points.length} drawn: the front and a sample`] : []),
+  ...(D.front.length ? [] : ["no candidate keeps all limits of search.limits"]),
+  ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${D.points.length} drawn: the front and a sample`] : []),
   ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}`] : []),
   ...(D.facts.hardware ? [D.facts.hardware.gpus && D.facts.hardware.gpus.join(", ") || D.facts.hardware.cpu] : []),
   ...(D.facts.finished ? [`finished ${D.facts.finished}`] : [])].join("; ") + ".";

@@ -19,18 +19,24 @@ function ticks(low, high) {
   for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step) found.push(t);
   return found;
 }
+const scale = v => Math.abs(v) >= 1e6 ? [1e6, " M"] : Math.abs(v) >= 1e4 ? [1e3, " k"] : [1, ""];
+function texts(found) {  // of ticks, with as many digits as tell them apart
+  const [unit, sign] = scale(Math.max(...found.map(Math.abs))), step = Math.abs(found[1] - found[0]) / unit || 1;
+  return found.map(t => (t / unit).toFixed(Math.max(0, -Math.floor(Math.log10(step) + 1e-9))) + sign);
+}
 function axes(svg, box, xr, yr, xText, yText) {
   svg.textContent = "";
   const px = v => box.l + (v - xr[0]) / (xr[1] - xr[0] || 1) * (box.r - box.l);
   const py = v => box.b - (v - yr[0]) / (yr[1] - yr[0] || 1) * (box.b - box.t);
-  for (const t of ticks(...xr)) {
+  const across = ticks(...xr), along = ticks(...yr), under = texts(across), left = texts(along);
+  across.forEach((t, i) => {
     make(svg, "line", {x1: px(t), x2: px(t), y1: box.t, y2: box.b, stroke: "var(--line)", "stroke-width": .5});
-    make(svg, "text", {x: px(t), y: box.b + 18, "text-anchor": "middle"}, short(t));
-  }
-  for (const t of ticks(...yr)) {
+    make(svg, "text", {x: px(t), y: box.b + 18, "text-anchor": "middle"}, under[i]);
+  });
+  along.forEach((t, i) => {
     make(svg, "line", {x1: box.l, x2: box.r, y1: py(t), y2: py(t), stroke: "var(--line)", "stroke-width": .5});
-    make(svg, "text", {x: box.l - 8, y: py(t) + 4, "text-anchor": "end"}, short(t));
-  }
+    make(svg, "text", {x: box.l - 8, y: py(t) + 4, "text-anchor": "end"}, left[i]);
+  });
   make(svg, "text", {x: (box.l + box.r) / 2, y: box.b + 38, "text-anchor": "middle"}, xText);
   make(svg, "text", {x: 14, y: (box.t + box.b) / 2, "text-anchor": "middle",
     transform: `rotate(-90 14 ${(box.t + box.b) / 2})`}, yText);

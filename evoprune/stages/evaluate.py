@@ -21,14 +21,21 @@ from evoprune.common.progress import say
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed
+from evoprune.export.onnx_files import OnnxNetwork, count_bytes, count_costs, is_installed
 from evoprune.networks.checkpoints import load_model
 from evoprune.networks.counts import count
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
 from evoprune.networks.sparse_linear import sparse_layers
 from evoprune.report.comparison import comparison_table, write_comparison
 from evoprune.stages.model_times import measure_times, model_calls
-from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
+from evoprune.stages.saved_model import (
+    DataRequest,
+    check_is_model,
+    check_outputs,
+    fitted_data,
+    read_dataset,
+    run_file,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     Raises:
         UserError: no data are named, images of another shape, something that is no model.
     """
+    for path in request.models:
+        _check_path(path)
     experiment = request.data.experiment(request.models[0])
     if experiment is None:
         raise UserError(f"--data: no run is around {request.models[0]}; name an experiment whose test images are meant")
@@ -73,11 +82,11 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     compute = replace(make_compute(device, "fp32"), bf16=False)
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
+    models = [_load(path, dataset, compute, request.source) for path in paths]  # refused before the first is measured
     rows: list[Row] = []
     base_calls = None
-    for path in paths:
-        model = _load(path, dataset, compute, request.source)
-        say(f"measuring {path} ({len(rows) + 1} of {len(paths)})")
+    for model in models:
+        say(f"measuring {model.path} ({len(rows) + 1} of {len(paths)})")
         calls = model_calls(model.path, model.network, model.preprocessing.shape, model.compute)
         rows.append({**_row(model, dataset), **measure_times(calls, base_calls)})
         base_calls = base_calls or calls
@@ -105,23 +114,30 @@ def _base_beside(model: Path) -> Path | None:
     return run_file(model, "base") or (beside if beside.is_dir() else None)
 
 
+def _check_path(path: Path) -> None:
+    if path.suffix == ".pt2":
+        raise UserError(f"{path}: evaluate takes folders of saved models and .onnx files; name the folder it is from")
+    check_is_model(path)
+
+
 def _load(path: Path, dataset: Dataset, compute: Compute, source: str | None) -> _Model:
     arrays = dataset.arrays
     _, height, width, _ = arrays.train[0].shape
     known = {"mean": arrays.mean, "std": arrays.std, "image_size": (height, width)}
     if path.suffix == ".onnx":
-        if not path.is_file():
-            raise UserError(f"{path}: no such file")
-        network = OnnxNetwork(path)
-        preprocessing = preprocessing_of_texts(network.facts) or read_preprocessing({}, known)
+        onnx = OnnxNetwork(path)
+        preprocessing = preprocessing_of_texts(onnx.facts) or read_preprocessing({}, known)
         assert preprocessing is not None
-        return _Model(path, network, preprocessing, CPU)
-    if path.suffix == ".pt2":
-        raise UserError(f"{path}: evaluate takes folders of saved models and .onnx files; name the folder it is from")
-    folder = model_folder(path)
-    preprocessing = read_preprocessing(read_description(folder), known)
-    assert preprocessing is not None
-    return _Model(folder, load_model(folder, source).to(compute.device), preprocessing, compute)
+        model = _Model(path, onnx, preprocessing, CPU)
+    else:
+        folder = model_folder(path)
+        preprocessing = read_preprocessing(read_description(folder), known)
+        assert preprocessing is not None
+        model = _Model(folder, load_model(folder, source).to(compute.device), preprocessing, compute)
+    fitted_data(dataset, preprocessing, CPU.device)
+    with torch.no_grad():
+        check_outputs(model.network(torch.zeros(2, *preprocessing.shape, device=model.compute.device)), dataset, path)
+    return model
 
 
 def _row(model: _Model, dataset: Dataset) -> Row:
@@ -135,7 +151,7 @@ def _row(model: _Model, dataset: Dataset) -> Row:
 
 def _costs(model: _Model) -> dict[str, int]:
     if isinstance(model.network, OnnxNetwork):
-        return {**count_costs(model.path), "file_bytes": model.path.stat().st_size}
+        return {**count_costs(model.path), "file_bytes": count_bytes(model.path)}
     image = torch.zeros(1, *model.preprocessing.shape, device=model.compute.device)
     size = (model.path / WEIGHTS_NAME).stat().st_size
     if sparse_layers(model.network):  # whose products torch does not count

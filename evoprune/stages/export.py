@@ -16,7 +16,7 @@ from evoprune.export.folding import fold_batch_norms
 from evoprune.export.parity import check_parity
 from evoprune.networks.checkpoints import load_model
 from evoprune.networks.sparse_linear import check_dense
-from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset
+from evoprune.stages.saved_model import DataRequest, check_is_model, check_outputs, fitted_data, read_dataset
 from evoprune.tracing.graph import export
 
 Format = Literal["onnx", "pt2"]
@@ -53,15 +53,20 @@ def export_model(request: ExportRequest) -> Path:
     Raises:
         UserError: an operator that the format has not, outputs that differ, an unknown input, a missing library.
     """
+    check_is_model(request.model)
+    if request.out is not None and request.out.is_dir():
+        raise UserError(f"--out names a file, such as model.{request.format}; {request.out} is a folder")
     folder = model_folder(request.model)
     description = read_description(folder)
     network = load_model(folder, request.source)
     dataset, why_not = _dataset(request)
-    preprocessing = _preprocessing(description, dataset, folder)
+    preprocessing = _preprocessing(description, dataset, folder, why_not)
     if dataset is not None:
         data = fitted_data(dataset, preprocessing, torch.device("cpu"))
         some = data.validation.evenly(_IMAGES)
         images = data.normalise(some.batch(torch.arange(len(some)))[0])
+        with torch.no_grad():
+            check_outputs(network(images[:_EXAMPLES]), dataset, folder)
     else:
         images = random_images(preprocessing)
     content, worst = _export_and_check(request, network, images, preprocessing.to_texts())
@@ -113,7 +118,7 @@ def _dataset(request: ExportRequest) -> tuple[Dataset | None, str]:
         return None, f"those of its run are not at hand: {error}"
 
 
-def _preprocessing(description: dict, dataset: Dataset | None, folder: Path) -> Preprocessing:
+def _preprocessing(description: dict, dataset: Dataset | None, folder: Path, why_not: str) -> Preprocessing:
     known = None
     if dataset is not None:
         _, height, width, _ = dataset.arrays.train[0].shape
@@ -121,6 +126,8 @@ def _preprocessing(description: dict, dataset: Dataset | None, folder: Path) -> 
         known = {"mean": arrays.mean, "std": arrays.std, "image_size": (height, width)}
     found = read_preprocessing(description, known)
     if found is None:
-        raise UserError(f"{folder}: model.json does not say what its images are (image_size, mean, std); --data FILE "
-                        "names an experiment with such images")  # fmt: skip
+        raise UserError(
+            f"{folder}: model.json does not say what its images are (image_size, mean, std), and no images are at hand "
+            f"({why_not}); --data FILE names an experiment with such images"
+        )
     return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from evoprune.common.errors import UserError
 from evoprune.common.model_files import Preprocessing
@@ -47,6 +48,26 @@ def run_file(model: Path, name: str) -> Path | None:
     return found.relative_to(Path.cwd())
 
 
+def check_is_model(path: Path) -> None:
+    """Refuse a path that cannot be a model, before anything is read or measured.
+
+    Raises:
+        UserError: nothing is there, or it is the folder of a run.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if (path / CONFIG_NAME).is_file():
+        raise UserError(f"{path}: the folder of a run; name a model in it, such as {path / 'models'}/KEY")
+
+
+def check_outputs(outputs: Tensor, dataset: Dataset, path: Path) -> None:
+    """Raise UserError where a network's outputs are not one for each class of the images."""
+    shape, classes = tuple(outputs.shape), dataset.arrays.num_classes
+    if len(shape) != 2 or shape[1] != classes:
+        given = f"{shape[1]} outputs" if len(shape) == 2 else f"outputs of shape {shape}"
+        raise UserError(f"--data: its images have {classes} classes; {path} has {given}")
+
+
 def read_dataset(experiment: Experiment) -> Dataset:
     """The images of an experiment, split."""
     return Context(experiment, RunFolder(run_path(experiment, None))).dataset
@@ -60,8 +81,11 @@ def fitted_data(dataset: Dataset, preprocessing: Preprocessing, device: torch.de
     """
     data = place_data(dataset.arrays, device)
     if data.train.image_shape != preprocessing.shape:
-        came, wanted = ("x".join(map(str, shape)) for shape in (data.train.image_shape, preprocessing.shape))
-        raise UserError(f"--data: its images are {came} (channels, height, width); the model takes {wanted}")
+        came, wanted = data.train.image_shape, preprocessing.shape
+        if came[1:] == wanted[1:]:
+            raise UserError(f"--data: its images have {came[0]} channels; the model takes {wanted[0]}")
+        shapes = ("x".join(map(str, shape)) for shape in (came, wanted))
+        raise UserError("--data: its images are {} (channels, height, width); the model takes {}".format(*shapes))
     mean, std = (
         torch.tensor(values, device=device)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
     )

@@ -141,6 +141,22 @@ def test_keyboard_links_and_choices_work(page, tmp_path):
     assert found["sorted"] == sorted(found["sorted"]) and found["points"] == 4 + 3
 
 
+def test_without_a_front_all_is_drawn_and_the_reason_is_said(tiny, small_space, tmp_path):
+    """Costs are within a tenth of each other: ticks have the digits that tell them apart."""
+    table = [{**row, "status": "infeasible", "flops": 2_533_000 + row["id"]} for row in rows(small_space, 6)]
+    table[3] |= {"status": "lost", "error": "its worker <died>"}
+    write_page(RunFolder(tmp_path), "tiny", page_data(table, [], tiny(), small_space))
+    script = """<script>const text = id => $(id).textContent, plot = $("plot");
+    const found = {facts: text("facts"), failures: text("failures"), knee: $("knee").disabled, legend: text("legend"),
+      hollow: plot.querySelectorAll('circle[fill="none"]').length,
+      ticks: new Set([...plot.querySelectorAll("text")].map(t => t.textContent).filter(t => t.endsWith(" M"))).size};
+    document.body.textContent = "FOUND" + JSON.stringify(found) + "END";</script>"""
+    found = visit(tmp_path / PAGE_NAME, tmp_path, script)
+    assert found["hollow"] == 5 and found["knee"] and found["ticks"] >= 3
+    assert "no candidate keeps all limits" in found["facts"] and "that break a limit" in found["legend"]
+    assert "its worker <died>" in found["failures"]
+
+
 def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, small_space, tmp_path):
     table = rows(small_space, 8)
     data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)

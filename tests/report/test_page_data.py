@@ -30,6 +30,19 @@ def test_points_fronts_and_kept_channels_belong_together(tiny, small_space):
     assert data["knee"] in keys
 
 
+def test_who_breaks_a_limit_is_a_point_and_who_failed_is_a_reason(tiny, small_space):
+    table = rows(small_space, 6)
+    for row in table:
+        row["status"] = "infeasible"
+    table[2] |= {"status": "failed", "error": "x" * 1000}
+    table[4] |= {"status": "lost", "error": "its worker died"}
+    data = page_data(table, [], tiny(), small_space)
+    status = data["columns"].index("status")
+    assert [point[status] for point in data["points"]] == ["infeasible"] * 4
+    assert data["failures"] == [[2, "k2", "failed", "x" * 300], [4, "k4", "lost", "its worker died"]]
+    assert data["front"] == [] and data["knee"] is None
+
+
 def test_of_too_many_candidates_the_front_and_a_sample_are_drawn(tiny, small_space, monkeypatch):
     monkeypatch.setattr(module, "MOST_POINTS", 20)
     table = rows(small_space, 40)

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from commands import refusal
+from onnx import numpy_helper
 
 from evoprune.cli import main
 
@@ -54,5 +57,50 @@ def test_another_base_and_data_by_name(copied, model, tmp_path, monkeypatch):
 
 def test_what_cannot_be_evaluated_is_refused(model, tmp_path, capsys):
     assert "no such file" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"), "--data", "quickstart")
-    assert "--data" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"))
+    (tmp_path / "a.onnx").write_bytes(b"")
+    assert "--data: no run is around" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"))
     assert "model.json" in refusal(capsys, "evaluate", str(tmp_path), "--data", "quickstart")
+    assert "the folder of a run; name a model in it" in refusal(capsys, "evaluate", str(model.parents[1]))
+
+
+def write_onnx(
+    path: Path, classes: int = 10, batch: int | str = "batch", inputs: int = 1, external: bool = False
+) -> str:
+    """Somebody's network for digits: the mean of all pixels by a linear layer."""
+    kind = onnx.TensorProto.FLOAT
+    make = onnx.helper.make_tensor_value_info
+    weights = numpy_helper.from_array(np.ones((1, classes), np.float32), "weights")
+    nodes = [
+        onnx.helper.make_node("GlobalAveragePool", ["x0"], ["means"]),
+        onnx.helper.make_node("Flatten", ["means"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "weights"], ["out"]),
+        *[onnx.helper.make_node("Identity", [f"x{i}"], [f"y{i}"]) for i in range(1, inputs)],
+    ]
+    taken = [make(f"x{i}", kind, [batch, 1, 8, 8]) for i in range(inputs)]
+    graph = onnx.helper.make_graph(nodes, "net", taken, [make("out", kind, [batch, classes])], [weights])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    onnx.save(model, str(path), save_as_external_data=external, location="beside.bin", size_threshold=0)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 1}, "cannot run it on float32 images of shape 2x1x8x8, which it is to take in any number"),
+        ({"inputs": 2}, "cannot run it on float32 images of shape 2x1x8x8, which it is to take in any number"),
+        ({"classes": 7}, "--data: its images have 10 classes; "),
+    ],
+)
+def test_somebodys_file_that_does_not_fit_is_refused_before_anything_is_measured(
+    model, tmp_path, capsys, changes, message
+):
+    file = write_onnx(tmp_path / "a.onnx", **changes)
+    assert message in refusal(capsys, "evaluate", str(model), file, "--data", "quickstart")
+
+
+def test_weights_beside_an_onnx_file_are_a_part_of_it(tmp_path):
+    file = write_onnx(tmp_path / "a.onnx", external=True)
+    assert main(["evaluate", file, "--data", "quickstart", "--out", str(tmp_path)]) == 0
+    (row,) = pd.read_csv(tmp_path / "evaluation.csv").to_dict("records")
+    assert row["file_bytes"] == (tmp_path / "a.onnx").stat().st_size + (tmp_path / "beside.bin").stat().st_size
+    assert (row["flops"], row["params"]) == (10, 10)
