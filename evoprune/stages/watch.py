@@ -66,6 +66,9 @@ def watch_page(path: Path, overrides: Sequence[str], others: Sequence[ComparedRu
     known, told = None, ""
     for works in _looks(path):
         stamp = _stamp(RunFolder(path))
+        if works and not stamp and not told:
+            told = "before the first candidate, there is nothing to draw"
+            say(f"not yet: {told}")
         if works and stamp != known and stamp:
             try:
                 write_live_page(context_of_run(path, overrides), others)
