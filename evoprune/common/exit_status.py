@@ -39,11 +39,13 @@ def run_to_status(command: Callable[[], object]) -> int:
         if error.errno == errno.EISDIR:
             return _end(USER_ERROR, f"{error.filename}: is a folder, where a file is to be; remove it")
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
-    except (KeyboardInterrupt, SystemError) as error:  # code in C makes a SystemError of what a signal raises in it
-        if isinstance(error, SystemError) and received() is None:
+    except (KeyboardInterrupt, SystemError, SystemExit, GeneratorExit) as error:
+        if received() is not None and not isinstance(error, SystemExit | GeneratorExit):
+            return _end(
+                RUN_AGAIN, f"stopped by {received()}; {_GOES_ON}"
+            )  # C makes a SystemError of what a signal raises
+        if isinstance(error, SystemError):
             raise
-        return _end(RUN_AGAIN, f"stopped by {received() or 'an interrupt'}; {_GOES_ON}")
-    except (SystemExit, GeneratorExit) as error:  # they end a process with any status, or without a word
         return _end(
             USER_ERROR,
             f"{type(error).__name__} was raised ({reason_of(error)}): the code of the network does that, or a library; "

@@ -65,6 +65,8 @@ def parse_yaml(text: str, source: str) -> Any:
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not valid YAML: {error}") from None
+    except (ValueError, OverflowError) as error:  # such as an escape for a character that there is not
+        raise UserError(f"{source}: not valid YAML: {reason_of(error)}") from None
     except RecursionError:
         raise UserError(f"{source}: not valid YAML for evoprune: it is nested too deeply") from None
 

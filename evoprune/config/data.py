@@ -32,6 +32,9 @@ class DataConfig(Section):
     skip_corrupt: bool = False
     """Only for `image_folder`: go on without files that cannot be read as images. Otherwise they are all named, and
     nothing is done."""
+    follow_links: bool = False
+    """Only for `image_folder`: follow symbolic links that lead out of a class's folder. Otherwise they are refused, as
+    they may lead to images of the other part, or to none of yours."""
     cache: PathText | None = None
     """Only for `image_folder`: the folder of decoded images, which other runs of the same images and size use too. By
     default `image_cache`, beside the run's folder."""

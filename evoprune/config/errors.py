@@ -10,19 +10,23 @@ from pydantic_core import ErrorDetails
 from evoprune.common.errors import suggest
 
 _LONGEST = 100
+_MOST_FINDINGS = 20
 _NOT_KEYS = ("[key]", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
 
 
 def describe_errors(error: ValidationError, model: type[BaseModel], source: str) -> str:
     """All findings of `error`, one line each, for the file `source`."""
     lines: list[str] = []
-    findings = error.errors(include_url=False)
+    every = error.errors(include_url=False)
+    findings = every[:_MOST_FINDINGS]
     for finding in findings:
         if any(len(other["loc"]) > len(finding["loc"]) == _shared(other, finding) for other in findings):
             continue  # a wrong item also makes its list too short: the item says it better
         line = _describe(dict(finding), model)
         if line not in lines:
             lines.append(line)
+    if len(every) > len(findings):
+        lines.append(f"and {len(every) - len(findings):,} more")
     return "\n".join(f"{source}: {line}" for line in lines)
 
 

@@ -51,6 +51,8 @@ def decode(path: Path, height: int, width: int) -> Pixels:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if not path.is_file():  # a pipe or a device would be read without end
+        raise DecodeError("a link to nowhere" if not path.exists() else "no regular file")
     try:
         with Image.open(path, formats=tuple(FORMATS)) as image:
             if image.width * image.height > MOST_PIXELS:

@@ -55,6 +55,9 @@ class ImageFolder:
             )
         train = root / "train" if (root / "train").is_dir() else root
         classes = tuple(sorted(entry.name for entry in _seen(train) if entry.is_dir()))
+        if not self._config.follow_links:
+            for name in classes:
+                _check_link(train / name, None)
         if len(classes) < 2:
             raise UserError(
                 f"data.root: {train} needs one folder for each of at least 2 classes, got {_some(classes) or 'none'}"
@@ -79,7 +82,7 @@ class ImageFolder:
         assert size is not None
         has_parts = (root / "train").is_dir()
         names = [name for name in _PARTS if (root / name).is_dir()] if has_parts else [""]
-        listings = {name: _list_part(root, name, classes) for name in names}
+        listings = {name: _list_part(root, name, classes, self._config.follow_links) for name in names}
         files = [file for listing in listings.values() for file in listing.files]
         height, width = (size, size) if isinstance(size, int) else size
         decoded = decode_files(Request(root, files, height, width), self._cache)
@@ -108,8 +111,9 @@ class ImageFolder:
         )
 
 
-def _list_part(root: Path, part: str, classes: tuple[str, ...]) -> _Listing:
+def _list_part(root: Path, part: str, classes: tuple[str, ...], follow_links: bool) -> _Listing:
     found = _Listing()
+    above = frozenset({_identity(root), _identity(root / part)})
     for entry in _seen(root / part):
         inside = f"{part}/{entry.name}" if part else entry.name
         if not entry.is_dir():
@@ -117,7 +121,10 @@ def _list_part(root: Path, part: str, classes: tuple[str, ...]) -> _Listing:
             continue
         if entry.name not in classes:
             raise UserError(f"{root / inside}: not a class of the training folder ({_some(classes)})")
-        for file in _walk(root, inside, frozenset()):
+        if not follow_links:
+            _check_link(root / inside, None)
+        home = None if follow_links else (root / inside).resolve()
+        for file in _walk(root, inside, above, home):
             if Path(file.path).suffix.lower() not in SUFFIXES:
                 found.ignored.append(file.path)
                 continue
@@ -126,22 +133,40 @@ def _list_part(root: Path, part: str, classes: tuple[str, ...]) -> _Listing:
     return found
 
 
-def _walk(root: Path, inside: str, above: frozenset[tuple[int, int]]) -> Iterator[ImageFile]:
-    """All files below a folder, in the order of their names; links that lead back are not followed."""
-    status = (root / inside).stat()
-    here = status.st_dev, status.st_ino
+def _walk(root: Path, inside: str, above: frozenset[tuple[int, int]], home: Path | None) -> Iterator[ImageFile]:
+    """All files below a folder, in the order of their names; links that lead back are not followed.
+
+    Links out of `home`, where it is given, are refused.
+    """
+    here = _identity(root / inside)
     if here in above:
         return
     for entry in _seen(root / inside):
         path = f"{inside}/{entry.name}"
+        if home is not None:
+            _check_link(root / path, home)
         if entry.is_dir():
-            yield from _walk(root, path, above | {here})
+            yield from _walk(root, path, above | {here}, home)
             continue
         try:
             status = entry.stat()
             yield ImageFile(path, status.st_size, status.st_mtime_ns)
         except OSError:  # a link to nowhere: decoding says so
             yield ImageFile(path, -1, -1)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _check_link(path: Path, home: Path | None) -> None:
+    """Refuse a link that leads out of `home`; where there is none, any link."""
+    if path.is_symlink() and (home is None or not path.resolve().is_relative_to(home)):
+        raise UserError(
+            f"data.root: {_printable(str(path))} is a link to {_printable(str(path.resolve()))}, out of its class's "
+            "folder; where that is meant, set data.follow_links: true"
+        )
 
 
 def _seen(folder: Path) -> list[os.DirEntry[str]]:

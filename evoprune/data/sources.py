@@ -1,7 +1,5 @@
 """Where images come from: every source ends as uint8 arrays, or images in a file. torchvision only to read CIFAR."""
 
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -14,9 +12,10 @@ from evoprune.common.errors import UserError
 from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape, Part, RawData
 from evoprune.data.image_folder import ImageFolder
+from evoprune.data.npz_files import Archive, open_npz
 from evoprune.data.split import hold_out_test
 
-Archive = dict[str, Any]
+_MOST_CLASSES = 10**6
 
 
 class DataSource:
@@ -90,7 +89,7 @@ class DataSource:
     def archive(self, path: str, key: str) -> Archive:
         """The arrays of an .npz file, by name; `key` names it in errors."""
         if path not in self._archives:
-            self._archives[path] = _open_npz(path, key)
+            self._archives[path] = open_npz(path, key)
         return self._archives[path]
 
     @property
@@ -164,19 +163,6 @@ def _foreign_validation(source: DataSource) -> Part:
     return _npz_part(arrays, "val", path)
 
 
-def _open_npz(path: str, key: str) -> Archive:
-    if not Path(path).is_file():
-        raise UserError(f"{key}: {path}: no such file; an .npz archive with train_images, train_labels, ... is wanted")
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("one array, not an .npz archive of several")
-        with archive:
-            return {name: archive[name] for name in archive.files if name.endswith(("_images", "_labels"))}
-    except (ValueError, zipfile.BadZipFile, zlib.error, OSError) as error:
-        raise UserError(f"{key}: {path}: not a NumPy archive of plain arrays: {error}") from None
-
-
 def _npz_part(arrays: Archive, name: str, path: str) -> Part:
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     if images.ndim not in (3, 4) or not len(images) or not np.issubdtype(labels.dtype, np.integer):
@@ -184,8 +170,16 @@ def _npz_part(arrays: Archive, name: str, path: str) -> Part:
             f"{path}: {name}_images has shape (N, height, width) or (N, height, width, channels), and {name}_labels "
             f"are whole numbers; got {images.shape}, {labels.dtype}"
         )
+    if not images.size:
+        raise UserError(f"{path}: {name}_images has shape {images.shape}; these are no pixels")
     if labels.ndim == 0 or not labels.size == len(labels) > 0:
         raise UserError(f"{path}: {name}_labels has shape {labels.shape}; one label per image is wanted")
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= _MOST_CLASSES:
+        raise UserError(
+            f"{path}: {name}_labels are 0 to the number of classes - 1, at most {_MOST_CLASSES:,} classes; "
+            f"got {least} to {most}"
+        )
     return (images[..., None] if images.ndim == 3 else images), labels.reshape(-1).astype(np.int64)
 
 

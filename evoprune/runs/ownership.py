@@ -103,7 +103,10 @@ def _identity_of(folder: RunFolder) -> dict[str, Any]:
         return _read_config(folder).identity()
     if not isinstance(noted, dict):
         raise UserError(f"{folder.run_json}: damaged: its experiment is no mapping; remove it")
-    return parse_experiment(noted, f"{folder.run_json}: experiment").identity()
+    try:
+        return parse_experiment(noted, f"{folder.run_json}: experiment").identity()
+    except UserError as error:
+        raise UserError(f"{error}; put the file back as it was, or choose another --out") from None
 
 
 def _read_config(folder: RunFolder) -> Experiment:

@@ -189,7 +189,10 @@ def _format_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
 def _format_cell(name: str, value: Any) -> str:
     if value is None:
         return NO_ERROR if name == "error" else ""
-    return " ".join(str(value).split())[:500] if name == "error" else str(value)
+    if name != "error":
+        return str(value)
+    text = " ".join(str(value).split())[:500]
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a lone surrogate, as of a file's odd name
 
 
 def _parse_line(line: str, parsers: Sequence[tuple[str, Callable[[str], Any]]]) -> Row | None:

@@ -10,6 +10,9 @@ from evoprune.space.groups import Segment
 from evoprune.space.table import Array
 
 Term = int | str
+_LONGEST = 80
+MOST_INDICES = 2**24
+"""Of all axes of a network together: what a file can make of memory."""
 _TERM = re.compile(r"(?P<name>.+?)(\[(?P<first>\d+)(:(?P<end>\d+)(:(?P<step>\d+))?)?\])?( x(?P<times>\d+))?")
 
 
@@ -40,29 +43,49 @@ def format_axis(bits: Array, segments: Sequence[Segment]) -> list[Term]:
     return terms
 
 
-def parse_axis(terms: Sequence[Term], segments: Mapping[str, Segment]) -> Array:
+def parse_axis(terms: Sequence[Term], segments: Mapping[str, Segment], most: int = MOST_INDICES) -> Array:
     """The bits that `format_axis` wrote.
 
+    Args:
+        terms: of the axis.
+        segments: by name.
+        most: indices that the axis may have.
+
     Raises:
-        UserError: a term that is none, of a segment that there is not, or of channels that it has not.
+        UserError: a term that is none, of a segment that there is not, or of channels that it has not; more indices.
     """
-    return np.concatenate([*map(lambda term: _bits(term, segments), terms), np.empty(0, dtype=np.int64)])
+    parts: list[Array] = []
+    for term in terms:
+        parts.append(_bits(term, segments, most))
+        most -= len(parts[-1])
+    return np.concatenate([*parts, np.empty(0, dtype=np.int64)])
 
 
-def _bits(term: Term, segments: Mapping[str, Segment]) -> Array:
+def _bits(term: Term, segments: Mapping[str, Segment], most: int) -> Array:
     if isinstance(term, int):
+        _check_size(term, term, most)
         return np.full(term, -1, dtype=np.int64)
     found = _TERM.fullmatch(term)
     segment = segments.get(found["name"]) if found else None
     if found is None or segment is None:
-        raise UserError(f"an axis has numbers and segments, got {term!r}")
+        raise UserError(f"an axis has numbers and segments, got {term[:_LONGEST]!r}")
     first, end = 0, segment.width
     if found["first"]:
         first = int(found["first"])
         end = int(found["end"] or first + 1)
     if not first < end <= segment.width:
-        raise UserError(f"{term!r}: the segment has {segment.width} channels")
-    return segment.start + np.repeat(np.arange(first, end, int(found["step"] or 1)), int(found["times"] or 1))
+        raise UserError(f"{term[:_LONGEST]!r}: the segment has {segment.width} channels")
+    step, times = int(found["step"] or 1), int(found["times"] or 1)
+    if not step or not times:
+        raise UserError(f"{term[:_LONGEST]!r}: steps and times are at least 1")
+    channels = range(first, end, step)
+    _check_size(term, len(channels) * times, most)
+    return segment.start + np.repeat(np.array(channels, dtype=np.int64), times)
+
+
+def _check_size(term: Term, size: int, most: int) -> None:
+    if size > most:
+        raise UserError(f"{str(term)[:_LONGEST]!r}: more indices than any network's axes have together")
 
 
 def _times(values: Sequence[int], place: int) -> int:

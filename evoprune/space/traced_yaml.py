@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.common.yaml_files import format_rows, read_yaml
-from evoprune.space.axes import format_axis, parse_axis
+from evoprune.config.traced_space import FORMAT, check_traced
+from evoprune.space.axes import MOST_INDICES, Term, format_axis, parse_axis
 from evoprune.space.groups import Segment
 from evoprune.space.table import Array, ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
 from evoprune.space.traced import TracedSpace, layers_of
 
-FORMAT = "traced 1"
+_MOST_BITS = 2**20
+_MOST_OPERATIONS = 2**60  # what fits the integers of the costs
 _HEAD = """\
 # The search space of a network, as evoprune has read it from the network itself.
 # An axis is a number of channels that are never cut, or the name of a segment, or the name of one of `axes`.
@@ -60,13 +62,17 @@ def read_space(path: Path) -> TracedSpace:
 
 def parse_space(document: Any, path: Path) -> TracedSpace:
     """The search space of a document; `path` names it in errors."""
+    if not is_traced(document):
+        raise UserError(f"{path}: not the search space of a traced network, which says `format: {FORMAT}`")
     try:
-        return _space(document)
+        return _space(check_traced(document, str(path)))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        text = str(error)
+        raise UserError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(
-            f"{path}: not the search space of a network: {type(error).__name__} {error}; `evoprune space` writes one"
+            f"{path}: not the search space of a network: {type(error).__name__} {reason_of(error)}; `evoprune space` "
+            "writes one"
         ) from None
 
 
@@ -137,14 +143,17 @@ def _tensor(row: TensorRow, axes: _Axes) -> dict[str, Any]:
     return found
 
 
-def _space(document: Any) -> TracedSpace:
-    if not is_traced(document):
-        raise UserError(f"not the search space of a traced network, which says `format: {FORMAT}`")
+def _space(document: Mapping[str, Any]) -> TracedSpace:
     segments, start = [], 0
     for row in document["segments"]:
-        segments.append(Segment(str(row["name"]), int(row["width"]), start))
+        segments.append(Segment(row["name"], row["width"], start))
         start += segments[-1].width
+    if start > _MOST_BITS:
+        raise UserError(f"a code of {start:,} bits is too long, at most {_MOST_BITS:,}; lower the widths of segments")
     table = _table(document, segments)
+    operations = sum(row.positions * row.kernel * len(row.inputs) * len(row.outputs) for row in table.layers)
+    if operations > _MOST_OPERATIONS:
+        raise UserError(f"{operations:,} multiply-adds are no network's; lower `kernel` or `positions` of layers")
     parameters = {name: tuple(one) if isinstance(one, list) else one for name, one in document["parameters"].items()}
     return TracedSpace(
         document["name"], dict(document["network"]), table.segments, layers_of(table), parameters, table
@@ -153,17 +162,25 @@ def _space(document: Any) -> TracedSpace:
 
 def _table(document: Mapping[str, Any], segments: Sequence[Segment]) -> ChannelTable:
     by_name = {segment.name: segment for segment in segments}
-    named = {name: parse_axis(terms, by_name) for name, terms in document["axes"].items()}
+    left = MOST_INDICES
 
-    def bits(text: str | int) -> Array:
+    def parsed(terms: Sequence[Term]) -> Array:
+        nonlocal left
+        axis = parse_axis(terms, by_name, left)
+        left -= len(axis)
+        return axis
+
+    named = {name: parsed(terms) for name, terms in document["axes"].items()}
+
+    def bits(text: Term) -> Array:
         found = named.get(text) if isinstance(text, str) else None
-        return parse_axis([text], by_name) if found is None else found
+        return parsed([text]) if found is None else found
 
     return ChannelTable(
         tuple(segments),
-        {str(row["name"]): tuple(str(row["written_by"]).split(", ")) for row in document["segments"]},
+        {row["name"]: tuple(row["written_by"].split(", ")) for row in document["segments"]},
         tuple(
-            TensorRow(row["name"], tuple(map(bits, row["axes"])), row.get("groups", 1), not row.get("buffer", False))
+            TensorRow(row["name"], tuple(map(bits, row["axes"])), row["groups"], not row["buffer"])
             for row in document["tensors"]
         ),
         tuple(

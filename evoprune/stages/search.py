@@ -238,8 +238,9 @@ def _is_known(search: _Search, plan: Planned) -> bool:
     row, space = search.table.find(plan.candidate.id, plan.rung), search.context.space
     if row is not None and row["code"] != space.format_code(plan.candidate.code):
         raise UserError(
-            f"reports.csv: candidate {row['id']} is {row['key']}, this version asks for "
-            f"{space.key(plan.candidate.code)}; a run goes on only with the versions in its run.json"
+            f"{search.context.folder.reports}: candidate {row['id']} is {row['key']}, where the search asks for "
+            f"{space.key(plan.candidate.code)}: the table was changed, or written by other versions than those in "
+            "run.json; put it back as it was, or choose another --out"
         )
     return row is not None and not search.lost.is_measured_again(plan)
 

@@ -20,6 +20,20 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)  # this script
 address="$head:${RAY_PORT:-6379}"
 others=$((SLURM_JOB_NUM_NODES - 1))
 
+run='' nodes=''
+pass_on() {  # a signal, to the run; as long as there is none, the job ends here
+    if [[ $run ]]; then
+        kill "-$1" "$run" 2>/dev/null
+        return
+    fi
+    kill $nodes 2>/dev/null
+    wait
+    [[ $1 == USR1 ]] && scontrol requeue "$SLURM_JOB_ID"
+    exit 75
+}
+trap 'pass_on USR1' USR1
+trap 'pass_on TERM' TERM INT HUP
+
 srun --nodes=1 --ntasks=1 --nodelist="$head" \
     ray start --head --node-ip-address="$head" --port="${address##*:}" --include-dashboard=false --block &
 nodes=$!
@@ -32,8 +46,6 @@ if ((others)); then
     nodes="$nodes $!"
 fi
 
-trap 'kill -USR1 "$run" 2>/dev/null' USR1
-trap 'kill -TERM "$run" 2>/dev/null' TERM INT HUP
 bash experiments/slurm/run.sh "$@" --set "workers.address=$address" &
 run=$!
 while true; do  # a signal ends the wait, not the run

@@ -23,7 +23,7 @@ while true; do  # a signal ends the wait, not the run
     status=$?
     kill -0 "$run" 2>/dev/null || break
 done
-if [[ $status == 75 && $time_is_up ]]; then
+if [[ $time_is_up ]] && ((status == 75 || status > 128)); then  # above 128: a signal came before evoprune listened
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

@@ -23,7 +23,6 @@ def end_with(error: BaseException) -> int:
     [
         (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
         (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
-        (KeyboardInterrupt(), 75, "evoprune: stopped by an interrupt; the same command goes on from here"),
         *(
             (
                 error,
@@ -35,6 +34,7 @@ def end_with(error: BaseException) -> int:
                 (SystemExit(0), "0"),
                 (SystemExit("bye\x1b]0;x"), "bye\\x1b]0;x"),
                 (GeneratorExit("stop"), "stop"),
+                (KeyboardInterrupt(), "KeyboardInterrupt"),  # without a signal
             )
         ),
         (

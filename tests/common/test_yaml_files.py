@@ -52,6 +52,7 @@ def test_keys_stand_in_the_order_in_which_they_were_written():
         ("a: 1\nb: 2\na: 3", "key 'a' stands twice"),
         ("x: {b: {a: 1, a: 1}}", "key 'a' stands twice"),
         ("a: [1", "not valid YAML"),
+        ('a: "\\U00110000"', "not valid YAML"),  # beyond Unicode
         ("a: 1\n---\nb: 2", "not valid YAML"),
         ("? [a]\n: 1", "not valid YAML"),
         ("!!python/object/apply:os.getcwd []", "not valid YAML"),

@@ -1,5 +1,7 @@
 """Experiments: strict, frozen, and the same again from the file that a run writes."""
 
+import time
+
 import pytest
 import yaml
 from config_values import TEXT
@@ -95,6 +97,13 @@ def test_an_override_reaches_into_a_section_that_is_null(load):
 def test_a_wrong_override_says_what_is_wrong(load, override, message):
     with pytest.raises(UserError, match=message):
         load(BASIS + "base: {lr: 0.1}", override)
+
+
+def test_of_thousands_of_mistakes_the_first_are_told_at_once(load):
+    started = time.process_time()
+    with pytest.raises(UserError, match=r"and 9,980 more$") as refused:
+        load(BASIS + f"evaluation: {{ladder: [{', '.join(['1'] * 10_000)}]}}")
+    assert len(str(refused.value).splitlines()) <= 21 and time.process_time() - started < 20, "it was quadratic"
 
 
 def test_who_is_to_blame_is_named(load):

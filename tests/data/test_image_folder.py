@@ -1,5 +1,6 @@
 """Images from a folder of class folders: which files are images of which class, and what is said of the others."""
 
+import os
 import shutil
 
 import numpy as np
@@ -53,13 +54,33 @@ def test_nested_images_belong_to_the_class_above_and_nothing_hidden_is_seen(tmp_
     assert np.bincount(np.concatenate([raw.train[1], raw.test[1]])).tolist() == [12, 10]
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
-    config = write_class_folders(tmp_path / "data")
-    picture(tmp_path / "elsewhere" / "x.png", 99)
-    (tmp_path / "data" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "data" / "cat" / "again").symlink_to(tmp_path / "data" / "cat")
+def test_links_within_a_class_are_followed_but_not_in_circles(tmp_path):
+    config = write_class_folders(tmp_path)
+    picture(tmp_path / "cat" / "more" / "x.png", 99)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path / "cat")
+    (tmp_path / "cat" / "twice.png").symlink_to(tmp_path / "cat" / "more" / "x.png")
     raw = load_raw_data(config)
-    assert np.bincount(np.concatenate([raw.train[1], raw.test[1]])).tolist() == [11, 10]
+    assert np.bincount(np.concatenate([raw.train[1], raw.test[1]])).tolist() == [12, 10]
+
+
+@pytest.mark.parametrize("place", ["train/cat/x.png", "train/cat/more", "train/bird", "test/cat/back"])
+def test_a_link_out_of_a_class_is_refused_unless_that_is_meant(tmp_path, place):
+    config = write_folder(tmp_path / "data")
+    picture(tmp_path / "elsewhere" / "x.png", 99)
+    link, target = tmp_path / "data" / place, tmp_path / "elsewhere"
+    link.symlink_to(tmp_path / "data" if place.endswith("back") else target / "x.png" if "." in place else target)
+    with pytest.raises(UserError, match=r"data\.root: .* is a link to .*; where that is meant, set data.follow_links"):
+        load_raw_data(config)
+    raw = load_raw_data(config.model_copy(update={"follow_links": True}))
+    more = {"train/cat/x.png": 1, "train/cat/more": 1, "train/bird": 1, "test/cat/back": 0}[place]
+    assert (len(raw.train[1]), len(raw.test[1])) == (6 + more, 6), "a link back to the root leads nowhere"
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    config = write_class_folders(tmp_path)
+    os.mkfifo(tmp_path / "cat" / "p.png")
+    with pytest.raises(UserError, match=r"cat/p\.png: no regular file"):
+        load_raw_data(config)
 
 
 def test_images_and_classes_are_counted_aloud(tmp_path):

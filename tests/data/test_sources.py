@@ -86,7 +86,12 @@ def test_validation_images_of_another_archive_leave_all_training_images(tmp_path
         ({"test_images": np.zeros((6, 5, 5, 3), np.uint8)}, r"test images have shape \(5, 5, 3\)"),
         ({"test_images": np.zeros((6, 4, 4, 1), np.uint8)}, r"test images have shape \(4, 4, 1\)"),
         ({"test_labels": np.arange(6)}, r"test labels are 0 to 2.*got 0 to 5"),
-        ({"train_labels": -np.ones(12, int)}, "train labels"),
+        ({"train_labels": -np.ones(12, int)}, r"d\.npz: train_labels are 0 to .*got -1 to -1"),
+        (
+            {"train_labels": np.full(12, 2**64 - 1, np.uint64)},
+            r"d\.npz: train_labels are 0 to .*got 18446744073709551615",
+        ),
+        ({"train_images": np.zeros((12, 0, 4, 3), np.uint8)}, r"train_images has shape .*these are no pixels"),
         ({"train_labels": np.zeros(11, int)}, "one label each.*11 labels"),
         ({"train_labels": np.zeros((12, 14), int)}, r"train_labels has shape \(12, 14\); one label per image"),
         ({"train_labels": np.linspace(0, 2, 12)}, "labels"),

@@ -67,6 +67,19 @@ class Scheduler:
             finally:
                 self._end(job)
 
+    def start_until(self, sign: Path, name: str) -> int:
+        """Start the job where no environment hides the stand-ins, and signal it as soon as a file is there."""
+        with subprocess.Popen(self._words, env=self._environment, cwd=sign.parent, start_new_session=True) as job:
+            try:
+                deadline = time.monotonic() + GRACE_S
+                while not sign.exists():
+                    assert job.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.05)
+                job.send_signal(getattr(signal, name))
+                return job.wait(GRACE_S)
+            finally:
+                self._end(job)
+
     def _wait(self, job: subprocess.Popen, rows: int) -> None:
         table, deadline = self.run / "reports.csv", time.monotonic() + LIMIT_S
         while not (table.exists() and table.read_bytes().count(b"\n") > rows):
@@ -103,6 +116,18 @@ def test_a_job_that_is_cancelled_is_not_queued_again(tmp_path, cache):
     scheduler = Scheduler(tmp_path, "run.sh", write_experiment(tmp_path, base={"cache": str(cache)}, **SLOW))
     assert scheduler.start("SIGTERM", rows=1) == 75
     assert scheduler.asked == []
+
+
+@pytest.mark.parametrize(("name", "asked"), [("SIGUSR1", ["requeue 17"]), ("SIGTERM", [])])
+def test_a_job_whose_cluster_never_starts_ends_in_order(tmp_path, name, asked):
+    scheduler = Scheduler(tmp_path, "cluster.sh", "nothing.yaml")
+    ray = tmp_path / "ray"
+    ray.write_text(
+        '#!/usr/bin/env bash\n[[ $1 == status ]] && { touch "$(dirname "$0")/asked_ray"; exit 1; }\nexec sleep 600\n'
+    )
+    ray.chmod(0o755)
+    assert scheduler.start_until(tmp_path / "asked_ray", name) == 75
+    assert scheduler.asked == asked
 
 
 def test_a_batch_job_passes_on_how_its_command_ended(tmp_path):

@@ -12,7 +12,7 @@ from evoprune.runs.reports_csv import NEWER, report_columns
 from evoprune.runs.table import Table, read_rows, write_table
 from evoprune.space.space import SearchSpace
 
-NASTY = 'a, "quoted"\nsecond line\r\nthird; \u2028 fourth, \x0c fifth'
+NASTY = 'a, "quoted"\nsecond line\r\nthird; \u2028 fourth, \x0c fifth \udcff'
 
 
 def names(space: SearchSpace) -> list[str]:
@@ -104,7 +104,7 @@ def test_a_failed_row_keeps_its_reason_on_one_line(small_space, columns, tmp_pat
     path = write(tmp_path / "reports.csv", columns, [make_row(small_space, 0), failed, make_row(small_space, 2)])
     assert len(path.read_text().splitlines()) == 4
     row = Table(path, columns).rows[1]
-    assert row["error"] == 'a, "quoted" second line third; fourth, fifth'
+    assert row["error"] == 'a, "quoted" second line third; fourth, fifth \\udcff'
     assert row["accuracy"] is None and row["latency"] is None and row["seconds"] is None
     assert pd.read_csv(path).error.tolist() == ["none", row["error"], "none"]
 

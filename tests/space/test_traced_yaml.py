@@ -8,8 +8,9 @@ from strangers import STRANGERS
 from traced import images, ready
 
 from evoprune import UserError, load_search_space, trace_search_space
+from evoprune.common.yaml_files import read_yaml
 from evoprune.space.table import ChannelTable
-from evoprune.space.traced_yaml import read_fitting_space, read_space, write_space
+from evoprune.space.traced_yaml import parse_space, read_fitting_space, read_space, write_space
 
 
 def same(first: ChannelTable, second: ChannelTable) -> bool:
@@ -73,3 +74,34 @@ def test_a_damaged_file_is_one_message(space, tmp_path, old, new):
     path.write_text(text.replace(old, new))
     with pytest.raises(UserError, match=r"space\.yaml"):
         read_space(path)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("layers", "positions", -64, r"layers\.0\.positions: got -64"),
+        ("layers", "outputs", 300_000_000, r"layers\.0\.outputs"),
+        ("layers", "inputs", "stem x9999999999", "more indices than any network's axes have"),
+        ("layers", "inputs", "stem[0:2:0]", "steps and times are at least 1"),
+        ("layers", "inputs", "y" * 400, "an axis has numbers and segments, got 'y{80}'"),
+        ("segments", "width", 3 * 10**9, r"segments\.0\.width: got 3000000000"),
+    ],
+)
+def test_a_value_that_no_network_has_is_named(tmp_path, section, key, value, message):
+    path = tmp_path / "space.yaml"
+    write_space(trace_search_space(ready(STRANGERS["branches"]()), images()), path)
+    document = read_yaml(path)
+    document[section][0][key] = value
+    with pytest.raises(UserError, match=message) as refused:
+        parse_space(document, path)
+    assert str(refused.value).startswith(f"{path}: ") and len(str(refused.value)) < 1000
+
+
+def test_more_multiply_adds_than_integers_hold_are_refused(tmp_path):
+    path = tmp_path / "space.yaml"
+    write_space(trace_search_space(ready(STRANGERS["branches"]()), images()), path)
+    document = read_yaml(path)
+    for layer in document["layers"]:
+        layer |= {"kernel": 10**6, "positions": 10**9, "inputs": 10**4, "outputs": 10**4}
+    with pytest.raises(UserError, match="multiply-adds are no network's"):
+        parse_space(document, path)
