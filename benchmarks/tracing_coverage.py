@@ -6,13 +6,8 @@ are not tried again.
 """
 
 import argparse
-import multiprocessing
 import re
-import resource
-import signal
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ import pandas as pd
 import torch
 from cnn_zoo import OPTION_A, make_images, make_network, num_classes, timm_names, torchvision_names
 from coverage_tables import write_coverage
+from own_process import Row, in_process
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch_pruning_coverage import peer_row
@@ -32,9 +28,7 @@ from evoprune.space.traced_costs import traced_costs
 from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
-CONTEXT = multiprocessing.get_context("fork")  # the libraries are loaded once
 LAYERS = re.compile("(conv[123]d|linear)|conv_transpose[123]d")
-Row = dict[str, object]
 
 
 class Counter(TorchFunctionMode):
@@ -104,40 +98,6 @@ def peer_of(name: str, _: int) -> Row:
     """What Torch-Pruning makes of it."""
     network = make_network(name)
     return peer_row(network, make_images(network), num_classes(name))
-
-
-def in_process(make_row: Callable[[str, int], Row], column: str, given: tuple[str, int], limit: int) -> Row:
-    """A row that is made in a process of its own. Where it fails, `column` says how.
-
-    Args:
-        make_row: makes the row.
-        column: for failures.
-        given: the network's name, and how many codes are tried.
-        limit: CPU seconds.
-    """
-    here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_send, args=(there, make_row, column, given, limit))
-    process.start()
-    there.close()
-    try:
-        row: Row = here.recv()
-        process.join()
-    except EOFError:
-        process.join()
-        is_late = process.exitcode == -signal.SIGXCPU
-        row = {column: f"more than {limit} CPU seconds" if is_late else "dies"}
-    return row
-
-
-def _send(
-    there: Connection, make_row: Callable[[str, int], Row], column: str, given: tuple[str, int], limit: int
-) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-    torch.set_num_threads(1)
-    try:
-        there.send(make_row(*given))
-    except Exception as error:  # the peer's are of any kind; ours would be bugs, and shall stand in the table
-        there.send({column: " ".join(f"raises {type(error).__name__}: {error}".split())[:100]})
 
 
 def main() -> None:
