@@ -27,11 +27,13 @@ class Timing(NamedTuple):
         ms: of a call that nothing disturbs, in ms.
         p90_ms: nine of ten calls took no longer.
         spread: of the chunks that `ms` comes from, the slowest over the fastest, less 1, in percent.
+        waited: percent of the time in which this thread was not at work: on a CPU, as others were.
     """
 
     ms: float
     p90_ms: float
     spread: float
+    waited: float
 
 
 class Comparison(NamedTuple):
@@ -95,7 +97,7 @@ def time_calls(call: Callable[[], object], limit_s: float) -> Timing:
     for _ in range(_WARMUP):
         call()
     chunks: list[list[float]] = []
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.thread_time()
     while True:
         chunks.append(_chunk(call))
         fastest = sorted(map(min, chunks))[:_AGREEING]
@@ -104,7 +106,8 @@ def time_calls(call: Callable[[], object], limit_s: float) -> Timing:
         if agree or (len(chunks) >= _AGREEING and time.perf_counter() - started > limit_s):
             every = [ms for chunk in chunks for ms in chunk]
             p90 = float(np.percentile(every, 90))
-            return Timing(round(fastest[_AGREEING // 2], 4), round(p90, 4), round(spread, 2))
+            waited = 100 * (1 - (time.thread_time() - worked) / max(1e-9, time.perf_counter() - started))
+            return Timing(round(fastest[_AGREEING // 2], 4), round(p90, 4), round(spread, 2), round(max(0, waited), 1))
 
 
 def compare_calls(call: Callable[[], object], reference: Callable[[], object], limit_s: float) -> Comparison:

@@ -1,5 +1,6 @@
 """Saved models and ONNX files -> one row each, beside the base network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +37,9 @@ from evoprune.stages.saved_model import (
     read_dataset,
     run_file,
 )
+
+_MOST_WAITED = 10.0
+"""Percent of the time in which others may have the processor while a model is timed, before that is said."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,10 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
         calls = model_calls(model.path, model.network, model.preprocessing.shape, model.compute)
         rows.append({**_row(model, dataset), **measure_times(calls, base_calls)})
         base_calls = base_calls or calls
-    threads = f"{torch.get_num_threads()} CPU threads, float32"
-    by_torch = {"PyTorch": f"{torch.__version__} on {device_name(compute.device)}, {threads}"}
-    facts = {
-        **(by_torch if any(path.suffix != ".onnx" for path in paths) else {}),
-        "ONNX Runtime": f"on {device_name(CPU.device)}, {threads}"
-        if is_installed() else "not installed; `pip install 'evoprune[export]'` adds it",
-        "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}",
-        "speed-up": f"over {paths[0]}",
-    }  # fmt: skip
+    waited = max(row.pop("waited") for row in rows)
+    facts = _facts(paths, compute, waited) | {
+        "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}"
+    }
     say(comparison_table(rows))
     for name, value in facts.items():
         say(f"{name}: {value}")
@@ -106,6 +105,22 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
         write_comparison(request.out, rows, facts)
         say(f"written: {request.out}/  (evaluation.csv, evaluation.json, evaluation.md)")
     return rows
+
+
+def _facts(paths: Sequence[Path], compute: Compute, waited: float) -> dict[str, str]:
+    """How the models were measured; `waited` percent of the time somebody else had the processor."""
+    threads = f"{torch.get_num_threads()} CPU threads, float32"
+    facts = {"ONNX Runtime": f"on {device_name(CPU.device)}, {threads}"}
+    if not is_installed():
+        facts["ONNX Runtime"] = "not installed; `pip install 'evoprune[export]'` adds it"
+    if any(path.suffix != ".onnx" for path in paths):
+        facts["PyTorch"] = f"{torch.__version__} on {device_name(compute.device)}, {threads}"
+    facts["speed-up"] = f"over {paths[0]}, in turns with it"
+    if waited > _MOST_WAITED and compute.device.type == "cpu":
+        facts["latency"] = (
+            f"other processes had the processor for up to {waited:.0f} % of the time: what is in ms is too long"
+        )
+    return facts
 
 
 def _base_beside(model: Path) -> Path | None:

@@ -54,12 +54,14 @@ def model_calls(path: Path, network: nn.Module | OnnxNetwork, shape: tuple[int, 
 def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
     """Cells of `evaluation.csv`: for each runtime and batch size `ms`, `p90_ms`, `spread` and `speed_up`.
 
+    Beside them `waited`, the most that `time_calls` says.
+
     Args:
         calls: of the model.
         base: of the base network, with which the model takes turns, so that a machine whose speed drifts changes no
             speed-up. None where the model is the base network. A runtime that it lacks has no speed-up.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"waited": 0.0}
     for runtime, make in calls.items():
         for batch in BATCHES:
             call = make(batch)
@@ -68,6 +70,7 @@ def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
                 f"{runtime}_ms_{batch}": timing.ms,
                 f"{runtime}_p90_ms_{batch}": timing.p90_ms,
                 f"{runtime}_spread_{batch}": timing.spread,
+                "waited": max(found["waited"], timing.waited),
             }
             if base is None:
                 found[f"{runtime}_speed_up_{batch}"] = 1.0

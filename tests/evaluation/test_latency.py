@@ -14,11 +14,15 @@ from evoprune.networks.device import CPU, Compute
 class Clock:
     """Time that passes only in calls: each takes the next of some milliseconds, the last ones again and again."""
 
-    def __init__(self, milliseconds: list[float]):
-        self.seconds, self.num_calls, self._steps = 0.0, 0, itertools.cycle(milliseconds)
+    def __init__(self, milliseconds: list[float], share: float = 1.0):
+        """`share` of the time is this thread's."""
+        self.seconds, self.num_calls, self._steps, self._share = 0.0, 0, itertools.cycle(milliseconds), share
 
     def perf_counter(self) -> float:
         return self.seconds
+
+    def thread_time(self) -> float:
+        return self._share * self.seconds
 
     def call(self) -> None:
         self.num_calls += 1
@@ -27,8 +31,8 @@ class Clock:
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch):
-    def measure(milliseconds: list[float], limit_s: float = 10.0):
-        clock = Clock(milliseconds)
+    def measure(milliseconds: list[float], limit_s: float = 10.0, share: float = 1.0):
+        clock = Clock(milliseconds, share)
         monkeypatch.setattr(latency, "time", clock)
         return time_calls(clock.call, limit_s), clock
 
@@ -40,6 +44,11 @@ def test_steady_calls_end_with_the_tenth_chunk(timed):
     timing, clock = timed([4.0])
     assert (timing.ms, timing.p90_ms) == (4.0, 4.0) and timing.spread < 0.01
     assert clock.num_calls == 5 + 10 * 7
+
+
+def test_it_says_how_much_of_the_time_was_others(timed):
+    assert timed([4.0])[0].waited == 0.0
+    assert timed([4.0], share=0.75)[0].waited == 25.0
 
 
 def test_disturbed_calls_do_not_count_but_in_the_ninetieth_percentile(timed):

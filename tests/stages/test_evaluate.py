@@ -98,6 +98,16 @@ def test_somebodys_file_that_does_not_fit_is_refused_before_anything_is_measured
     assert message in refusal(capsys, "evaluate", str(model), file, "--data", "quickstart")
 
 
+@pytest.mark.parametrize(("waited", "said"), [(9.0, False), (43.4, True)])
+def test_a_busy_machine_is_said(model, tmp_path, monkeypatch, capsys, waited, said):
+    monkeypatch.setattr("evoprune.stages.evaluate.measure_times", lambda *_: {"waited": waited})
+    assert main(["evaluate", str(model), "--out", str(tmp_path)]) == 0
+    facts = json.loads((tmp_path / "evaluation.json").read_text())
+    text = "other processes had the processor for up to 43 % of the time: what is in ms is too long"
+    assert (facts.get("latency") == text) == said == (text in capsys.readouterr().out)
+    assert "waited" not in facts["models"][0]
+
+
 def test_weights_beside_an_onnx_file_are_a_part_of_it(tmp_path):
     file = write_onnx(tmp_path / "a.onnx", external=True)
     assert main(["evaluate", file, "--data", "quickstart", "--out", str(tmp_path)]) == 0
