@@ -1,9 +1,10 @@
 """What the tests share: a tiny experiment, made-up scores, runs in this process."""
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -68,6 +69,12 @@ def on_one_core() -> None:
         cores = sorted(os.sched_getaffinity(0), reverse=True)
         worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
         os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
+
+def interrupt() -> NoReturn:
+    """As Ctrl-C does: the signal comes, and who handles it raises."""
+    signal.raise_signal(signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +183,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> list[dict]:
 
     def dying(self: Table, row: dict) -> None:
         if len(rows) == number:
-            raise KeyboardInterrupt
+            interrupt()
         rows.append(row)
         real(self, row)
 

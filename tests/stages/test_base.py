@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import prepared, run_search
+from helpers import interrupt, prepared, run_search
 
 from evoprune.config import Experiment
 from evoprune.networks.base import load_base
@@ -97,7 +97,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(make_experiment, tm
         for epoch in real(*arguments, **named):
             yield epoch
             if epoch.number == 2:
-                raise KeyboardInterrupt
+                interrupt()
 
     monkeypatch.setattr(module, "train", dying)
     with pytest.raises(KeyboardInterrupt):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from commands import set_all
+from helpers import interrupt
 from steps import files_of, summary, workspace_of
 
 from evoprune import load_model
@@ -70,7 +71,7 @@ def test_an_interrupted_fine_tuning_goes_on_to_the_same_weights(steps, tmp_path,
         for number, epoch in enumerate(real(*arguments, **named)):
             yield epoch
             if number == 1:
-                raise KeyboardInterrupt
+                interrupt()
 
     for is_stopped in (False, True):
         run = steps("prune", "--weights", *words)

@@ -22,6 +22,9 @@ class Slowing:
     def perf_counter(self) -> float:
         return self.seconds
 
+    def thread_time(self) -> float:
+        return self.seconds
+
     def take(self, milliseconds: float) -> None:
         self.seconds += milliseconds * self._factor / 1000
         self._factor *= 1.01

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import refusal, write_experiment
-from helpers import TINY, merge
+from helpers import TINY, interrupt, merge
 
 from evoprune import compute_costs, load_model
 from evoprune.cli import main
@@ -150,7 +150,7 @@ def test_an_interrupted_pruning_goes_on_to_the_same_result(command, monkeypatch)
             yield epoch
             dying.epochs += 1
             if dying.epochs == 5:  # in the middle of the second step
-                raise KeyboardInterrupt
+                interrupt()
 
     dying.epochs = 0
     monkeypatch.setattr(module, "train", dying)

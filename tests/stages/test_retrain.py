@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from commands import refusal, set_all
-from helpers import prepared
+from helpers import interrupt, prepared
 
 from evoprune import UserError
 from evoprune.cli import main
@@ -180,7 +180,7 @@ def test_an_interrupted_training_goes_on_and_leaves_no_checkpoint(tiny, searched
             yield epoch
             numbers.append(epoch.number)
             if numbers == [1, 2]:
-                raise KeyboardInterrupt
+                interrupt()
 
     monkeypatch.setattr(module, "train", dying)
     with pytest.raises(KeyboardInterrupt):
