@@ -1,23 +1,25 @@
 """What does a search gain in ms when it minimises latency, and not multiply-adds; and when widths are multiples of 8?
 
 Usage: python benchmarks/latency_front.py EXPERIMENT [--set KEY=VALUE] [--round-to 8] [--out FOLDER]
+       python benchmarks/latency_front.py EXPERIMENT [--set KEY=VALUE] --again TABLE.csv
 Four searches that differ in nothing else: `multiply-adds` or `latency` is the objective beside accuracy, and widths
 are as they come or multiples of --round-to. All propose by evolution, and train no candidate (evaluation.epochs is
 0 unless --set says otherwise). Run it where nothing else runs. Searches lie in FOLDER/latency_front/ARM, and an
 interrupted run goes on. At the end the base network and all networks of the fronts are timed once more, in random
 order, in this process. So fronts are compared by times that were taken together, and networks that were timed in a
 search too tell how well two measurements agree. The table is latency_front.md, the networks latency_front.csv, the
-fronts latency_front.png.
+fronts latency_front.png. With --again nothing is searched: the networks of an earlier table are timed, hours or days
+later, and it says how far they lie from their last time.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown
+from benchmark_tools import add_arguments, describe, markdown, open_context
 
 from evoprune.config import Experiment, load_experiment
 from evoprune.data.tensors import place_data
@@ -30,6 +32,7 @@ from evoprune.report.latencies import base_latency_ms
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import read_rows
 from evoprune.search.front import front_rows
+from evoprune.space.space import Code
 from evoprune.stages.context import Context
 from evoprune.stages.pipeline import prepare
 from evoprune.stages.search import search
@@ -63,20 +66,42 @@ def searched(experiment: Experiment, folder: Path) -> Context:
 def timed_again(contexts: dict[str, Context]) -> Iterator[dict[str, Any]]:
     """The base network, and every network of every front, timed in this process, in an order that mixes the arms."""
     context = next(one for one in contexts.values() if one.experiment.measures_latency)
-    space, compute = context.space, worker_compute(context.experiment)
-    data = place_data(context.dataset.arrays, compute.device)
-    base = context.base.network.to(compute.device).eval()
-    meter = make_meter(context.experiment, space, base, data, compute)
-    assert meter is not None, "latency is an objective"
+    space, time_code = context.space, timer(context)
     full = {**base_of(read_rows(context.folder.reports), space), "arm": "base network", "code": None}
     rows = [{**row, "arm": arm} for arm, one in contexts.items() for row in _front(one)]
     order = np.random.default_rng(0).permutation(len(rows))
     for row in [full, *(rows[index] for index in order)]:
         code = space.full_code() if row["code"] is None else space.parse_code(row["code"])
+        ratio, spread = time_code(code)
+        yield {**row, "again": ratio * (base_latency_ms(context.folder) or 1.0), "again_spread": spread}
+
+
+def timer(context: Context) -> Callable[[Code], tuple[float, float | None]]:
+    """What times the network of a code in this process: over the base network's time meanwhile, and its spread."""
+    space, compute = context.space, worker_compute(context.experiment)
+    data = place_data(context.dataset.arrays, compute.device)
+    base = context.base.network.to(compute.device).eval()
+    meter = make_meter(context.experiment, space, base, data, compute)
+    assert meter is not None, "latency is an objective"
+
+    def time_code(code: Code) -> tuple[float, float | None]:
         found = meter.measure(slim_network(space, base, code, context.moments), code)
         assert found["latency"] and found["base_latency"], "measured here, not by a command"
-        again = found["latency"] / found["base_latency"] * (base_latency_ms(context.folder) or 1.0)
-        yield {**row, "again": again, "again_spread": found["latency_spread"]}
+        return found["latency"] / found["base_latency"], found["latency_spread"]
+
+    return time_code
+
+
+def timed_later(arguments: argparse.Namespace) -> pd.DataFrame:
+    """The networks of an earlier table with the time of their end as `latency`, and `again` of now, on its scale."""
+    table = pd.read_csv(arguments.again)
+    scale = float(table.loc[table["arm"] == "base network", "again"].iloc[0])
+    table = table[table["code"].notna()].drop_duplicates("code")
+    with open_context(arguments, "search.objectives=[accuracy, latency]") as context:
+        time_code, space = timer(context), context.space
+        timed = [time_code(space.parse_code(str(code))) for code in table["code"]]
+    ratios, spreads = zip(*timed, strict=True)
+    return table.assign(latency=table["again"], again=[scale * one for one in ratios], again_spread=spreads)
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
@@ -105,7 +130,7 @@ def agreement(table: pd.DataFrame) -> str:
     apart = (100 * (twice["again"] / twice["latency"] - 1)).abs()
     wide = int((twice["again_spread"] > 3).sum())
     return (
-        f"Two measurements of {len(twice)} networks, in the search and at the end: {apart.median():.1f} % apart in the "
+        f"Two measurements of {len(twice)} networks: {apart.median():.1f} % apart in the "
         f"median, {apart.max():.1f} % at most, {100 * (apart <= 3).mean():.0f} % of them within 3 %; "
         f"{wide} of the last ones did not agree with themselves within 3 %."
     )
@@ -115,7 +140,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--round-to", type=int, default=8)
+    parser.add_argument("--again", type=Path, metavar="TABLE", help="a latency_front.csv, whose networks are timed now")
     arguments = parser.parse_args()
+    if arguments.again is not None:
+        print(agreement(timed_later(arguments)))
+        return
     folder = arguments.out / "latency_front"
     contexts = {
         name: searched(experiment, folder / name.replace(", ", "-").replace(" ", "-"))

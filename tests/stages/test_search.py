@@ -234,7 +234,7 @@ def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, cop
     other = small_space.key(code)
     text = text.replace(row.key, other).replace(row.code, small_space.format_code(code))
     (copied / "reports.csv").write_text(text)
-    with pytest.raises(UserError, match=rf"candidate 2 is {other}, this version asks for {row.key}; .*run\.json"):
+    with pytest.raises(UserError, match=rf"candidate 2 is {other}, where the search asks for {row.key}: .*run\.json"):
         run_search(tiny(), copied)
 
 
