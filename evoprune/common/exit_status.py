@@ -41,9 +41,8 @@ def run_to_status(command: Callable[[], object]) -> int:
         return _end(USER_ERROR, f"{error.filename}: {error.strerror}; put that right, or choose another --out")
     except (KeyboardInterrupt, SystemError, SystemExit, GeneratorExit) as error:
         if received() is not None and not isinstance(error, SystemExit | GeneratorExit):
-            return _end(
-                RUN_AGAIN, f"stopped by {received()}; {_GOES_ON}"
-            )  # C makes a SystemError of what a signal raises
+            # code in C makes a SystemError of what a signal raises in it
+            return _end(RUN_AGAIN, f"stopped by {received()}; {_GOES_ON}")
         if isinstance(error, SystemError):
             raise
         return _end(

@@ -55,9 +55,6 @@ class ImageFolder:
             )
         train = root / "train" if (root / "train").is_dir() else root
         classes = tuple(sorted(entry.name for entry in _seen(train) if entry.is_dir()))
-        if not self._config.follow_links:
-            for name in classes:
-                _check_link(train / name, None)
         if len(classes) < 2:
             raise UserError(
                 f"data.root: {train} needs one folder for each of at least 2 classes, got {_some(classes) or 'none'}"

@@ -8,15 +8,13 @@ from typing import Any
 from evoprune.common.errors import UserError, reason_of, suggest
 from evoprune.common.files import find_carried_file
 from evoprune.common.yaml_files import read_yaml
-from evoprune.space.groups import LAYER_KINDS, Layer, Segment
+from evoprune.space.groups import LAYER_KINDS, MOST_BITS, MOST_OPERATIONS, Layer, Segment
 from evoprune.space.space import PARAMETERS, SearchSpace
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_yaml import is_traced, parse_space
 
 _LARGEST = 10**6
 _LONGEST_NAME = 200
-_MOST_BITS = 2**20
-_MOST_OPERATIONS = 2**60  # what fits the integers of the costs
 
 
 def load_search_space(
@@ -117,8 +115,8 @@ def _check_size(space: SearchSpace, source: str) -> None:
     """Raise UserError where there is nothing to prune, or more than can be counted."""
     if not space.segments or not space.layers:
         raise UserError(f"{source}: a search space has one segment and one layer at least")
-    if space.length > _MOST_BITS:
-        raise UserError(f"{source}: a code of {space.length:,} bits is too long, at most {_MOST_BITS:,}; lower width")
+    if space.length > MOST_BITS:
+        raise UserError(f"{source}: a code of {space.length:,} bits is too long, at most {MOST_BITS:,}; lower width")
     outside: dict[str | None, int] = {
         "image": space.parameters["in_channels"],
         "classes": space.parameters["num_classes"],
@@ -126,7 +124,7 @@ def _check_size(space: SearchSpace, source: str) -> None:
     widths = outside | {segment.name: segment.width for segment in space.segments}
     pixels = math.prod(space.height_width)
     most = sum(widths[layer.inputs] * widths[layer.outputs] * layer.kernel**2 for layer in space.layers) * pixels
-    if most > _MOST_OPERATIONS:
+    if most > MOST_OPERATIONS:
         raise UserError(f"{source}: {most:.1g} multiply-adds are too many to count; lower width, image_size or kernel")
 
 

@@ -7,6 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 LAYER_KINDS = ("conv", "linear", "adapter")
+MOST_BITS = 2**20
+"""Of a code: what a file can make of memory."""
+MOST_OPERATIONS = 2**60
+"""Multiply-adds of a network: what fits the integers of the costs."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,10 @@ from evoprune.common.files import write_atomically
 from evoprune.common.yaml_files import format_rows, read_yaml
 from evoprune.config.traced_space import FORMAT, check_traced
 from evoprune.space.axes import MOST_INDICES, Term, format_axis, parse_axis
-from evoprune.space.groups import Segment
+from evoprune.space.groups import MOST_BITS, MOST_OPERATIONS, Segment
 from evoprune.space.table import Array, ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow
 from evoprune.space.traced import TracedSpace, layers_of
 
-_MOST_BITS = 2**20
-_MOST_OPERATIONS = 2**60  # what fits the integers of the costs
 _HEAD = """\
 # The search space of a network, as evoprune has read it from the network itself.
 # An axis is a number of channels that are never cut, or the name of a segment, or the name of one of `axes`.
@@ -64,11 +62,11 @@ def parse_space(document: Any, path: Path) -> TracedSpace:
     """The search space of a document; `path` names it in errors."""
     if not is_traced(document):
         raise UserError(f"{path}: not the search space of a traced network, which says `format: {FORMAT}`")
+    checked = check_traced(document, str(path))
     try:
-        return _space(check_traced(document, str(path)))
+        return _space(checked)
     except UserError as error:
-        text = str(error)
-        raise UserError(text if text.startswith(f"{path}: ") else f"{path}: {text}") from None
+        raise UserError(f"{path}: {error}") from None
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(
             f"{path}: not the search space of a network: {type(error).__name__} {reason_of(error)}; `evoprune space` "
@@ -148,11 +146,11 @@ def _space(document: Mapping[str, Any]) -> TracedSpace:
     for row in document["segments"]:
         segments.append(Segment(row["name"], row["width"], start))
         start += segments[-1].width
-    if start > _MOST_BITS:
-        raise UserError(f"a code of {start:,} bits is too long, at most {_MOST_BITS:,}; lower the widths of segments")
+    if start > MOST_BITS:
+        raise UserError(f"a code of {start:,} bits is too long, at most {MOST_BITS:,}; lower the widths of segments")
     table = _table(document, segments)
     operations = sum(row.positions * row.kernel * len(row.inputs) * len(row.outputs) for row in table.layers)
-    if operations > _MOST_OPERATIONS:
+    if operations > MOST_OPERATIONS:
         raise UserError(f"{operations:,} multiply-adds are no network's; lower `kernel` or `positions` of layers")
     parameters = {name: tuple(one) if isinstance(one, list) else one for name, one in document["parameters"].items()}
     return TracedSpace(
