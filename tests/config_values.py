@@ -66,6 +66,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "std": st.none() | st.lists(POSITIVE, max_size=3),
         "crop": st.integers(0, 9),
         "flip": st.sampled_from([True, False, "alternating"]),
+        "follow_links": st.booleans(),
     },
     "NetworkConfig": {
         "source": TEXT,

@@ -1,4 +1,4 @@
-"""What all sections of an experiment share: strictness, and kinds of numbers."""
+"""What all mappings in YAML files share: strictness, and kinds of numbers."""
 
 from typing import Annotated
 
@@ -13,12 +13,13 @@ PathText = Annotated[str, AfterValidator(path_text)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class Section(BaseModel):
-    """A mapping in the YAML file: unknown keys and wrong types are errors, objects are frozen.
+class Strict(BaseModel):
+    """A mapping in a YAML file: unknown keys and wrong types are errors, objects are frozen."""
 
-    The docstring below a field is its line in `docs/experiment.md`.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+
+class Section(Strict):
+    """A mapping in an experiment's file. The docstring below a field is its line in `docs/experiment.md`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError
 
 from evoprune.common.errors import UserError
 from evoprune.config.errors import describe_errors
-from evoprune.config.section import Section
+from evoprune.config.section import Strict
 
 FORMAT = "traced 1"
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
@@ -17,18 +17,18 @@ _Term = Annotated[int, Field(ge=1, le=10**6)] | _Name
 """Channels that are never cut, by their number, or a segment, some of it, or one of `axes`."""
 
 
-class _Segment(Section):
+class _Segment(Strict):
     name: _Name
     width: _Size
     written_by: _Text
 
 
-class _Pin(Section):
+class _Pin(Strict):
     reason: _Text
     layers: _Text
 
 
-class _Layer(Section):
+class _Layer(Strict):
     name: _Name
     kind: Literal["conv", "depthwise", "linear"]
     norm: _Name | None
@@ -42,19 +42,19 @@ class _Layer(Section):
     bias: bool
 
 
-class _Tensor(Section):
+class _Tensor(Strict):
     name: _Name
     axes: list[_Term]
     groups: _Size = 1
     buffer: bool = False
 
 
-class _EqualParts(Section):
+class _EqualParts(Strict):
     name: _Name
     parts: Annotated[list[_Term], Field(min_length=1)]
 
 
-class _Pad(Section):
+class _Pad(Strict):
     module: _Name
     axis: _Number
     channels: _Term
@@ -62,7 +62,7 @@ class _Pad(Section):
     after: _Number
 
 
-class TracedDocument(Section):
+class TracedDocument(Strict):
     """All of the file."""
 
     format: Literal["traced 1"]
