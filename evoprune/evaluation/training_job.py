@@ -19,9 +19,10 @@ from evoprune.networks.build import build_network
 from evoprune.networks.device import Compute
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.moments import Moments
-from evoprune.space.space import SearchSpace
+from evoprune.pruning.widening import Widened, widen
+from evoprune.space.space import Code, SearchSpace
 from evoprune.training.batch_norm import recalibrate
-from evoprune.training.distillation import Teacher
+from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train
 from evoprune.workers.jobs import Job
 
@@ -66,39 +67,65 @@ def training_job(
     experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None = None
 ) -> Job:
     """Build, in a worker, what trains one network after the other and tests each once, at its last epoch."""
-    config, compute = experiment.retrain, worker_compute(experiment)
-    data, test = place_data(dataset.arrays, compute.device), to_split(dataset.test, compute.device)
-    base = base.to(compute.device).eval()
-    teacher = Teacher(base, config.distillation) if config.distillation is not None else None
-    exact = Compute(compute.device, bf16=False)
+    return _Trainer(experiment, space, base, dataset, moments)
 
-    def job(task: Task) -> Iterator[Any]:
+
+class _Trainer:
+    """What `training_job` builds."""
+
+    def __init__(
+        self, experiment: Experiment, space: SearchSpace, base: nn.Module, dataset: Dataset, moments: Moments | None
+    ):
+        self._experiment, self._space, self._moments = experiment, space, moments
+        self._config, self._compute = experiment.retrain, worker_compute(experiment)
+        device = self._compute.device
+        self._data, self._test = place_data(dataset.arrays, device), to_split(dataset.test, device)
+        self._base = base.to(device).eval()
+        self._teacher = make_teacher(self._base, self._data, self._config, self._compute)
+
+    def __call__(self, task: Task) -> Iterator[Any]:
         try:
-            yield from _train(task)
+            yield from self._train(task)
         except Exception as error:  # one network that cannot be trained must not cost the others
             yield TrainingFailed(f"{type(error).__name__}: {error}")
 
-    def _train(task: Task) -> Iterator[Any]:
-        seed = derive_seed(experiment.seed, "retrain", task.key, task.seed)
-        slim = _start(task, seed).to(compute.device)
+    def _train(self, task: Task) -> Iterator[Any]:
+        seed = derive_seed(self._experiment.seed, "retrain", task.key, task.seed)
+        slim = self._start(task, seed).to(self._compute.device)
+        twin = self._widened(slim, task)
         notices: list[str] = []
-        kept = Path(task.checkpoint)
-        options = TrainingOptions(seed, teacher, config.averaging, checkpoint=kept, notice=notices.append)
-        for epoch in train(slim, data, config, compute, options):
+        options = TrainingOptions(
+            seed, self._teacher, self._config.averaging, checkpoint=Path(task.checkpoint), notice=notices.append
+        )
+        for epoch in train(twin.network if twin else slim, self._data, self._config, self._compute, options):
             yield from (Notice(notices.pop()) for _ in notices[:])
             yield epoch
-        validation, tested = (accuracy(slim, data, split, exact) for split in (data.validation, test))
-        state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
-        yield Trained(state, validation, tested, data.preprocessing)
+        if twin:
+            twin.give_back(slim)
+        yield self._trained(slim.eval())
 
-    def _start(task: Task, seed: int) -> nn.Module:
-        code = space.parse_code(task.code)
-        if config.start == "inherited":
-            slim = slim_network(space, base, code, moments)
-            recalibrate(slim, data, experiment.evaluation.recalibration_images, compute, experiment.seed)
+    def _start(self, task: Task, seed: int) -> nn.Module:
+        code = self._space.parse_code(task.code)
+        if self._config.start == "inherited":
+            slim = slim_network(self._space, self._base, code, self._moments)
+            images, seed = self._experiment.evaluation.recalibration_images, self._experiment.seed
+            recalibrate(slim, self._data, images, self._compute, seed)
             return slim
         with _global_rng, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_network(space, code)
+            return build_network(self._space, code)
 
-    return job
+    def _widened(self, slim: nn.Module, task: Task) -> Widened | None:
+        """The twin that this device trains faster."""
+        if self._compute.tile == 1:
+            return None
+        few = self._data.train.batch(torch.arange(min(16, len(self._data.train))))[0]
+        code, images = self._space.parse_code(task.code), self._data.normalise(few)
+        return widen(self._space, (self._base, slim), code, self._compute.tile, images)
+
+    def _trained(self, slim: nn.Module) -> Trained:
+        exact = Compute(self._compute.device, bf16=False)
+        splits = self._data.validation, self._test
+        validation, tested = (accuracy(slim, self._data, split, exact) for split in splits)
+        state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
+        return Trained(state, validation, tested, self._data.preprocessing)

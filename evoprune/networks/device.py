@@ -24,6 +24,11 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
 
     @property
+    def tile(self) -> int:
+        """Channels of which tensor cores take a multiple at once; 1 where there is no such number."""
+        return 8 if self.bf16 and self.device.type == "cuda" else 1
+
+    @property
     def precision(self) -> str:
         """`bf16` or `fp32`."""
         return "bf16" if self.bf16 else "fp32"

@@ -39,6 +39,11 @@ def round_code(space: SearchSpace, code: Code, multiple: int, keys: Keys, rng: n
     return _settled(space, rounded, multiple, keys)
 
 
+def rounded_up(space: SearchSpace, code: Code, multiple: int) -> Code:
+    """A repaired code that keeps what `code` keeps, and no more than its segments need to be multiples, or whole."""
+    return _settled(space, space.repair(code), multiple, np.zeros(space.length))
+
+
 def smallest_code(space: SearchSpace, multiple: int) -> Code:
     """The code that keeps as few channels as `round_code` leaves, shape (space.length,)."""
     return _settled(space, space.smallest_code(), multiple, np.zeros(space.length))

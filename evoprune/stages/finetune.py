@@ -15,7 +15,7 @@ from evoprune.runs.models import training_settings
 from evoprune.runs.rounds import Round, round_to_finetune
 from evoprune.stages.prune_step import groups_of, rising_of
 from evoprune.stages.workspace import Workspace
-from evoprune.training.distillation import Teacher
+from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train
 from evoprune.training.tensorboard_log import open_log
 
@@ -58,9 +58,7 @@ def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZer
     config = experiment.retrain
     facts = json.dumps([place.description("pruned")["pruning"], training_settings(experiment)], sort_keys=True)
     checkpoint = place.path / f"training-{derive_seed(facts):016x}.ckpt"  # one of other keys is not continued
-    teacher = None
-    if config.distillation is not None:
-        teacher = Teacher(workspace.context.base.network.to(workspace.compute.device).eval(), config.distillation)
+    teacher = make_teacher(workspace.context.base.network, workspace.data, config, workspace.compute)
     seed = derive_seed(experiment.seed, "finetune", place.number)
     options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, after_step=kept)
     run, wanted = workspace.context.folder.path, experiment.report.tensorboard

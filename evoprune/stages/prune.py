@@ -30,7 +30,7 @@ from evoprune.space.ranking import Scores
 from evoprune.space.space import Code, SearchSpace
 from evoprune.stages.context import Context
 from evoprune.training.batch_norm import recalibrate
-from evoprune.training.distillation import Teacher
+from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train
 from evoprune.training.tensorboard_log import open_log
 
@@ -149,7 +149,7 @@ def _scores(work: _Work, before: _Slim) -> Scores:
 def _fine_tune(work: _Work, network: nn.Module, step: int, code: Code) -> None:
     experiment, config = work.context.experiment, work.context.experiment.retrain
     key = work.context.space.key(code)
-    teacher = Teacher(work.context.base.network.eval(), config.distillation) if config.distillation else None
+    teacher = make_teacher(work.context.base.network, work.data, config, work.compute)
     seed = derive_seed(experiment.seed, "prune", work.pruning.name, step)
     facts = json.dumps([work.pruning.facts(step), key], sort_keys=True)
     # A checkpoint of other settings, or of a network pruned elsewhere, is not continued.

@@ -194,7 +194,7 @@ class _Loop:
             logits = self.network(images).float()
             loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
             if self.options.teacher is not None:
-                loss = self.options.teacher.loss(logits, images, loss)
+                loss = self.options.teacher.loss(logits, images, loss, Plan(*plan))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -14,6 +14,7 @@ from evoprune.data.dataset import Dataset
 from evoprune.data.sources import load_raw_data
 from evoprune.data.split import make_dataset
 from evoprune.evaluation.training_job import Task, Trained, TrainingFailed, training_job
+from evoprune.networks.device import Compute
 from evoprune.space.space import SearchSpace
 from evoprune.training.loop import Epoch
 
@@ -82,6 +83,23 @@ def test_inherited_weights_are_those_of_the_slim_network_and_scratch_has_none(
         same = [torch.allclose(a, b, rtol=0, atol=1e-15) for a, b in pairs]
         assert all(same) == (start == "inherited")
         assert not torch.equal(network.bn1.running_mean, slim.bn1.running_mean), "measured anew"
+
+
+def test_a_network_is_trained_as_its_wider_twin_where_that_is_faster(
+    make_experiment, small_space, small_base, mixed_codes, dataset, tmp_path, monkeypatch
+):
+    """The network that comes out has the slim network's shapes, and has learnt the same."""
+    found = []
+    for tile in (1, 4):
+        monkeypatch.setattr(Compute, "tile", tile)
+        job = training_job(make_experiment(retrain={"epochs": 1}), small_space, small_base, dataset)
+        task = a_task(small_space, tmp_path / str(tile), mixed_codes[3])
+        *_, trained = job(task)
+        found.append(rebuilt(small_space, task, trained))
+        kept = torch.load(task.checkpoint, weights_only=True)["network"]
+        assert (kept["conv1.weight"].shape != trained.state["conv1.weight"].shape) == (tile == 4)
+    for slim, twin in zip(found[0].state_dict().values(), found[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(twin, slim, rtol=1e-2, atol=1e-3)
 
 
 def test_the_seed_of_a_task_decides_its_weights(make_experiment, small_space, small_base, dataset, tmp_path):
