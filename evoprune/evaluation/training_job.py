@@ -20,7 +20,7 @@ from evoprune.networks.device import Compute
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.moments import Moments
 from evoprune.pruning.widening import Widened, widen
-from evoprune.space.space import Code, SearchSpace
+from evoprune.space.space import SearchSpace
 from evoprune.training.batch_norm import recalibrate
 from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train

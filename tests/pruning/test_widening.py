@@ -22,7 +22,7 @@ def code(small_space):
     code = small_space.full_code()
     for group in small_space.groups:
         bits = group.of(code).copy()
-        bits[1 :: 3] = 0
+        bits[1::3] = 0
         group.put(code, bits)
     assert not small_space.adapters(code)
     return small_space.repair(code)
