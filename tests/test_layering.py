@@ -36,7 +36,7 @@ IMPORTS = {
 """Each folder and what a file in it may import from, beside its own folder."""
 
 DOORS = {
-    "pymoo": "search/nsga3.py",
+    "pymoo": "search/population.py",
     "moocore": "search/pareto.py",
     "ray": "workers/ray_cluster.py",
     "numba": "common/kernels.py",

@@ -1,21 +1,17 @@
-"""NSGA-III as ask and tell. The only module that imports pymoo."""
+"""NSGA-III as ask and tell; `population.py` has its survivors."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import count, islice
 
 import numpy as np
 import numpy.typing as npt
-from pymoo.algorithms.moo.nsga3 import HyperplaneNormalization, associate_to_niches, calc_niche_count, niching
-from pymoo.config import Config
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-from pymoo.util.ref_dirs import get_reference_directions
 
-from evoprune.common.errors import UserError
 from evoprune.common.seeds import derive_seed
 from evoprune.config import SearchConfig
 from evoprune.search.candidate import Candidate
 from evoprune.search.parent_selection import choose_parents
+from evoprune.search.population import Population, reference_directions
 from evoprune.search.proposals.proposal import Learner, Proposal
 from evoprune.space.limits import Limits
 from evoprune.space.space import Code, SearchSpace
@@ -51,15 +47,14 @@ class NSGA3Searcher:
         proposals: Mapping[str, tuple[float, Proposal]],
         seed: int,
     ):
-        Config.warnings["not_compiled"] = False
         self._seed, self._config = seed, config
         self._source = _Source(space, limits)
         self._proposals = {name: proposal for name, (_, proposal) in proposals.items()}
         self._shares = [share for share, _ in proposals.values()]
         self._learners = [proposal for _, proposal in proposals.values() if isinstance(proposal, Learner)]
-        rng = np.random.default_rng(derive_seed(seed, "random samples"))
-        self._first = self._first_codes(space.full_code(), rng)
-        self._population = _Population(reference_directions(len(config.objectives), config.num_individual))
+        self._full = space.full_code()
+        self._num_first: int | None = None
+        self._population = Population(reference_directions(len(config.objectives), config.num_individual))
         self._taken: set[int] = set()
         self._lowest_free, self._num_told = 0, 0
         self._planned: tuple[int, ...] = (config.generations,)
@@ -67,7 +62,7 @@ class NSGA3Searcher:
     @property
     def num_first(self) -> int:
         """How many candidates are asked for before the first child."""
-        return len(self._first)
+        return len(self._first) if self._num_first is None else self._num_first
 
     @property
     def can_ask(self) -> bool:
@@ -114,8 +109,16 @@ class NSGA3Searcher:
         """
         self._planned = (*generations, self._config.generations)
 
-    def remember(self, candidates: Iterable[Candidate]) -> None:
-        """Take the ids and codes of candidates of an earlier process as asked for."""
+    def remember(self, candidates: Iterable[Candidate], num_first: int | None = None) -> None:
+        """Take the ids and codes of candidates of an earlier process as asked for.
+
+        Args:
+            candidates: those.
+            num_first: how many are asked for before the first child, where all of these are among them. They are not
+                made again, which takes the proposals seconds.
+        """
+        # They are made before their codes are known: then none of them would be new any more.
+        self._num_first = len(self._first) if num_first is None else num_first
         for candidate in candidates:
             self._taken.add(candidate.id)
             self._source.remember(candidate.code)
@@ -125,14 +128,16 @@ class NSGA3Searcher:
             self._lowest_free += 1
         return list(islice((i for i in count(self._lowest_free) if i not in self._taken), number))
 
-    def _first_codes(self, full: Code, rng: np.random.Generator) -> list[_Named]:
+    @cached_property
+    def _first(self) -> list[_Named]:
         """The full network, whatever the limits say of it, and what the proposals begin with."""
-        self._source.remember(full)
+        rng = np.random.default_rng(derive_seed(self._seed, "random samples"))
+        self._source.remember(self._full)
 
         def draw(name: str, number: int) -> Codes:
             return self._proposals[name].first(number, rng)
 
-        return [(full, "full"), *self._gather(self._config.random_samples - 1, draw, rng)]
+        return [(self._full, "full"), *self._gather(self._config.random_samples - 1, draw, rng)]
 
     def _children(self, number: int, next_id: int) -> list[_Named]:
         """At most `number` new codes of members of the population."""
@@ -159,97 +164,6 @@ class NSGA3Searcher:
             if len(gathered) == number:
                 break
         return gathered
-
-
-def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArray[np.float64]:
-    """The finest Das-Dennis grid with at most `num_individual` directions, shape (directions, objectives).
-
-    Raises:
-        UserError: fewer individuals than objectives.
-    """
-    if num_individual < num_objectives:
-        raise UserError(
-            f"search.num_individual: got {num_individual}; "
-            f"NSGA-III needs one individual per objective at least, so {num_objectives}"
-        )
-    partitions = 1
-    while math.comb(partitions + num_objectives, num_objectives - 1) <= num_individual:  # directions of one more
-        partitions += 1
-    directions: npt.NDArray[np.float64] = get_reference_directions(
-        "das-dennis", num_objectives, n_partitions=partitions
-    )
-    return directions
-
-
-class _Population:
-    """Codes with losses and violations, of which NSGA-III chooses the survivors.
-
-    The steps are those of pymoo's `ReferenceDirectionSurvival`, by its own functions. Its objects for populations took
-    most of the time, and a search that is continued tells all that it has measured again.
-
-    Args:
-        directions: shape (directions, objectives).
-    """
-
-    def __init__(self, directions: npt.NDArray[np.float64]):
-        self._directions = directions
-        self._norm = HyperplaneNormalization(directions.shape[1])
-        self._is_front = False  # whether all members keep the limits, and none dominates another
-        self.codes = np.zeros((0, 0), dtype=np.uint8)
-        self.losses = np.zeros((0, directions.shape[1]))
-        self.violations = np.zeros(0)
-
-    def __len__(self) -> int:
-        return len(self.losses)
-
-    def add(self, codes: Codes, losses: npt.NDArray[np.float64], violations: npt.NDArray[np.float64]) -> None:
-        """Add members; shapes (members, length), (members, objectives), (members,)."""
-        self.codes = np.concatenate([self.codes, codes]) if len(self) else codes
-        self.losses = np.concatenate([self.losses, losses])
-        self.violations = np.concatenate([self.violations, violations])
-
-    def cut(self, size: int, make_rng: Callable[[], np.random.Generator]) -> None:
-        """Keep the best `size`; who breaks limits survives only where room is left, the least violation first.
-
-        Args:
-            size: of the population.
-            make_rng: makes the source of chance, where it is needed.
-        """
-        if len(self) == size + 1 and self._is_front and self._last_is_worse():
-            self._norm.worst_point = np.maximum(self._norm.worst_point, self.losses[self.violations <= 0].max(axis=0))
-            self.codes, self.losses, self.violations = self.codes[:-1], self.losses[:-1], self.violations[:-1]
-            return
-        self._is_front = False
-        feasible, others = np.flatnonzero(self.violations <= 0), np.flatnonzero(self.violations > 0)
-        others = others[np.argsort(self.violations[others])]
-        if len(feasible):
-            feasible = feasible[self._survivors(self.losses[feasible], size, make_rng)]
-        kept = np.concatenate([feasible, others[: max(0, size - len(feasible))]])
-        self.codes, self.losses, self.violations = self.codes[kept], self.losses[kept], self.violations[kept]
-
-    def _last_is_worse(self) -> bool:
-        """Whether the last one breaks limits or is dominated, so that a front of the others stays what it is."""
-        others, last = self.losses[:-1], self.losses[-1]
-        return bool(self.violations[-1] > 0 or ((others <= last).all(axis=1) & (others < last).any(axis=1)).any())
-
-    def _survivors(
-        self, losses: npt.NDArray[np.float64], size: int, make_rng: Callable[[], np.random.Generator]
-    ) -> npt.NDArray[np.int64]:
-        """Indices of at most `size` rows: whole ranks, and of the last one those in the emptiest niches."""
-        fronts = NonDominatedSorting().do(losses, n_stop_if_ranked=size)
-        self._norm.update(losses, nds=fronts[0])
-        self._is_front = len(fronts[0]) >= size
-        order = np.concatenate(fronts)
-        if len(order) <= size:
-            return order
-        niches, distances, _ = associate_to_niches(
-            losses[order], self._directions, self._norm.ideal_point, self._norm.nadir_point
-        )
-        before = len(order) - len(fronts[-1])  # of the last rank only some survive
-        count = calc_niche_count(len(self._directions), niches[:before])
-        far = distances[before:]
-        last = niching(fronts[-1], size - before, count, niches[before:], far, random_state=make_rng())
-        return np.concatenate([order[:before], order[before:][last]])
 
 
 class _Source:

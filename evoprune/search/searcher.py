@@ -41,6 +41,11 @@ class Searcher(Protocol):
         """
         ...
 
-    def remember(self, candidates: Iterable[Candidate]) -> None:
-        """Take the ids and codes of candidates of an earlier process as asked for."""
+    def remember(self, candidates: Iterable[Candidate], num_first: int | None = None) -> None:
+        """Take the ids and codes of candidates of an earlier process as asked for.
+
+        Args:
+            candidates: those.
+            num_first: how many are asked for before the first child, where all of these are among them.
+        """
         ...

@@ -25,7 +25,7 @@ class Feeder:
     def __init__(self, searcher: Searcher, experiment: Experiment, limits: Limits, batch_size: int):
         self._searcher, self._limits, self._batch_size = searcher, limits, batch_size
         self._config, self._ladder = experiment.search, experiment.evaluation.ladder
-        self._left = searcher.num_first + self._config.generations * self._config.num_individual
+        self._num_asked = 0
         self._recent: list[deque[Row]] = [deque(maxlen=self._config.num_individual) for _ in self._ladder]
         self._earned: list[deque[Planned]] = [deque() for _ in self._ladder]
         self._lost: deque[Planned] = deque()
@@ -54,8 +54,8 @@ class Feeder:
             for row in rows
             if row["rung"] == 0
         }
-        self._searcher.remember(candidates.values())
-        self._left -= len(candidates)
+        self._searcher.remember(candidates.values(), _num_first(rows))
+        self._num_asked = len(candidates)
         for row in rows:
             plan = Planned(candidates[row["id"]], row["generation"], row["rung"])
             if row["status"] == LOST:
@@ -85,10 +85,18 @@ class Feeder:
         return [self._lost.popleft()] if self._lost else []
 
     def _new(self) -> list[Planned]:
-        if self._left == 0 or not self._searcher.can_ask:
-            return []
-        candidates = self._searcher.ask(min(self._batch_size, self._left))
-        self.ran_out = not candidates
-        self._left = self._left - len(candidates) if candidates else 0
         first, individuals = self._searcher.num_first, self._config.num_individual
+        left = first + self._config.generations * individuals - self._num_asked
+        if self.ran_out or left == 0 or not self._searcher.can_ask:
+            return []
+        candidates = self._searcher.ask(min(self._batch_size, left))
+        self.ran_out = not candidates
+        self._num_asked += len(candidates)
         return [Planned(candidate, generation_of(candidate.id, first, individuals)) for candidate in candidates]
+
+
+def _num_first(rows: Sequence[Row]) -> int | None:
+    """How many candidates the search began with, where the rows have all of these; otherwise None."""
+    first = {row["id"] for row in rows if row["generation"] == 0}
+    later = [row["id"] for row in rows if row["generation"] > 0]
+    return len(first) if later and first == set(range(min(later))) else None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from evoprune.common.errors import UserError
@@ -140,7 +140,13 @@ class _Search:
     searcher: Searcher
     measurer: Measurer
     batch_size: int
-    lost: LostRows
+
+    @cached_property
+    def lost(self) -> LostRows:
+        """As they are when the search goes on: made before its first measurement."""
+        return LostRows(
+            self.table, self.context.space, self.searcher.num_first, self.context.experiment.search.num_individual
+        )
 
     def write_front(self) -> None:
         write_front(self.context.folder, self.table.rows, self.context.experiment, self.context.space)
@@ -157,8 +163,7 @@ def _begin(
     searcher = NSGA3Searcher(space, experiment.search, limits, proposals, experiment.seed)
     searcher.plan(context.folder.facts().get("generations", ()))
     measurer = Measurer(context, limits, table, meter, start_workers)
-    lost = LostRows(table, space, searcher.num_first, experiment.search.num_individual)
-    return _Search(context, table, limits, searcher, measurer, codes_per_batch(experiment, space), lost)
+    return _Search(context, table, limits, searcher, measurer, codes_per_batch(experiment, space))
 
 
 def knowledge(context: Context, scores: Mapping[str, Scores], curves: Curves | None) -> Knowledge:

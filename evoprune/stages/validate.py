@@ -49,7 +49,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
     make_limits(space, config.limits, round_to=config.round_to)
-    from evoprune.search.nsga3 import reference_directions
+    from evoprune.search.population import reference_directions
 
     reference_directions(len(config.objectives), config.num_individual)
     if config.sensitivity_file is not None:

@@ -1,22 +1,15 @@
 """NSGA-III as ask and tell: what it asks for, what it survives, and that it is better than chance."""
 
-from math import comb
-
 import numpy as np
 import pytest
 from helpers import make_searcher
-from pymoo.algorithms.moo.nsga3 import ReferenceDirectionSurvival
-from pymoo.core.evaluator import Evaluator
-from pymoo.core.population import Population
-from pymoo.core.problem import Problem
 from pymoo.indicators.hv import HV
-from pymoo.problems.static import StaticProblem
 from searching import Objective, all_failed, codes_of, evolve, flat, loss_and_cost, small_config
 
-from evoprune import UserError, compute_costs
+from evoprune import compute_costs
 from evoprune.config import LimitConfig
 from evoprune.search.candidate import Candidate
-from evoprune.search.nsga3 import NSGA3Searcher, _Population, reference_directions
+from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.space.space import SearchSpace
 
 
@@ -42,20 +35,6 @@ def test_two_to_six_objectives_run(small_space, num_objectives):
     config = small_config(num_individual=12).model_copy(update={"objectives": names})
     generations = evolve(make_searcher(small_space, config), many_losses(num_objectives, small_space.length), 4, 12)
     assert [len(generation) for generation in generations] == [10, 12, 12, 12, 12]
-
-
-@pytest.mark.parametrize("num_objectives", [2, 3, 4, 5, 6])
-@pytest.mark.parametrize("num_individual", [6, 12, 32, 100])
-def test_directions_are_the_finest_grid_that_the_population_fills(num_objectives, num_individual):
-    directions = reference_directions(num_objectives, num_individual)
-    sizes = [comb(p + num_objectives - 1, num_objectives - 1) for p in range(1, 101)]
-    assert len(directions) == max(size for size in sizes if size <= num_individual)
-    assert np.allclose(directions.sum(axis=1), 1) and (directions >= 0).all()
-
-
-def test_fewer_individuals_than_objectives_are_refused():
-    with pytest.raises(UserError, match=r"search\.num_individual: got 3.*so 4"):
-        reference_directions(4, 3)
 
 
 @pytest.mark.parametrize("bound", [{"max": "40%"}, {"min": "30%", "max": "60%"}])
@@ -198,32 +177,3 @@ def test_a_proposal_alone_that_has_no_new_code_left_ends(small_space):
         searcher.tell(generation, loss_and_cost(small_space)(codes_of(generation)), np.zeros(len(generation)))
     assert len({candidate.code.tobytes() for candidate in asked}) == len(asked) == 13
     assert {candidate.proposal for candidate in asked[1:]} == {"magnitude"}
-
-
-@pytest.mark.parametrize("num_objectives", [2, 3])
-@pytest.mark.parametrize("size", [1, 8])
-@pytest.mark.parametrize("trade_off", [0, 40])
-def test_survivors_are_those_of_pymoo(num_objectives, size, trade_off):
-    """Generations of `size` whose losses tie, break limits or have failed, in the order that pymoo leaves them in.
-
-    With a trade-off most members are on one front, and what one more cannot change is not worked out again.
-    """
-    rng, directions = np.random.default_rng(size), reference_directions(num_objectives, 12)
-    problem = Problem(n_var=1, n_obj=num_objectives, n_ieq_constr=1, xl=0, xu=1)
-    survival, theirs, ours = ReferenceDirectionSurvival(directions), Population.empty(), _Population(directions)
-    for step in range(200):
-        number = 10 if step == 0 else size
-        losses = rng.integers(0, 40, (number, num_objectives))
-        losses[:, 1] += 5 * trade_off - 5 * losses[:, 0] * (trade_off > 0)
-        losses = losses * np.array([1.0, 1e6, 1e-4])[:num_objectives]
-        violations = np.where(rng.random(number) < 0.2, rng.integers(0, 4, number) / 2, 0.0)
-        codes = np.full((number, 1), step % 2, dtype=np.uint8)
-        told = Population.new("X", codes)
-        Evaluator().eval(StaticProblem(problem, F=losses, G=violations[:, None]), told)
-        theirs = survival.do(
-            problem, Population.merge(theirs, told), n_survive=12, random_state=np.random.default_rng(step)
-        )
-        ours.add(codes, losses, violations)
-        ours.cut(12, lambda step=step: np.random.default_rng(step))
-        assert (ours.losses == theirs.get("F")).all() and (ours.violations == theirs.get("CV")[:, 0]).all()
-        assert (ours.codes == theirs.get("X")).all()

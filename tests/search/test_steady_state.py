@@ -11,6 +11,7 @@ from helpers import TINY, make_searcher, merge
 
 from evoprune.config import Experiment, parse_experiment
 from evoprune.search.candidate import Planned
+from evoprune.search.proposals.evolution import Evolution
 from evoprune.search.steady_state import Feeder
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import make_limits
@@ -92,6 +93,23 @@ def test_rows_of_an_earlier_process_lead_to_the_same_decisions(small_space):
         feeder.replay(rows[:kept], small_space)
         assert work(feeder, small_space, feeder.batches()) == rows[kept:]
         assert feeder.num_told == whole.num_told
+
+
+def test_first_codes_are_made_again_only_where_one_of_them_is_missing(small_space, monkeypatch):
+    """A worker may have been at one of them when the process ended, while children were measured already."""
+    made = []
+    first = Evolution.first
+    monkeypatch.setattr(Evolution, "first", lambda self, number, rng: made.append(number) or first(self, number, rng))
+    whole = make_feeder(small_space)
+    rows = work(whole, small_space, whole.batches())
+    for missing, again in ((None, 0), (1, 1), (3, 1), (6, 0)):
+        made.clear()
+        feeder = make_feeder(small_space)
+        feeder.replay([row for row in rows[:12] if row["id"] != missing], small_space)
+        codes = {row["id"]: row["code"] for row in work(feeder, small_space, feeder.batches())}
+        assert bool(made) == bool(again), missing
+        if missing in (1, 3):
+            assert codes[missing] == next(row["code"] for row in rows if row["id"] == missing)
 
 
 def test_the_window_of_a_rung_is_as_long_as_the_population(small_space):
