@@ -119,6 +119,16 @@ def test_networks_that_differ_have_no_speeds(population_benchmark, capsys, monke
     assert "no speeds" in capsys.readouterr().out
 
 
+def test_a_twin_is_compared_with_its_slim_network_before_both_are_timed(load, capsys):
+    arguments = ["--device", "cpu", "--width", "8", "--images", "64", "--shares", "0.7", "--threads", "2"]
+    assert load(BENCHMARKS / "gpu_training.py")["main"](arguments) == 0
+    *compared, row = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("a twin", "known", "| 0"))
+    )
+    assert [line.split(":")[0] for line in compared] == ["a twin", "known outputs"]
+    assert all(float(cell.replace(",", "")) > 0 for cell in row.split("|")[3:7])
+
+
 def front_network(code: str, accuracy: float, flops: int, proposal: str) -> dict[str, object]:
     return {"code": code, "accuracy": accuracy, "flops": flops, "proposal": proposal, "seed": 3}
 

@@ -12,7 +12,6 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from pymoo.util.ref_dirs import get_reference_directions
 
 from evoprune.common.errors import UserError
-from evoprune.space.space import Code
 
 
 def reference_directions(num_objectives: int, num_individual: int) -> npt.NDArray[np.float64]:

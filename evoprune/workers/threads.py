@@ -82,7 +82,7 @@ class ThreadWorkers:
         return {name: question() for name in self._idle}
 
     def _work(self, name: str) -> None:
-        with _own_stream():
+        with own_stream():
             while (given := self._inboxes[name].get()) is not None:
                 end: Done | Failed = Done(name)
                 for value in self._jobs[name](*given):
@@ -101,5 +101,6 @@ def _load_linear_algebra() -> None:
         torch.linalg.inv(torch.eye(1, device="cuda"))
 
 
-def _own_stream() -> AbstractContextManager[Any]:
+def own_stream() -> AbstractContextManager[Any]:
+    """Context in which the kernels of this thread go to a CUDA stream of its own, where there is CUDA."""
     return torch.cuda.stream(torch.cuda.Stream()) if torch.cuda.is_available() else nullcontext()
