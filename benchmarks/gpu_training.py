@@ -51,9 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = replace(teacher, outputs=all_outputs(base, data, compute))
     device = torch.cuda.get_device_name() if compute.device.type == "cuda" else "CPU"
     print(f"\n{device}, torch {torch.__version__}, {compute.precision}, images per second\n")
-    print(
-        "| share of channels | threads | slim | twin | twin, distilled | twin, outputs known |\n|---|---|---|---|---|---|"
-    )
+    print("| share of channels | threads | slim | twin | twin, distilled | twin, outputs known |")
+    print("|---|---|---|---|---|---|")
     for share in options.shares:
         slim, twin = pair(space, base, data, kept_by(space, share))
         ways = ((slim, None), (twin, None), (twin, teacher), (twin, known))

@@ -37,8 +37,10 @@ class Teacher:
             plan: of which the images came.
         """
         with torch.no_grad():
-            known = self.outputs is not None and plan is not None
-            target = (self.outputs.of(plan) if known else self.network(images)).float()
+            if self.outputs is not None and plan is not None:
+                target = self.outputs.of(plan).float()
+            else:
+                target = self.network(images).float()
         t, weight = self.config.temperature, self.config.weight
         divergence = F.kl_div(
             F.log_softmax(logits / t, dim=1),
