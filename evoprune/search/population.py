@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -105,13 +106,16 @@ class Population:
         count = calc_niche_count(len(self._directions), niches[:before])
         far = distances[before:]
         if len(order) == size + 1:
-            return np.delete(order, before + left_out(niches[before:], far, count, make_rng()))
+            return np.delete(order, before + left_out(niches[before:], far, count, make_rng))
         last = niching(fronts[-1], size - before, count, niches[before:], far, random_state=make_rng())
         return np.concatenate([order[:before], order[before:][last]])
 
 
 def left_out(
-    niches: npt.NDArray[np.int64], distances: npt.NDArray[np.float64], count: npt.NDArray[np.int64], rng: Generator
+    niches: npt.NDArray[np.int64],
+    distances: npt.NDArray[np.float64],
+    count: npt.NDArray[np.int64],
+    make_rng: Callable[[], Generator],
 ) -> int:
     """Which member of a rank does not survive where all others do; chosen as pymoo's `niching` does, but at once.
 
@@ -122,12 +126,18 @@ def left_out(
         niches: of the members, shape (members,).
         distances: of the members to the directions of their niches, shape (members,).
         count: survivors of better ranks, shape (niches,).
-        rng: source of chance.
+        make_rng: makes the source of chance, where it is needed.
     """
+    rng = cache(make_rng)  # mostly there is nothing to draw
+
+    def draw(options: npt.NDArray[np.int64]) -> int:
+        return int(options[0] if len(options) == 1 else rng().choice(options))
+
     members = np.bincount(niches, minlength=len(count))
     full = np.where(members > 0, count + members, 0)
-    niche = rng.choice(np.flatnonzero(full == full.max()))
-    candidates = rng.permutation(np.flatnonzero(niches == niche))  # ties are broken at random
+    niche = draw(np.flatnonzero(full == full.max()))
+    candidates = np.flatnonzero(niches == niche)
     if count[niche] == 0 and len(candidates) > 1:
-        candidates = np.delete(candidates, np.argmin(distances[candidates]))
-    return int(rng.choice(candidates))
+        near = distances[candidates]
+        candidates = np.delete(candidates, draw(np.flatnonzero(near == near.min())))
+    return draw(candidates)

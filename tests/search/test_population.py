@@ -1,5 +1,6 @@
 """Whom NSGA-III keeps, against pymoo's own survival."""
 
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -68,8 +69,8 @@ def members(codes, losses, violations) -> list[tuple[float, ...]]:
     return sorted(map(tuple, np.column_stack([codes, losses, violations])))
 
 
-def left_out_by_pymoo(niches, distances, count, rng) -> int:
-    kept = niching(niches, len(niches) - 1, count.copy(), niches, distances, random_state=rng)
+def left_out_by_pymoo(niches, distances, count, make_rng) -> int:
+    kept = niching(niches, len(niches) - 1, count.copy(), niches, distances, random_state=make_rng())
     (left,) = set(range(len(niches))) - set(kept)
     return left
 
@@ -81,7 +82,10 @@ def test_who_is_left_out_is_drawn_as_pymoo_draws_it(case):
     niches, count = rng.integers(0, 4, 6 if case else 1), rng.integers(0, 3, 4) * (case % 2)
     distances = rng.integers(0, 3, len(niches)).astype(float)  # some tie
     frequencies = [
-        np.bincount([draw(niches, distances, count, np.random.default_rng(s)) for s in range(2000)], minlength=6) / 2000
+        np.bincount(
+            [draw(niches, distances, count, partial(np.random.default_rng, s)) for s in range(2000)], minlength=6
+        )
+        / 2000
         for draw in (population.left_out, left_out_by_pymoo)
     ]
     np.testing.assert_allclose(frequencies[0], frequencies[1], atol=0.06)
