@@ -69,7 +69,8 @@ def teacher_outputs(network: nn.Module, data: Data, recipe: TrainingConfig, comp
         known = _known.get(network)
         if known is None or (known.sums, known.bf16) != (sums, compute.bf16):
             known = _known[network] = _Known(sums, compute.bf16, all_outputs(network, data, compute))
-            torch.cuda.synchronize()  # other threads read them on other streams
+            # Other threads read them on other streams. The device as a whole may not be waited for while one captures.
+            torch.cuda.current_stream().synchronize()
         return known.outputs
 
 
