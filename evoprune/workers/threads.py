@@ -68,7 +68,7 @@ class ThreadWorkers:
         self._jobs[worker] = reporting(tidy(self._factory()))
         self._fresh.add(worker)
         if torch.cuda.is_initialized():
-            torch.cuda.synchronize()  # what the job holds is there for any stream
+            torch.cuda.current_stream().synchronize()  # what the job holds is there for any stream
 
     def wait(self) -> Report:
         """Wait for the next report of any thread."""
