@@ -1,6 +1,8 @@
 """Every source ends as the same uint8 arrays; what is malformed is refused; an archive is opened once."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from urllib.error import URLError
@@ -31,6 +33,22 @@ def test_digits_are_scikit_learns_each_once_scaled_to_a_byte():
     )
     assert rows == sorted((*map(int, row), int(k)) for row, k in zip(source.data, source.target, strict=True))
     assert images.max() == 255
+
+
+def test_digits_are_read_in_one_way_or_the_other_alike(monkeypatch):
+    """A later scikit-learn may keep its file elsewhere."""
+    quickly = load_raw_data(DataConfig(dataset="digits"))
+    monkeypatch.setattr("evoprune.data.sources.find_spec", lambda name: None)
+    slowly = load_raw_data(DataConfig(dataset="digits"))
+    for one, other in zip((*quickly.train, *quickly.test), (*slowly.train, *slowly.test), strict=True):
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+    assert quickly.classes == slowly.classes
+
+
+def test_digits_do_not_load_scikit_learn():
+    program = "import sys; from evoprune.config import DataConfig; from evoprune.data.sources import load_raw_data; "
+    program += "load_raw_data(DataConfig(dataset='digits')); assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_fifth_of_every_digit_is_for_tests_and_always_the_same_one():
