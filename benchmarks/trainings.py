@@ -25,8 +25,8 @@ from evoprune.workers.jobs import Job
 from evoprune.workers.pool import open_workers
 
 IDENTITY = ["method", "share", "inherit", "seed", "code"]
-"""What tells the trainings of a table apart. `inherit` is as in an experiment, `code` is text."""
-
+"""What tells the trainings of a table apart. `inherit` is as in an experiment, or `scratch`; `code` is text."""
+SCRATCH = "scratch"
 
 COLUMNS = [*IDENTITY, "flops", "recalibrated", "validation", "test"]
 Recipes = Mapping[str, RetrainConfig]
@@ -86,6 +86,8 @@ class _Jobs:
 
     def training(self, inherit: str, method: str) -> Job:
         recipe = self.recipes.get(method, self.experiment.retrain)
+        if inherit == SCRATCH:
+            recipe = recipe.model_copy(update={"start": "scratch"})
         experiment = self.experiment.model_copy(update={"retrain": recipe})
         return training_job(experiment, self.space, self.base, self.dataset, self._moments(inherit))
 

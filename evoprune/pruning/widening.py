@@ -17,6 +17,7 @@ from evoprune.space.space import Code, SearchSpace
 
 _LARGEST = 2**24
 """Elements of a tensor that float32 can number."""
+_NUMBERABLE = (torch.float32, torch.float64, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def widen(
     wide = rounded_up(space, code, multiple)
     if (wide == code).all() or (wide < code).any() or space.adapters(code) or space.adapters(wide):
         return None
-    if any(value.numel() > _LARGEST for value in base.state_dict().values()):
+    state = base.state_dict().values()
+    if any(value.numel() > _LARGEST or value.dtype not in _NUMBERABLE for value in state):
         return None
     numbered = _numbered(base)
     narrow, broad = slim_network(space, numbered, code), slim_network(space, numbered, wide)

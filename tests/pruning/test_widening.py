@@ -68,6 +68,14 @@ def test_nothing_is_widened_where_all_widths_are_right_or_an_adapter_is_needed(s
     assert widen(small_space, (small_base, slim_network(small_space, small_base, odd)), odd, 4, few_images()) is None
 
 
+def test_a_network_with_tensors_that_cannot_be_numbered_has_no_twin(small_space, small_base, code):
+    """A mask of bits, say: which of its elements is which could not be told."""
+    slim = slim_network(small_space, small_base, code)
+    assert widen(small_space, (small_base, slim), code, 4, few_images()) is not None
+    small_base.register_buffer("mask", torch.ones(3, dtype=torch.bool))
+    assert widen(small_space, (small_base, slim), code, 4, few_images()) is None
+
+
 class Gated(nn.Module):
     """Its gate reads channels that are 0.5 where nothing comes in."""
 
