@@ -1,7 +1,7 @@
 """`report.html`: all of a run in one file that opens offline.
 
-The page is a template of our own beside this file, with its style and scripts: plain SVG. Charting libraries that
-inline everything draw points that the keyboard cannot reach, and bring a megabyte of script.
+The page is a template in `assets/`, with its style, its scripts and the charting library Vega, which is part of the
+package. So a page is written without building anything, and read without any network.
 """
 
 import json
@@ -14,8 +14,9 @@ from evoprune.common.files import write_atomically
 from evoprune.runs.folder import RunFolder
 
 PAGE_NAME = "report.html"
-_HERE = Path(__file__).parent
-_SCRIPTS = ("page_tools.js", "page_front.js", "page_parts.js")
+_ASSETS = Path(__file__).parent / "assets"
+_VEGA = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
+_SCRIPTS = ("tools.js", "charts.js", "front.js", "parts.js")
 
 
 def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
@@ -31,8 +32,9 @@ def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
     whole = {**data, "run": str(folder.path), "facts": told}
     text = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c")  # no `</script>` inside a script
     parts = {
-        "%STYLE%": _read("page.css"),
+        "%STYLE%": _read("style.css"),
         "%SCRIPT%": "".join(map(_read, _SCRIPTS)),
+        "%VEGA%": "\n".join(_read(f"vega/{name}") for name in _VEGA),
         "%TITLE%": escape(title),
         '"%DATA%"': text,
     }
@@ -43,4 +45,4 @@ def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
 
 
 def _read(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+    return (_ASSETS / name).read_text(encoding="utf-8")

@@ -14,48 +14,53 @@ import pytest
 from report_rows import rows
 
 from evoprune.pruning.importance.sensitivity import Curves
+from evoprune.report import page as module
 from evoprune.report.compared import ComparedRun
 from evoprune.report.page import PAGE_NAME, write_page
 from evoprune.report.page_data import compared_data, page_data, sensitivity_data
 from evoprune.runs.folder import RunFolder
 from evoprune.search.front import front_rows
 
+ASSETS = Path(module.__file__).parent / "assets"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MARKS = """
+const every = selector => [...document.querySelectorAll(selector)], marks = name => every(`#plot .${name}_marks path`);
+const tell = found => { document.body.textContent = "FOUND" + JSON.stringify(found) + "END"; };
+"""
 VISIT = """
-<script>
 const press = key => $("plot").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
 press("ArrowRight"); const first = $("tip").textContent;
 press("ArrowRight"); const second = $("tip").textContent;
-const rows = [...document.querySelectorAll("#heat tr.chosen")].map(row => row.cells[0].textContent);
+const rows = every("#heat tr.chosen").map(row => row.cells[0].textContent);
+await view.runAsync(); const rings = marks("ring").length;
 document.querySelector("#heat tbody tr:last-child").click(); const linked = $("tip").textContent;
 $("knee").click(); const knee = $("choice").textContent;
 $("limit").value = 9000; $("limit").oninput(); const best = $("choice").textContent;
 document.querySelectorAll("#table th button")[1].click();
-const sorted = [...document.querySelectorAll("#table tbody tr")].map(row => +row.cells[1].textContent);
-$("generation").value = 0; $("generation").oninput();
-const points = document.querySelectorAll("#plot circle[data-at]").length;
+const sorted = every("#table tbody tr").map(row => +row.cells[1].textContent);
+const point = marks("points")[0], read = point.getAttribute("aria-label");
+for (const name of ["mouseover", "pointermove"]) point.dispatchEvent(new PointerEvent(name, {bubbles: true}));
+const hovered = $("tip").textContent;
+const shown = every("#vg-tooltip-element").map(one => one.textContent).join();
+point.dispatchEvent(new MouseEvent("click", {bubbles: true})); const clicked = $("choice").textContent;
+$("generation").value = 0; $("generation").oninput(); await view.runAsync();
+const points = marks("points").length, steps = marks("steps").length;
 const asked = performance.getEntriesByType("resource").filter(one => !one.name.startsWith("data:")).length;
-const found = {asked, first, second, rows, linked, knee, best, sorted, points};
-document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
-</script>
+tell({asked, first, second, rows, rings, linked, knee, best, sorted, read, hovered, shown, clicked, points, steps});
 """
 BESIDE = """
-<script>{
-const every = selector => [...document.querySelectorAll(selector)], shown = id => !$(id).hidden;
+const shown = id => !$(id).hidden;
+const squares = () => marks("points").filter(one => /published/.test(one.__data__.datum.kind)).length;
 const cells = id => every(`#${id} tbody tr`).map(row => [...row.cells].map(cell => cell.textContent));
-const squares = () => every("#plot rect").length;
-const found = {legend: every("#legend li").map(e => e.textContent), fronts: cells("fronts"), papers: cells("published"),
-  paths: every("#plot path[data-run]").length, squares: squares(), live: shown("live"), sensitive: shown("sensitive"),
-  curves: every("#curves path").length, losses: cells("losses").length};
-const one = marks.find(one => one.at == null && one.text().startsWith("other"));
-const at = new DOMPoint(one.a, one.b).matrixTransform($("plot").getScreenCTM());
-$("plot").dispatchEvent(new PointerEvent("pointermove", {clientX: at.x, clientY: at.y}));
-found.tip = $("tip").textContent;
-$("segment").value = "layer1.0.middle"; $("segment").onchange();
-found.wide = every("#curves path[stroke-width='4']").map(path => path.dataset.segment);
-$("x").value = "params"; $("x").onchange(); found.later = squares();
-document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
-}</script>
+const found = {legend: every("#plot .role-legend-label text").map(e => e.textContent), fronts: cells("fronts"),
+  papers: cells("published"), dashed: marks("steps").filter(p => p.getAttribute("stroke-dasharray") === "6,3").length,
+  squares: squares(), live: shown("live"), sensitive: shown("sensitive"), losses: cells("losses").length};
+found.tip = marks("points").map(one => one.__data__.datum).filter(one => one.kind === "other").map(one => one.told);
+$("segment").value = "layer1.0.middle"; await $("segment").onchange();
+found.curves = every("#curves path").filter(one => one.__data__ && one.__data__.mark.marktype === "line").length;
+found.wide = every("#curves path[stroke-width='4']").map(path => path.__data__.datum.segment);
+$("x").value = "params"; await $("x").onchange(); found.later = squares();
+tell(found);
 """
 
 
@@ -68,11 +73,16 @@ def page(tiny, small_space, tmp_path) -> Path:
     return folder.path / PAGE_NAME
 
 
+def at_the_end(page: Path, more: str) -> str:
+    """The text of a page with more at the end of its body; Vega has `</body>` in a string."""
+    return more.join(page.read_text().rpartition("</body>")[::2]) + "</body></html>"
+
+
 def browse(page: Path, tmp_path: Path) -> tuple[str, str]:
     """What a browser has made of a page, and what it has said of it."""
     if BROWSER is None:
         pytest.skip("no Chromium is installed here")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=20000"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = [BROWSER, *options, profile, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -81,10 +91,19 @@ def browse(page: Path, tmp_path: Path) -> tuple[str, str]:
 
 
 def test_the_page_names_nothing_outside_itself(page):
-    text = page.read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(|fetch\(|XMLHttpRequest", text)
-    assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg"}
-    assert text.count("</script>") == 1 and "%DATA%" not in text and "%TITLE%" not in text
+    """What is of Vega aside, whose addresses no page asks: the next tests look at that in a browser."""
+    before, vega, after = re.split("<script>\n", page.read_text())
+    own = before + after
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|@import|url\(|fetch\(|XMLHttpRequest|https?:", own)
+    assert own.count("</script>") == 1 == vega.count("</script>") and "%" + "DATA%" not in own and "%TITLE%" not in own
+
+
+def test_the_versions_of_vega_are_those_that_its_page_names(page, tmp_path):
+    named = dict(re.findall(r"\| `(vega\S*?)\.min\.js` \|.*\| (\S+) \|", (ASSETS / "vega" / "README.md").read_text()))
+    found = visit(
+        page, tmp_path, "tell({vega: vega.version, 'vega-lite': vegaLite.version, 'vega-embed': vegaEmbed.version});"
+    )
+    assert found == named
 
 
 @pytest.mark.parametrize(("number", "most"), [(1056, 2e6), (5000, 4e6)])
@@ -107,20 +126,21 @@ def test_the_page_is_small(tiny, small_space, tmp_path, number, most):
 def test_a_browser_shows_it_without_an_error(page, tmp_path):
     shown, said = browse(page, tmp_path)
     assert said == ""
-    assert shown.count("<circle") >= 16 + 11 and "a CPU" in shown
+    assert shown.count('aria-roledescription="point"') >= 16 + 11 and "a CPU" in shown
 
 
 def test_the_browser_itself_refuses_every_request_of_the_page(page, tmp_path):
     asking = page.with_name("asking.html")
-    asking.write_text(page.read_text().replace("</body>", '<img src="http://localhost:9/a.png"></body>'))
+    asking.write_text(at_the_end(page, '<img src="http://localhost:9/a.png">'))
     _, said = browse(asking, tmp_path)
     assert "Content Security Policy" in said
 
 
 def visit(page: Path, tmp_path: Path, script: str) -> dict[str, Any]:
-    """What a script finds on a page."""
+    """What a script finds on a page whose charts are drawn."""
     visited = page.with_name("visited.html")
-    visited.write_text(page.read_text().replace("</body>", script + "</body>"))
+    waiting = f"<script>drawn.then(async () => {{ {MARKS} {script} }});</script>"
+    visited.write_text(at_the_end(page, waiting))
     shown, said = browse(visited, tmp_path)
     assert said == ""
     (text,) = re.findall("FOUND(.*?)END", shown, re.S)
@@ -138,7 +158,12 @@ def test_keyboard_links_and_choices_work(page, tmp_path):
     run = str(page.parent)
     assert shlex.split(train) == ["evoprune", "retrain", run, "--set", "retrain.select=[k10]"]
     assert shlex.split(export) == ["evoprune", "export", f"{run}/models/k10", "--format", "onnx"]
-    assert found["sorted"] == sorted(found["sorted"]) and found["points"] == 4 + 3
+    assert found["sorted"] == sorted(found["sorted"]) and found["rings"] == 1
+    assert found["points"] == 4 + 3 + 1 and found["steps"] == 1
+    assert (
+        found["read"].startswith("k0: accuracy") and found["read"] == found["hovered"] and "accuracy" in found["shown"]
+    )
+    assert found["clicked"].startswith("k0: ")
 
 
 def test_without_a_front_all_is_drawn_and_the_reason_is_said(tiny, small_space, tmp_path):
@@ -146,14 +171,14 @@ def test_without_a_front_all_is_drawn_and_the_reason_is_said(tiny, small_space, 
     table = [{**row, "status": "infeasible", "flops": 2_533_000 + row["id"]} for row in rows(small_space, 6)]
     table[3] |= {"status": "lost", "error": "its worker <died>"}
     write_page(RunFolder(tmp_path), "tiny", page_data(table, [], tiny(), small_space))
-    script = """<script>const text = id => $(id).textContent, plot = $("plot");
-    const found = {facts: text("facts"), failures: text("failures"), knee: $("knee").disabled, legend: text("legend"),
-      hollow: plot.querySelectorAll('circle[fill="none"]').length,
-      ticks: new Set([...plot.querySelectorAll("text")].map(t => t.textContent).filter(t => t.endsWith(" M"))).size};
-    document.body.textContent = "FOUND" + JSON.stringify(found) + "END";</script>"""
+    script = """const text = id => $(id).textContent;
+    tell({facts: text("facts"), failures: text("failures"), knee: $("knee").disabled,
+      legend: every("#plot .role-legend-label text").map(e => e.textContent),
+      broken: marks("points").filter(one => /break a limit/.test(one.__data__.datum.kind)).length,
+      ticks: new Set(every("#plot .role-axis-label text").map(t => t.textContent).filter(t => /M$/.test(t))).size});"""
     found = visit(tmp_path / PAGE_NAME, tmp_path, script)
-    assert found["hollow"] == 5 and found["knee"] and found["ticks"] >= 3
-    assert "no candidate keeps all limits" in found["facts"] and "that break a limit" in found["legend"]
+    assert found["broken"] == 5 and found["knee"] and found["ticks"] >= 3
+    assert "no candidate keeps all limits" in found["facts"] and "candidates that break a limit" in found["legend"]
     assert "its worker <died>" in found["failures"]
 
 
@@ -170,18 +195,25 @@ def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, 
     extra = {"others": compared_data([other], names), "published": [paper], "live": True, "name": "mine"}
     write_page(RunFolder(tmp_path), "tiny", {**data, **extra, "sensitivity": [sensitivity_data("prior", curves)]})
     found = visit(tmp_path / PAGE_NAME, tmp_path, BESIDE)
-    assert found["legend"][0].endswith("mine (this run)") and found["legend"][1].endswith("other")
-    assert found["paths"] == 1 and found["squares"] == 1 and found["live"] and found["sensitive"]
+    assert found["legend"] == [
+        "other candidates",
+        "mine (this run)",
+        "other",
+        "test accuracy after full training",
+        "published, test accuracy",
+        "base networks",
+    ]
+    assert found["dashed"] == 1 and found["squares"] == 1 and found["live"] and found["sensitive"]
     assert found["fronts"][0][:4] == ["mine", "base network", "resnet20", "digits"]
     assert found["fronts"][-1][:6] == ["other", "k0", "resnet8", "photos", "85", "12,000"]
     assert found["papers"] == [["A & B", "5,000", "50", "88", "", "x"]]
     assert (
         found["curves"] == len(groups) and found["losses"] == 2 * len(groups) and found["wide"] == ["layer1.0.middle"]
     )
-    assert found["tip"].startswith("other, k0: accuracy 85 %") and found["later"] == 0
+    assert found["later"] == 0 and len(found["tip"]) == 1
+    assert found["tip"][0].startswith("k0: run other, accuracy 85 %") and "test accuracy 91.5 %" in found["tip"][0]
 
 
 def test_a_page_of_one_run_shows_nothing_that_is_not_there(page, tmp_path):
-    script = """<script>const ids = ["live", "compared", "papers", "sensitive"];
-    document.body.textContent = "FOUND" + JSON.stringify({hidden: ids.filter(id => $(id).hidden)}) + "END";</script>"""
+    script = """tell({hidden: ["live", "compared", "papers", "sensitive"].filter(id => $(id).hidden)});"""
     assert visit(page, tmp_path, script)["hidden"] == ["live", "compared", "papers", "sensitive"]

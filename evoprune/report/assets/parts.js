@@ -23,39 +23,28 @@ if (D.published.length) {
     D.published.map(p => [p.method, p.flops, +(100 * p.flops / p.base_flops).toFixed(1), p.accuracy, p.base_accuracy, p.source]));
 }
 const curves = () => D.sensitivity[+$("measured").value || 0].curves;
-function drawCurves() {
+async function drawCurves() {
   if (!D.sensitivity.length) return;
-  const svg = $("curves"), all = curves(), lines = all.map(c => c.points), picked = $("segment").value;
-  const {px, py} = axes(svg, fit(svg, 300), [0, 100], range([0, ...lines.flat().map(p => p[1])]), "channels pruned (%)",
-    "accuracy lost (points)");
-  all.forEach((curve, i) => {
-    const on = curve.segment === picked, hue = Math.round(300 * i / Math.max(1, all.length - 1));
-    const path = curve.points.map((p, j) => `${j ? "L" : "M"}${px(100 * p[0])},${py(p[1])}`).join("");
-    make(svg, "path", {d: path, fill: "none", stroke: `hsl(${hue} 60% 50%)`, "stroke-width": on ? 4 : 1.2,
-      "stroke-dasharray": curve.fragile ? "5 3" : "none", opacity: picked && !on ? .35 : 1, "data-segment": curve.segment});
-  });
+  const rows = curves().flatMap(c => c.points.map(p => {
+    const [pruned, lost] = [+(100 * p[0]).toFixed(1), p[1]], title = c.segment + (c.fragile ? ", to leave alone" : "");
+    return {segment: c.segment, fragile: c.fragile, pruned, lost, facts: {title, "pruned (%)": pruned, "lost (points)": lost}};
+  }));
+  await embed("curves", 300, curvesChart(rows, curves().map(c => c.segment), $("segment").value));
 }
 function fillCurves() {
-  $("segment").textContent = $("losses").textContent = "";
-  for (const name of ["", ...curves().map(c => c.segment)]) make($("segment"), "option", {value: name}, name || "all");
+  options($("segment"), [["", "all"], ...curves().map(c => [c.segment, c.segment])]);
+  $("losses").textContent = "";
   table($("losses"), ["segment", "channels", "leave alone", "channels pruned (%)", "accuracy lost (points)"],
     curves().flatMap(c => c.points.map(p => [c.segment, c.width, c.fragile ? "yes" : "", +(100 * p[0]).toFixed(1), p[1]])));
-  drawCurves();
 }
 if (D.sensitivity.length) {
   $("sensitive").hidden = false;
-  D.sensitivity.forEach((one, i) => make($("measured"), "option", {value: i}, one.name));
-  $("measured").onchange = fillCurves;
+  options($("measured"), D.sensitivity.map((one, i) => [i, one.name]));
+  $("measured").onchange = () => { fillCurves(); return drawCurves(); };
   $("segment").onchange = drawCurves;
   fillCurves();
 }
-function drawVolume() {
-  const svg = $("volume"), v = D.hypervolume, top = range(v)[1];
-  const {px, py} = axes(svg, fit(svg, 260), [1, Math.max(2, v.length)], [Math.min(...v.slice(0, 1)), top],
-    "evaluations", "hypervolume");
-  make(svg, "path", {d: v.map((h, i) => i ? `H${px(i + 1)}V${py(h)}` : `M${px(1)},${py(h)}`).join(""), fill: "none",
-    stroke: "var(--front)", "stroke-width": 1.5});
-}
+const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, i) => ({evaluation: i + 1, hypervolume: h}))));
 {
   const v = D.hypervolume;
   table($("volumes"), ["evaluation", "hypervolume"], v.map((h, i) => [i + 1, h])
@@ -74,7 +63,7 @@ $("facts").textContent = [`${D.total.toLocaleString("en")} candidates of ${D.spa
   ...(D.facts.finished ? [`finished ${D.facts.finished}`] : [])].join("; ") + ".";
 $("live").hidden = !D.live;
 if (D.live) setInterval(() => { if ($("reload").checked) location.reload(); }, 30000);
-const drawAll = () => { draw(); drawVolume(); drawCurves(); };
-legend();
-onresize = drawAll;
-drawAll();
+const drawAll = () => Promise.all([draw(), drawVolume(), drawCurves()]);
+matchMedia("(prefers-color-scheme: dark)").onchange = drawAll;
+matchMedia("(max-width: 599px)").onchange = drawAll;
+const drawn = drawAll();

@@ -1,0 +1,70 @@
+const STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z";
+const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const narrow = () => innerWidth < 600;
+const axis = title => ({title, format: "~s"});
+function around(values) {  // a scale that holds all of them, whatever is drawn now
+  const low = values.reduce((a, b) => Math.min(a, b), Infinity), high = values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const pad = (high - low) * .04 || 1;
+  return {domain: values.length ? [low - pad, high + pad] : [0, 1], nice: false, zero: false};
+}
+
+async function embed(id, height, spec) {  // draws a Vega-Lite chart; without `eval`, which the page forbids itself
+  const [ink, soft, line] = ["ink", "soft", "line"].map(css);
+  const whole = {
+    description: $(id).getAttribute("aria-label"), width: "container", height, background: null, autosize: {type: "fit-x", contains: "padding"}, ...spec,
+    config: {view: {stroke: null}, axis: {labelColor: soft, titleColor: ink, gridColor: line, domainColor: line,
+      tickColor: line, labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal"},
+      legend: {labelColor: ink, titleColor: ink, labelFontSize: 13, labelLimit: 0, orient: "bottom", columns: narrow() ? 1 : 3}},
+  };
+  const done = await vegaEmbed("#" + id, whole, {ast: true, renderer: "svg", hover: false,
+    actions: {export: true, source: false, compiled: false, editor: false}, downloadFileName: `${D.name} ${id}`});
+  return done.view;
+}
+function frontChart(marks, kinds, titles, state) {
+  const used = kinds.filter(kind => marks.some(mark => mark.kind === kind.name));
+  const scaled = of => ({field: "kind", type: "nominal", title: null,
+    scale: {domain: used.map(kind => kind.name), range: used.map(of)}});
+  const at = {x: {field: "x", type: "quantitative", axis: axis(titles[0]), scale: around(marks.map(mark => mark.x))},
+    y: {field: "y", type: "quantitative", axis: axis(titles[1]), scale: around(marks.map(mark => mark.y))}};
+  const drawn = "(datum.of == null || datum.of == generation) && (datum.since == null || datum.since <= generation)";
+  return {
+    data: {values: marks},
+    params: [{name: "picked", value: state.chosen}, {name: "generation", value: state.generation}],
+    transform: [{filter: drawn}],
+    layer: [
+      {name: "steps", transform: [{filter: "datum.step"}], mark: {type: "line", interpolate: state.step, strokeWidth: 1.5},
+       encoding: {...at, stroke: {field: "color", type: "nominal", scale: null}, detail: {field: "kind"},
+         strokeDash: {condition: {test: "datum.dashed", value: [6, 3]}, value: [1, 0]}, order: {field: "x"}}},
+      {name: "points", mark: {type: "point", filled: true, opacity: 1, stroke: "transparent", strokeWidth: 6, tooltip: {expr: "datum.facts"}},
+       params: [{name: "zoom", bind: "scales", select: {type: "interval", zoom: "wheel![event.shiftKey]"}}],
+       encoding: {...at, shape: scaled(kind => kind.shape), size: {field: "size", type: "quantitative", scale: null}, color: scaled(kind => kind.color),
+         description: {field: "told"}}},
+      {name: "ring", transform: [{filter: "datum.since != null && datum.at === picked"}],
+       mark: {type: "point", size: 260, strokeWidth: 2.5, opacity: 1, stroke: css("pick")}, encoding: at},
+    ],
+  };
+}
+function curvesChart(rows, segments, picked) {
+  const at = {x: {field: "pruned", type: "quantitative", axis: axis("channels pruned (%)")},
+    y: {field: "lost", type: "quantitative", axis: axis("accuracy lost (points)")},
+    color: {field: "segment", type: "nominal", sort: null, legend: null, scale: {domain: segments, scheme: "turbo"}},
+    opacity: {condition: {test: "picked == '' || datum.segment === picked", value: 1}, value: .25}};
+  const dash = {strokeDash: {condition: {test: "datum.fragile", value: [5, 3]}, value: [1, 0]},
+    strokeWidth: {condition: {test: "datum.segment === picked", value: 4}, value: 1.3}};
+  return {
+    data: {values: rows}, params: [{name: "picked", value: picked}],
+    layer: [
+      {name: "curves", mark: "line", encoding: {...at, ...dash}},
+      {name: "measured", mark: {type: "point", filled: true, size: 22, tooltip: {expr: "datum.facts"}}, encoding: at},
+    ],
+  };
+}
+function volumeChart(rows) {
+  return {
+    data: {values: rows},
+    mark: {type: "line", interpolate: "step-after", stroke: css("front"), strokeWidth: 1.5,
+      tooltip: {expr: "{evaluations: datum.evaluation, hypervolume: datum.hypervolume}"}},
+    encoding: {x: {field: "evaluation", type: "quantitative", axis: axis("evaluations")},
+      y: {field: "hypervolume", type: "quantitative", axis: {title: "hypervolume"}, scale: {zero: false}}},
+  };
+}

@@ -1,0 +1,118 @@
+const objectives = D.measures.filter(m => m.objective);
+const yName = objectives[0].name, xs = D.measures.filter(m => m.name !== yName);
+const state = {x: (objectives[1] || xs[0]).name, generation: Math.max(0, D.fronts.length - 1), chosen: null};
+const papers = () => yName === "accuracy" && state.x === "flops" ? D.published : [];
+const broken = at => value(at, "status") !== "ok";
+const testOf = at => (D.front.find(f => f.at === at) || {}).test;
+let view = null;  // the drawn front
+
+function said(m, v) { return number(+v) + (m.unit && m.name !== "bandwidth" ? " " + m.unit : ""); }
+function facts(head, of, rest) {  // what is told of one mark: a tooltip's rows
+  return {...head, ...Object.fromEntries(D.measures.filter(m => of(m.name) != null).map(m => [m.label, said(m, of(m.name))])), ...rest};
+}
+const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([name, v]) => `${name} ${v}`).join(", ");
+function candidate(at) {
+  const test = testOf(at);
+  return facts({title: value(at, "key")}, name => value(at, name), {
+    ...(test != null ? {"test accuracy after full training": test + " %"} : {}), candidate: value(at, "id"),
+    generation: value(at, "generation"), from: value(at, "proposal"), ...(broken(at) ? {limits: "broken"} : {})});
+}
+function kinds() {  // of marks, in the order in which they are drawn and listed
+  const own = D.others.length ? D.name + " (this run)" : "front", dot = {size: 30, shape: "circle", color: css("dot")};
+  return [{name: "other candidates", ...dot}, {name: "candidates that break a limit", ...dot, shape: "triangle-down"},
+    {name: own, size: 70, shape: "circle", color: css("front"), own: true},
+    ...D.others.map((o, i) => ({name: o.name, size: 60, shape: "circle", color: css("more" + i % 5)})),
+    {name: "test accuracy after full training", size: 130, shape: STAR, color: css("pick")},
+    {name: "published, test accuracy", size: 55, shape: "square", color: css("ink")},
+    {name: D.others.length ? "base networks" : "base network", size: 160, shape: "diamond", color: css("base")}];
+}
+function marks(all) {
+  const [other, limit, own, ...rest] = all.map(kind => kind.name), [test, paper, base] = rest.slice(-3), found = [];
+  const looks = Object.fromEntries(all.map(({name, size, color}) => [name, {size, color}]));
+  const add = (kind, x, y, tells, more) => {
+    if (x != null && y != null) found.push({kind, x, y, ...looks[kind], facts: tells, told: told(tells), ...more});
+  };
+  const tested = (x, f, tells) => { if (yName === "accuracy") add(test, x, f.test, tells); };
+  D.points.forEach((_, at) => add(broken(at) ? limit : other, value(at, state.x), value(at, yName), candidate(at),
+    {at, since: value(at, "generation")}));
+  D.fronts.forEach((front, of) => front.forEach(at => add(own, value(at, state.x), value(at, yName), candidate(at),
+    {at, of, step: stepped()})));
+  for (const f of D.front) tested(value(f.at, state.x), f, candidate(f.at));
+  for (const o of D.others) {
+    for (const f of o.front) {
+      const tells = facts({title: f.key, run: o.name}, name => f[name], f.test != null ? {"test accuracy": f.test + " %"} : {});
+      add(o.name, f[state.x], f[yName], tells, {step: stepped(), dashed: true});
+      tested(f[state.x], f, tells);
+    }
+    add(base, o.base[state.x], o.base[yName], facts({title: "base network of " + o.name}, name => o.base[name]));
+  }
+  for (const p of papers()) add(paper, p.flops, p.accuracy, {title: p.method, "published test accuracy": p.accuracy + " %",
+    "multiply-adds": number(p.flops), source: p.source});
+  add(base, D.base[state.x], D.base[yName], facts({title: "base network"}, name => D.base[name]));
+  return found;
+}
+const stepped = () => objectives.length === 2 && measure(state.x).objective;
+async function draw() {
+  const all = kinds(), more = measure(yName).more, step = more === !measure(state.x).more ? "step-after" : "step-before";
+  view = await embed("plot", narrow() ? 340 : 440, frontChart(marks(all), all,
+    [label(measure(state.x)), label(measure(yName))], {...state, step}));
+  view.addEventListener("click", (_, item) => { if (item && item.datum && item.datum.at != null) choose(item.datum.at); });
+  view.addEventListener("mouseover", (_, item) => { if (item && item.datum && item.datum.told) $("tip").textContent = item.datum.told; });
+}
+function signal(name, v) { state[name === "picked" ? "chosen" : name] = v; if (view) view.signal(name, v).runAsync(); }
+function walk() {  // the front of the generation, along the horizontal axis
+  return [...(D.fronts[state.generation] || [])].sort((a, b) => value(a, state.x) - value(b, state.x));
+}
+function choose(at, why) {
+  signal("picked", at);
+  $("tip").textContent = told(candidate(at));
+  for (const row of document.querySelectorAll("tr[data-at]")) row.classList.toggle("chosen", +row.dataset.at === at);
+  advise(at, why);
+}
+function advise(at, why) {
+  const key = value(at, "key"), quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
+  const box = $("choice"); box.textContent = "";
+  make(box, "p", {}, (why ? why + " " : "") + told(candidate(at)));
+  for (const [what, command] of [["train it", `evoprune retrain ${quoted} --set 'retrain.select=[${key}]'`],
+    ["export it, once it is trained", `evoprune export ${quoted}/models/${key} --format onnx`]])
+    make(make(box, "p", {}, what + ": "), "code", {}, command);
+  if (!D.run.startsWith("/")) make(box, "p", {}, "Run them in the folder in which the run was started.");
+}
+function ask() {
+  const name = $("of").value, limit = parseFloat($("limit").value), more = measure(yName).more ? 1 : -1;
+  if (isNaN(limit)) { $("choice").textContent = ""; return; }
+  const fit = D.front.filter(f => value(f.at, name) <= limit), rank = f => more * value(f.at, yName);
+  if (!fit.length) { $("choice").textContent = "No network of the front is below that."; return; }
+  choose(fit.reduce((a, b) => rank(b) > rank(a) ? b : a).at, "The best below the limit:");
+}
+function pickRow(event) {
+  const row = event.target.closest("tr[data-at]");
+  if (row && (event.type === "click" || event.key === "Enter")) choose(+row.dataset.at);
+}
+options($("x"), xs.map(m => [m.name, label(m)]));
+$("x").value = state.x;
+$("x").onchange = () => { state.x = $("x").value; return draw(); };
+$("generation").max = state.generation;
+$("generation").value = $("at").textContent = state.generation;
+$("generation").oninput = () => {
+  $("at").textContent = $("generation").value;
+  signal("generation", +$("generation").value);
+};
+$("plot").onkeydown = event => {
+  const step = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1}[event.key], line = walk();
+  if (!step || !line.length) return;
+  event.preventDefault();
+  const now = line.indexOf(state.chosen);
+  choose(line[now < 0 ? 0 : Math.min(line.length - 1, Math.max(0, now + step))]);
+};
+document.addEventListener("click", pickRow);
+document.addEventListener("keydown", pickRow);
+options($("of"), xs.map(m => [m.name, label(m)]));
+$("of").value = state.x;
+$("goal").textContent = measure(yName).label;
+$("limit").oninput = $("of").onchange = ask;
+$("knee").disabled = !D.knee;
+$("knee").onclick = () => {
+  const knee = D.front.find(f => f.key === D.knee);
+  if (knee) choose(knee.at, "The knee, where a gain in one objective begins to cost much:");
+};
