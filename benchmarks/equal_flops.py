@@ -1,11 +1,13 @@
 """What do cheap measurements say of networks with the same multiply-adds, once these are trained?
 
 Usage: python benchmarks/equal_flops.py EXPERIMENT [--set KEY=VALUE] [--shares 0.5 0.3 0.15] [--random 10]
-           [--fronts FILE] [--out FOLDER]
+           [--fronts FILE] [--trained TABLE...] [--out FOLDER]
 For each share of the multiply-adds: codes of the shapes that people and searches come up with, all within one per cent
 of the share; each trained by the experiment's `retrain` recipe from compensated weights, every third with a second
 seed, which tells how well a training agrees with itself. Then everything that is cheaper measures the same codes. The
-rank correlation with the trained accuracy, per second, says which fidelity a search should use.
+rank correlation with the trained accuracy, per second, says which fidelity a search should use. With `--trained`
+nothing is trained: the codes are those of other tables of trainings (trained_fronts.csv, one_shot.csv), at these
+shares and from compensated weights.
 
 The codes are kept in FOLDER/equal_flops_codes.csv, trainings in FOLDER/equal_flops.csv, cheap measurements in
 FOLDER/equal_flops_cheap.csv, at once: an interrupted run goes on. The table is equal_flops.md.
@@ -32,6 +34,8 @@ from evoprune.space.ranking import keep_best
 from evoprune.space.space import Code
 from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
+
+AGAIN = "trained again, other seed"
 
 
 def all_codes(context: Context, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -64,12 +68,24 @@ def _new_codes(context: Context, arguments: argparse.Namespace) -> Iterator[tupl
             yield f"{name}'s shape", share, keep_best(space, scores, counts)
 
 
+def trained_before(paths: list[Path], shares: list[float]) -> pd.DataFrame:
+    """The trainings of several tables, from compensated weights at these shares."""
+    every = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    return every[(every["inherit"] == "compensated") & every["share"].isin(shares)]
+
+
 def correlations(trained: pd.DataFrame, cheap: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation with the test accuracy of the first seed, by share, and seconds per code."""
-    first = trained[trained["seed"] == 0].set_index(["share", "code"])["test"]
-    second = trained[trained["seed"] == 1].set_index(["share", "code"])["test"].rename("value").reset_index()
-    every = pd.concat([cheap, second.assign(measure="trained again, other seed", seconds=np.nan)])
-    joined = every.join(first, on=["share", "code"]).dropna(subset=["test"])
+    """Spearman's rank correlation with the mean test accuracy of each code, by share, and seconds per code.
+
+    The row "trained again" correlates the first training of a code with its second one, where it has two.
+    """
+    by_code = trained.groupby(["share", "code"])["test"]
+    first, second = (by_code.nth(number).rename("value") for number in (0, 1))
+    again = trained.loc[second.index, ["share", "code"]].assign(value=second, measure=AGAIN, seconds=np.nan)
+    ones = trained.loc[first.index].set_index(["share", "code"])["test"]
+    joined = pd.concat(
+        [cheap.join(by_code.mean(), on=["share", "code"]), again.join(ones, on=["share", "code"])]
+    ).dropna(subset=["test"])
     table = pd.DataFrame(
         {
             share: part.groupby("measure").apply(lambda rows: spearmanr(rows["value"], rows["test"]).statistic)
@@ -87,12 +103,17 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
     parser.add_argument("--random", type=int, default=10, help="random shapes")
     parser.add_argument("--fronts", type=Path, help="fronts of search_quality.py, whose members and mutants join")
+    parser.add_argument("--trained", type=Path, nargs="+", help="tables of trainings, in place of new ones")
     arguments = parser.parse_args()
     with open_context(arguments) as context:
-        rows = all_codes(context, arguments)
-        again = [{**row, "seed": 1} for row in rows[::3]]
-        networks = [{"inherit": "compensated", **row} for row in (*({**row, "seed": 0} for row in rows), *again)]
-        trained = train_networks(context, networks, arguments.out / "equal_flops.csv")
+        if arguments.trained:
+            trained = trained_before(arguments.trained, arguments.shares)
+            rows = trained.drop_duplicates(["share", "code"])[["method", "share", "code"]].to_dict("records")
+        else:
+            rows = all_codes(context, arguments)
+            again = [{**row, "seed": 1} for row in rows[::3]]
+            networks = [{"inherit": "compensated", **row} for row in (*({**row, "seed": 0} for row in rows), *again)]
+            trained = train_networks(context, networks, arguments.out / "equal_flops.csv")
         cheap = measure_cheaply(context, rows, arguments.out / "equal_flops_cheap.csv")
         recipe = context.experiment.retrain
         text = (
