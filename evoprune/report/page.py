@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.files import write_atomically
+from evoprune.report.latencies import latency_text
 from evoprune.runs.folder import RunFolder
 
 PAGE_NAME = "report.html"
@@ -29,6 +30,7 @@ def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
     """
     facts = folder.facts()
     told = {name: facts[name] for name in ("started", "finished", "seconds", "hardware", "workers") if name in facts}
+    told["latency"] = latency_text(folder)
     whole = {**data, "run": str(folder.path), "facts": told}
     text = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c")  # no `</script>` inside a script
     parts = {

@@ -41,19 +41,21 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
     place = {row["id"]: index for index, row in enumerate(drawn)}
     fronts = fronts_by_generation(rows, names)
     shown = [name for name in OBJECTIVES if name in rows[0]]
+    spreads = ["latency_spread"] if any(row.get("latency_spread") is not None for row in rows) else []
+    facts = [*_FACTS, *shown, *spreads]
     base = base_of(rows, space)
     knee = knees(to_losses(front, names), 1) if front else []
     return {
         "measures": [_measure(name, name in names) for name in shown],
-        "columns": [*_FACTS, *shown],
-        "points": [[row[name] for name in (*_FACTS, *shown)] for row in drawn],
+        "columns": facts,
+        "points": [[row[name] for name in facts] for row in drawn],
         "failures": _failures(candidates),
         "fronts": [[place[row["id"]] for row in one if row["id"] in place] for one in fronts],
         "front": [{"key": row["key"], "proposal": row["proposal"], "test": row.get("test_accuracy"),
                    "kept": [row[f"kept.{segment.name}"] for segment in space.segments],
                    "at": place[row["id"]]} for row in front],
         "segments": [[segment.name, segment.width] for segment in space.segments],
-        "base": {name: base.get(name) for name in shown},
+        "base": {name: base.get(name) for name in facts[len(_FACTS):]},
         "knee": front[knee[0]]["key"] if knee else None,
         "hypervolume": [round(value, 5) for value in hypervolume_by_evaluation(rows, names, space)],
         "status": dict(Counter(row["status"] for row in candidates)),

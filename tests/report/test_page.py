@@ -38,6 +38,7 @@ $("knee").click(); const knee = $("choice").textContent;
 $("limit").value = 9000; $("limit").oninput(); const best = $("choice").textContent;
 document.querySelectorAll("#table th button")[1].click();
 const sorted = every("#table tbody tr").map(row => +row.cells[1].textContent);
+const kept = every("#table tr.chosen").length;
 const point = marks("points")[0], read = point.getAttribute("aria-label");
 for (const name of ["mouseover", "pointermove"]) point.dispatchEvent(new PointerEvent(name, {bubbles: true}));
 const hovered = $("tip").textContent;
@@ -45,8 +46,11 @@ const shown = every("#vg-tooltip-element").map(one => one.textContent).join();
 point.dispatchEvent(new MouseEvent("click", {bubbles: true})); const clicked = $("choice").textContent;
 $("generation").value = 0; $("generation").oninput(); await view.runAsync();
 const points = marks("points").length, steps = marks("steps").length;
+$("generation").value = 2; $("generation").oninput(); await view.runAsync();
+const ranks = marks("points").map(one => one.__data__.datum.rank);
 const asked = performance.getEntriesByType("resource").filter(one => !one.name.startsWith("data:")).length;
-tell({asked, first, second, rows, rings, linked, knee, best, sorted, read, hovered, shown, clicked, points, steps});
+const noted = {read, hovered, shown, clicked, points, steps, kept, ranks};
+tell({asked, first, second, rows, rings, linked, knee, best, sorted, ...noted});
 """
 BESIDE = """
 const shown = id => !$(id).hidden;
@@ -163,7 +167,8 @@ def test_keyboard_links_and_choices_work(page, tmp_path):
     assert (
         found["read"].startswith("k0: accuracy") and found["read"] == found["hovered"] and "accuracy" in found["shown"]
     )
-    assert found["clicked"].startswith("k0: ")
+    assert found["clicked"].startswith("k0: ") and found["kept"] == 1
+    assert found["ranks"] == sorted(found["ranks"]), "what was drawn later covers what was drawn before"
 
 
 def test_without_a_front_all_is_drawn_and_the_reason_is_said(tiny, small_space, tmp_path):
@@ -217,3 +222,13 @@ def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, 
 def test_a_page_of_one_run_shows_nothing_that_is_not_there(page, tmp_path):
     script = """tell({hidden: ["live", "compared", "papers", "sensitive"].filter(id => $(id).hidden)});"""
     assert visit(page, tmp_path, script)["hidden"] == ["live", "compared", "papers", "sensitive"]
+
+
+def test_a_page_that_is_read_again_goes_on_where_its_reader_was(tiny, small_space, tmp_path):
+    table = rows(small_space, 8)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(RunFolder(tmp_path), "tiny", {**data, "live": True})
+    script = """choose(2); $("limit").value = 7; $("x").value = "params"; await $("x").onchange(); remember();
+    choose(1); $("limit").value = ""; $("x").value = "flops"; await $("x").onchange(); await recall();
+    tell({chosen: state.chosen, x: state.x, limit: $("limit").value});"""
+    assert visit(tmp_path / PAGE_NAME, tmp_path, script) == {"chosen": 2, "x": "params", "limit": "7"}

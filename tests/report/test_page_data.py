@@ -89,3 +89,12 @@ def test_curves_are_numbers_that_json_can_hold(small_space):
     assert first == {"segment": groups[0].name, "width": groups[0].width, "fragile": True,
                      "points": [[0.0, 0.0], [0.1, 2.0], [0.75, 4.0]]}  # fmt: skip
     assert second["points"] == [[0.0, 0.0], [0.75, 4.0]] and second["fragile"] is False
+
+
+def test_spreads_of_latencies_are_told_where_there_are_any(tiny, small_space):
+    table = [{**row, "latency": 2.0, "latency_spread": None} for row in rows(small_space, 6)]
+    front = front_rows(table, ["accuracy", "flops"])
+    assert "latency_spread" not in page_data(table, front, tiny(), small_space)["columns"]
+    table[3]["latency_spread"] = 27.0
+    data = page_data(table, front, tiny(), small_space)
+    assert [point[data["columns"].index("latency_spread")] for point in data["points"]][3] == 27.0

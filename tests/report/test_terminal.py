@@ -17,6 +17,11 @@ def test_a_front_stands_beside_the_base_network():
     assert line.split() == ["k0123456789a", "90.13", "%", "91.00", "%", "2,066,871,296", "50.0", "%", "10"]
 
 
+def test_a_measured_latency_of_the_base_network_is_told_before_any_network_is_trained():
+    head, base = front_table([], {**BASE, "latency": 2.18}).splitlines()
+    assert head.split()[-1] == "latency" and base.endswith("2.18 ms")
+
+
 def test_the_widest_table_fits_the_terminal():
     """Every column, with numbers of a network for large images."""
     row = {**BASE, "key": "k0123456789a", "accuracy": 100.0, "test_accuracy": 100.0, "test_accuracy_std": 10.55}

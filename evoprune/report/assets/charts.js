@@ -1,7 +1,8 @@
 const STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z";
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const narrow = () => innerWidth < 600;
-const axis = title => ({title, format: "~s"});
+const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+const axis = title => ({title, format: "~s", labelOverlap: "greedy", labelSeparation: 8, tickCount: narrow() ? 5 : 8});
 function around(values) {  // a scale that holds all of them, whatever is drawn now
   const low = values.reduce((a, b) => Math.min(a, b), Infinity), high = values.reduce((a, b) => Math.max(a, b), -Infinity);
   const pad = (high - low) * .04 || 1;
@@ -14,15 +15,16 @@ async function embed(id, height, spec) {  // draws a Vega-Lite chart; without `e
     description: $(id).getAttribute("aria-label"), width: "container", height, background: null, autosize: {type: "fit-x", contains: "padding"}, ...spec,
     config: {view: {stroke: null}, axis: {labelColor: soft, titleColor: ink, gridColor: line, domainColor: line,
       tickColor: line, labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal"},
-      legend: {labelColor: ink, titleColor: ink, labelFontSize: 13, labelLimit: 0, orient: "bottom", columns: narrow() ? 1 : 3}},
+      legend: {labelColor: ink, titleColor: ink, labelFontSize: 13, labelLimit: narrow() ? 320 : 700, orient: "bottom"}},
   };
-  const done = await vegaEmbed("#" + id, whole, {ast: true, renderer: "svg", hover: false,
+  const done = await vegaEmbed("#" + id, whole, {ast: true, renderer: "svg", hover: false, tooltip: {theme: dark() ? "dark" : "light"},
     actions: {export: true, source: false, compiled: false, editor: false}, downloadFileName: `${D.name} ${id}`});
   return done.view;
 }
 function frontChart(marks, kinds, titles, state) {
   const used = kinds.filter(kind => marks.some(mark => mark.kind === kind.name));
-  const scaled = of => ({field: "kind", type: "nominal", title: null,
+  const longest = Math.max(0, ...used.map(kind => kind.name.length)), columns = Math.floor($("plot").clientWidth / (50 + 8 * longest));
+  const scaled = of => ({field: "kind", type: "nominal", title: null, legend: {columns: Math.max(1, columns)},
     scale: {domain: used.map(kind => kind.name), range: used.map(of)}});
   const at = {x: {field: "x", type: "quantitative", axis: axis(titles[0]), scale: around(marks.map(mark => mark.x))},
     y: {field: "y", type: "quantitative", axis: axis(titles[1]), scale: around(marks.map(mark => mark.y))}};
@@ -37,7 +39,7 @@ function frontChart(marks, kinds, titles, state) {
          strokeDash: {condition: {test: "datum.dashed", value: [6, 3]}, value: [1, 0]}, order: {field: "x"}}},
       {name: "points", mark: {type: "point", filled: true, opacity: 1, stroke: "transparent", strokeWidth: 6, tooltip: {expr: "datum.facts"}},
        params: [{name: "zoom", bind: "scales", select: {type: "interval", zoom: "wheel![event.shiftKey]"}}],
-       encoding: {...at, shape: scaled(kind => kind.shape), size: {field: "size", type: "quantitative", scale: null}, color: scaled(kind => kind.color),
+       encoding: {...at, shape: scaled(kind => kind.shape), size: {field: "size", type: "quantitative", scale: null}, order: {field: "rank"}, color: scaled(kind => kind.color),
          description: {field: "told"}}},
       {name: "ring", transform: [{filter: "datum.since != null && datum.at === picked"}],
        mark: {type: "point", size: 260, strokeWidth: 2.5, opacity: 1, stroke: css("pick")}, encoding: at},
@@ -62,9 +64,10 @@ function curvesChart(rows, segments, picked) {
 function volumeChart(rows) {
   return {
     data: {values: rows},
-    mark: {type: "line", interpolate: "step-after", stroke: css("front"), strokeWidth: 1.5,
-      tooltip: {expr: "{evaluations: datum.evaluation, hypervolume: datum.hypervolume}"}},
+    layer: [{mark: {type: "line", interpolate: "step-after", stroke: css("front"), strokeWidth: 1.5, aria: false}},
+      {transform: [{filter: "datum.better"}],
+       mark: {type: "point", filled: true, opacity: 0, size: 120, tooltip: {expr: "datum.facts"}}}],
     encoding: {x: {field: "evaluation", type: "quantitative", axis: axis("evaluations")},
-      y: {field: "hypervolume", type: "quantitative", axis: {title: "hypervolume"}, scale: {zero: false}}},
+      y: {field: "hypervolume", type: "quantitative", axis: axis("hypervolume"), scale: {zero: false}}},
   };
 }

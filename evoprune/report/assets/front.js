@@ -14,21 +14,22 @@ const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([nam
 function candidate(at) {
   const test = testOf(at);
   return facts({title: value(at, "key")}, name => value(at, name), {
-    ...(test != null ? {"test accuracy after full training": test + " %"} : {}), candidate: value(at, "id"),
+    ...(test != null ? {"test accuracy after full training": test + " %"} : {}),
+    ...(value(at, "latency_spread") != null ? {"latency spread": value(at, "latency_spread") + " %"} : {}), candidate: value(at, "id"),
     generation: value(at, "generation"), from: value(at, "proposal"), ...(broken(at) ? {limits: "broken"} : {})});
 }
 function kinds() {  // of marks, in the order in which they are drawn and listed
   const own = D.others.length ? D.name + " (this run)" : "front", dot = {size: 30, shape: "circle", color: css("dot")};
   return [{name: "other candidates", ...dot}, {name: "candidates that break a limit", ...dot, shape: "triangle-down"},
-    {name: own, size: 70, shape: "circle", color: css("front"), own: true},
-    ...D.others.map((o, i) => ({name: o.name, size: 60, shape: "circle", color: css("more" + i % 5)})),
+    {name: own, size: 50, shape: "circle", color: css("front")},
+    ...D.others.map((o, i) => ({name: o.name, size: 36, shape: "circle", color: css("more" + i % 5)})),
     {name: "test accuracy after full training", size: 130, shape: STAR, color: css("pick")},
     {name: "published, test accuracy", size: 55, shape: "square", color: css("ink")},
     {name: D.others.length ? "base networks" : "base network", size: 160, shape: "diamond", color: css("base")}];
 }
 function marks(all) {
   const [other, limit, own, ...rest] = all.map(kind => kind.name), [test, paper, base] = rest.slice(-3), found = [];
-  const looks = Object.fromEntries(all.map(({name, size, color}) => [name, {size, color}]));
+  const looks = Object.fromEntries(all.map(({name, size, color}, rank) => [name, {size, color, rank}]));
   const add = (kind, x, y, tells, more) => {
     if (x != null && y != null) found.push({kind, x, y, ...looks[kind], facts: tells, told: told(tells), ...more});
   };
@@ -63,10 +64,14 @@ function signal(name, v) { state[name === "picked" ? "chosen" : name] = v; if (v
 function walk() {  // the front of the generation, along the horizontal axis
   return [...(D.fronts[state.generation] || [])].sort((a, b) => value(a, state.x) - value(b, state.x));
 }
-function choose(at, why) {
+function choose(at, why, from) {  // from: the box of a table, which stays where it is
   signal("picked", at);
   $("tip").textContent = told(candidate(at));
-  for (const row of document.querySelectorAll("tr[data-at]")) row.classList.toggle("chosen", +row.dataset.at === at);
+  for (const row of document.querySelectorAll("tr[data-at]")) {
+    markRow(row);
+    const box = row.closest(".scroll");
+    if (+row.dataset.at === at && box !== from) box.scrollTop = row.offsetTop - box.clientHeight / 2;
+  }
   advise(at, why);
 }
 function advise(at, why) {
@@ -87,7 +92,19 @@ function ask() {
 }
 function pickRow(event) {
   const row = event.target.closest("tr[data-at]");
-  if (row && (event.type === "click" || event.key === "Enter")) choose(+row.dataset.at);
+  if (row && (event.type === "click" || event.key === "Enter")) choose(+row.dataset.at, "", row.closest(".scroll"));
+}
+function remember() {  // what was chosen, for the page that is read next
+  const key = state.chosen == null ? null : value(state.chosen, "key");
+  sessionStorage.setItem(D.run, JSON.stringify({key, x: state.x, limit: $("limit").value}));
+}
+async function recall() {
+  const kept = D.live && JSON.parse(sessionStorage.getItem(D.run) || "null");
+  if (!kept) return;
+  $("limit").value = kept.limit;
+  if (xs.some(m => m.name === kept.x) && kept.x !== state.x) { $("x").value = kept.x; await $("x").onchange(); }
+  const at = D.points.findIndex((_, i) => value(i, "key") === kept.key);
+  if (at >= 0) choose(at);
 }
 options($("x"), xs.map(m => [m.name, label(m)]));
 $("x").value = state.x;

@@ -1,6 +1,9 @@
+const spreads = col("latency_spread") >= 0;
 const beside = (cells, test) => [...cells.slice(0, 2), test, ...cells.slice(2)];  // behind the first measure
-const heads = beside(["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"])], "test accuracy (%)");
-const cells = (name, of, test) => beside([name, ...D.measures.flatMap(m => [of(m.name), ...share(of(m.name), m)])], test);
+const heads = beside(["network", ...D.measures.flatMap(m => m.more ? [label(m)] : [label(m), "% of base"]),
+  ...(spreads ? ["latency spread (%)"] : [])], "test accuracy (%)");
+const cells = (name, of, test) => beside([name, ...D.measures.flatMap(m => [of(m.name), ...share(of(m.name), m)]),
+  ...(spreads ? [of("latency_spread")] : [])], test);
 table($("table"), heads, [cells("base network", name => D.base[name], D.base.test),
   ...D.front.map(f => cells(f.key, name => value(f.at, name), f.test))],
   [null, ...D.front.map(f => f.at)]);
@@ -44,7 +47,8 @@ if (D.sensitivity.length) {
   $("segment").onchange = drawCurves;
   fillCurves();
 }
-const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, i) => ({evaluation: i + 1, hypervolume: h}))));
+const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, i, all) => (
+  {evaluation: i + 1, hypervolume: h, better: i === 0 || h !== all[i - 1], facts: {title: "evaluation " + (i + 1), hypervolume: h}}))));
 {
   const v = D.hypervolume;
   table($("volumes"), ["evaluation", "hypervolume"], v.map((h, i) => [i + 1, h])
@@ -58,12 +62,13 @@ $("facts").textContent = [`${D.total.toLocaleString("en")} candidates of ${D.spa
   ...Object.entries(D.status).map(([name, n]) => `${n.toLocaleString("en")} ${name}`), `${D.front.length} on the front`,
   ...(D.front.length ? [] : ["no candidate keeps all limits of search.limits"]),
   ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${D.points.length} drawn: the front and a sample`] : []),
-  ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}`] : []),
+  ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}, of ${D.front.filter(f => f.test != null).length} networks`] : []),
+  ...(D.facts.latency ? [D.facts.latency] : []),
   ...(D.facts.hardware ? [D.facts.hardware.gpus && D.facts.hardware.gpus.join(", ") || D.facts.hardware.cpu] : []),
   ...(D.facts.finished ? [`finished ${D.facts.finished}`] : [])].join("; ") + ".";
 $("live").hidden = !D.live;
-if (D.live) setInterval(() => { if ($("reload").checked) location.reload(); }, 30000);
+if (D.live) setInterval(() => { if ($("reload").checked) { remember(); location.reload(); } }, 30000);
 const drawAll = () => Promise.all([draw(), drawVolume(), drawCurves()]);
 matchMedia("(prefers-color-scheme: dark)").onchange = drawAll;
 matchMedia("(max-width: 599px)").onchange = drawAll;
-const drawn = drawAll();
+const drawn = drawAll().then(recall);

@@ -4,6 +4,10 @@ const value = (at, name) => D.points[at][col(name)];
 const measure = name => D.measures.find(m => m.name === name);
 const label = m => m.label + (m.unit ? " (" + m.unit + ")" : "");
 const share = (v, m) => m.more || !D.base[m.name] ? [] : [+(100 * v / D.base[m.name]).toFixed(1)];
+const markRow = row => {
+  const is = state.chosen != null && +row.dataset.at === state.chosen;
+  row.classList.toggle("chosen", is); row.setAttribute("aria-selected", is);
+};
 const number = v => typeof v === "number" ? v.toLocaleString("en") : v == null ? "" : v;
 
 function make(parent, name, attributes, text) {
@@ -17,7 +21,8 @@ function options(select, pairs) {
   for (const [v, text] of pairs) make(select, "option", {value: v}, text);
 }
 function table(parent, heads, rows, places) {  // sortable; a cell is a value, or {value, shade}
-  const node = make(parent, "table"), head = make(make(node, "thead"), "tr"), body = make(node, "tbody");
+  const named = parent.closest("details"), name = named && named.querySelector("summary").textContent;
+  const node = make(parent, "table", name ? {"aria-label": name} : {}), head = make(make(node, "thead"), "tr"), body = make(node, "tbody");
   const order = rows.map((_, i) => i), plain = cell => cell && cell.shade != null ? cell.value : cell;
   let by = null, up = true;
   const fill = () => {
@@ -28,6 +33,7 @@ function table(parent, heads, rows, places) {  // sortable; a cell is a value, o
         const shade = cell && cell.shade != null ? {style: `background:rgba(var(--heat),${cell.shade})`} : {};
         make(line, "td", shade, number(plain(cell)));
       }
+      if (line.dataset.at) markRow(line);
     }
   };
   heads.forEach((text, i) => {
