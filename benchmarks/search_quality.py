@@ -78,7 +78,7 @@ class Ours:
         return np.stack([candidate.code for candidate in self._asked])
 
     def tell(self, codes: Codes, losses: npt.NDArray[np.float64]) -> None:
-        """What the codes of the last `ask` measured."""
+        """What the codes of the last `ask` measured, as losses: minus the accuracy in percent, and FLOPs."""
         self._searcher.tell(self._asked, losses, np.zeros(len(losses)))
 
 
@@ -132,15 +132,11 @@ def run_arm(
         found = measured(asked)
         points, texts, size = np.concatenate([points, found]), texts + asked, context.experiment.search.num_individual
         if len(points) <= evaluations:
-            searcher.tell(codes, _losses(found, full))
-    losses = _losses(points, full)
+            searcher.tell(codes, found * (-1, 1))
+    losses = np.stack([1 - points[:, 0] / 100, points[:, 1] / full[0, 1]], axis=1)
     volumes = [hypervolume(losses[: count + 1], np.ones(2)) for count in range(len(losses))]
     found = pd.DataFrame({"code": texts, "accuracy": points[:, 0], "flops": points[:, 1].astype(int)})
     return found.assign(hypervolume=volumes, front=non_dominated(losses))
-
-
-def _losses(found: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.stack([1 - found[:, 0] / 100, found[:, 1] / full[0, 1]], axis=1)
 
 
 def _searcher(

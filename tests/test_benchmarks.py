@@ -15,6 +15,7 @@ from searching import MINIMAL, flops_shares
 
 from evoprune import load_search_space
 from evoprune.common.model_files import read_description
+from evoprune.common.objectives import to_losses
 from evoprune.config import DataConfig, parse_experiment
 from evoprune.data.sources import load_raw_data
 from evoprune.pruning.importance.sensitivity import Curves
@@ -162,6 +163,19 @@ def test_the_arm_of_first_codes_spreads_all_its_codes_evenly(load, small_space):
     codes = searcher.ask(1000)
     assert len(codes) == 200 > experiment.search.random_samples
     assert np.histogram(flops_shares(small_space, codes), bins=4)[0].min() > 35
+
+
+def test_a_searcher_is_told_what_a_run_tells_it(load, small_space):
+    """Losses in other units taught the model of the accuracy nothing."""
+    benchmark = load(BENCHMARKS / "search_quality.py")
+    told = []
+    searcher = SimpleNamespace(
+        ask=lambda number: np.tile(small_space.full_code(), (number, 1)), tell=lambda codes, losses: told.append(losses)
+    )
+    context = SimpleNamespace(space=small_space, experiment=parse_experiment(MINIMAL, "test"))
+    benchmark["run_arm"](searcher, 20, 8, context, lambda texts: np.array([[62.5, 1000.0]] * len(texts)))
+    rows = [{"accuracy": 62.5, "flops": 1000}] * 8
+    assert told[0] == pytest.approx(to_losses(rows, ["accuracy", "flops"]))
 
 
 def test_one_threshold_makes_a_chain_of_ever_narrower_codes(load, small_space):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import matplotlib
@@ -19,6 +20,8 @@ from evoprune.space.costs import COST_NAMES
 
 matplotlib.use("Agg")
 matplotlib.rcParams.update({"svg.fonttype": "none", "pdf.fonttype": 42})  # letters that a paper's editor can read
+
+_LONGEST_LABEL = 80  # of letters of 8 points, in a picture of one panel
 
 Paths = Sequence[Path]
 """Files of one picture, each of the kind that its ending names."""
@@ -62,13 +65,13 @@ def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[s
     for axes, name in zip(panels, names[1:], strict=True):
         for number, run in enumerate(runs):
             color = plt.get_cmap("tab10")(number % 10)
-            _steps(axes, run.front, names, name, {"color": color, "label": run.name})
+            _steps(axes, run.front, names, name, {"color": color, "label": shorten(run.name, _LONGEST_LABEL)})
             _stars(axes, run.front, names, name, {"color": color})
             _diamond(axes, run.base, names, name, {"color": color})
         axes.plot([], [], "D", mfc="none", color="black", label="base network")
         if are_trained:
             axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
-        axes.legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8)
     _save(figure, paths)
 
 

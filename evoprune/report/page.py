@@ -29,7 +29,9 @@ def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
         data: of `page_data`.
     """
     facts = folder.facts()
-    told = {name: facts[name] for name in ("started", "finished", "seconds", "hardware", "workers") if name in facts}
+    told: dict[str, Any] = {
+        name: facts[name] for name in ("started", "finished", "seconds", "hardware", "workers") if name in facts
+    }
     told["latency"] = latency_text(folder)
     whole = {**data, "run": str(folder.path), "facts": told}
     text = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c")  # no `</script>` inside a script

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evoprune.search.gaussian_process import GaussianProcess
+
 Values = npt.NDArray[np.float64]
 _SINGLE, _NARROW, _TOGETHER = 0.7, 1.4, 0.5  # fitted to 84 shapes of ResNet-20; measured codes correct them
 _PENALTY = 1.0  # of coefficients that leave these, against errors in tenths of the range
 _LARGEST_SHARE = 0.98  # of the range that a single group may cost
+_FEWEST_KNOWN, _MOST_KNOWN = 16, 500  # codes of the Gaussian process, the last ones: its time grows with their cube
 
 
 class AccuracyModel:
@@ -17,7 +20,8 @@ class AccuracyModel:
     In a measure of loss that does not saturate (the logarithm of what is left of the range), a code loses a sum of
     three kinds of terms: what each group costs alone, with a coefficient for each group; the squared logarithms of the
     groups' widths, as curves of single groups make light of very narrow ones; and the square of the first sum. Ridge
-    regression to what is measured corrects the coefficients.
+    regression to what is measured corrects the coefficients. What that leaves unexplained, in points of accuracy, a
+    Gaussian process over the logarithms of the widths predicts: codes of the same cost differ by that.
 
     Args:
         curves: for each group, the shares of its channels that were pruned, ascending from 0, and what each cost alone
@@ -31,6 +35,7 @@ class AccuracyModel:
         self._base, self._range = base, max(1.0, base - chance)
         self._prior = np.array([*[_SINGLE] * len(curves), _NARROW, _TOGETHER])
         self._coefficients = self._prior
+        self._rest: GaussianProcess | None = None
 
     def fit(self, shares: Values, accuracies: Values) -> None:
         """Learn from measured codes.
@@ -45,9 +50,16 @@ class AccuracyModel:
         error = (target - terms @ self._prior) * weights
         gram = weighted.T @ weighted + _PENALTY * np.eye(terms.shape[1])
         self._coefficients = np.maximum(0.0, self._prior + np.linalg.solve(gram, weighted.T @ error))
+        shares, accuracies = shares[-_MOST_KNOWN:], accuracies[-_MOST_KNOWN:]
+        if len(shares) >= _FEWEST_KNOWN:
+            self._rest = GaussianProcess(np.log(shares), accuracies - self._sum(shares))
 
     def predict(self, shares: Values) -> Values:
         """Accuracy in percent, shape (codes,)."""
+        return self._sum(shares) if self._rest is None else self._sum(shares) + self._rest.mean(np.log(shares))
+
+    def _sum(self, shares: Values) -> Values:
+        """Accuracy in percent by the terms alone."""
         lost = self._terms(shares) @ self._coefficients
         result: Values = self._base + self._range * np.expm1(-lost / self._range)
         return result

@@ -232,3 +232,16 @@ def test_a_page_that_is_read_again_goes_on_where_its_reader_was(tiny, small_spac
     choose(1); $("limit").value = ""; $("x").value = "flops"; await $("x").onchange(); await recall();
     tell({chosen: state.chosen, x: state.x, limit: $("limit").value});"""
     assert visit(tmp_path / PAGE_NAME, tmp_path, script) == {"chosen": 2, "x": "params", "limit": "7"}
+
+
+def test_a_run_may_be_called_as_what_the_page_has_names_for(tiny, small_space, tmp_path):
+    table = rows(small_space, 8)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    front = [{**rows(small_space, 1)[0], "test_accuracy": None}]
+    other = ComparedRun("base network", "resnet8", "photos", front, {"flops": 14000, "accuracy": 93.0})
+    write_page(RunFolder(tmp_path), "tiny", {**data, "others": compared_data([other], ["accuracy", "flops"])})
+    script = """tell(marks("points").map(one => one.__data__).filter(one => /base/.test(one.datum.kind))
+      .map(one => [one.datum.kind, one.fill]));"""
+    found = visit(tmp_path / PAGE_NAME, tmp_path, script)
+    assert [kind for kind, _ in found] == ['"base network"', "base networks", "base networks"]
+    assert found[0][1] != found[1][1] == found[2][1]

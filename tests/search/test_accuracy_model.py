@@ -66,3 +66,15 @@ def test_whatever_was_measured_predictions_are_finite(model):
     shares = np.array([[0.5, 0.5, 0.5], [1.0, 1.0, 1.0], [0.1, 0.1, 0.1]])
     model.fit(shares, np.array([0.0, 100.0, 50.0]))
     assert np.isfinite(model.predict(shares)).all()
+
+
+def test_what_no_sum_explains_is_learned_too(model):
+    """Two groups that may not both be narrow: codes of the same widths in another order differ by 10 points."""
+    rng = np.random.default_rng(0)
+    shares = rng.uniform(0.2, 1, (120, 3))
+    truth = AccuracyModel(CURVES, base=90.0, chance=10.0).predict(shares)
+    truth -= 10 * np.exp(-20 * ((shares[:, 0] - 0.3) ** 2 + (shares[:, 1] - 0.3) ** 2))
+    model.fit(shares[:80], truth[:80])
+    left = np.abs(model.predict(shares[80:]) - truth[80:]).mean()
+    model._rest = None
+    assert left < np.abs(model.predict(shares[80:]) - truth[80:]).mean() / 2

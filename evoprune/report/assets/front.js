@@ -10,6 +10,7 @@ function said(m, v) { return number(+v) + (m.unit && m.name !== "bandwidth" ? " 
 function facts(head, of, rest) {  // what is told of one mark: a tooltip's rows
   return {...head, ...Object.fromEntries(D.measures.filter(m => of(m.name) != null).map(m => [m.label, said(m, of(m.name))])), ...rest};
 }
+const runName = o => /^(front|other candidates|candidates that |test accuracy|published, |base network)/.test(o.name) ? `"${o.name}"` : o.name;
 const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([name, v]) => `${name} ${v}`).join(", ");
 function candidate(at) {
   const test = testOf(at);
@@ -22,7 +23,7 @@ function kinds() {  // of marks, in the order in which they are drawn and listed
   const own = D.others.length ? D.name + " (this run)" : "front", dot = {size: 30, shape: "circle", color: css("dot")};
   return [{name: "other candidates", ...dot}, {name: "candidates that break a limit", ...dot, shape: "triangle-down"},
     {name: own, size: 50, shape: "circle", color: css("front")},
-    ...D.others.map((o, i) => ({name: o.name, size: 36, shape: "circle", color: css("more" + i % 5)})),
+    ...D.others.map((o, i) => ({name: runName(o), size: 36, shape: "circle", color: css("more" + i % 5)})),
     {name: "test accuracy after full training", size: 130, shape: STAR, color: css("pick")},
     {name: "published, test accuracy", size: 55, shape: "square", color: css("ink")},
     {name: D.others.length ? "base networks" : "base network", size: 160, shape: "diamond", color: css("base")}];
@@ -42,7 +43,7 @@ function marks(all) {
   for (const o of D.others) {
     for (const f of o.front) {
       const tells = facts({title: f.key, run: o.name}, name => f[name], f.test != null ? {"test accuracy": f.test + " %"} : {});
-      add(o.name, f[state.x], f[yName], tells, {step: stepped(), dashed: true});
+      add(runName(o), f[state.x], f[yName], tells, {step: stepped(), dashed: true});
       tested(f[state.x], f, tells);
     }
     add(base, o.base[state.x], o.base[yName], facts({title: "base network of " + o.name}, name => o.base[name]));
