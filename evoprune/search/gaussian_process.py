@@ -12,8 +12,8 @@ class GaussianProcess:
     """Gaussian process regression around 0 (Rasmussen and Williams, 2006, algorithm 2.1 and section 5.4.1).
 
     The kernel is the squared exponential, with one length for all dimensions. Length and noise are those of a grid
-    under which the measurements are likeliest: a grid finds the same on every machine. The mean is that of
-    `sklearn.gaussian_process`, whose import costs every search a second.
+    under which the measurements are likeliest: rounding changes that less than where an optimiser ends. The
+    mean is that of `sklearn.gaussian_process`, whose import costs every search a second.
 
     Args:
         points: where the function was measured, shape (n, dimensions).
