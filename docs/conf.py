@@ -3,9 +3,17 @@
 import re
 from pathlib import Path
 
+import numpy.typing
 from sphinx.application import Sphinx
 
-import evoprune
+
+class ArrayLike:
+    """Stands for numpy's alias, of which the site would show the nine types that it is made of."""
+
+
+numpy.typing.ArrayLike = ArrayLike  # before anything of evoprune reads it
+
+import evoprune  # noqa: E402
 
 DOCS = Path(__file__).resolve().parent
 
@@ -19,6 +27,8 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = f"evoprune {release}"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"  # the fields of a data class are its attributes, told once
+napoleon_use_ivar = True
 smartquotes = False  # they would make one dash of the two of an option
 
 

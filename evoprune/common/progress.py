@@ -88,7 +88,7 @@ def _open_bars() -> Any:
         TimeElapsedColumn(table_column=whole),
         TimeRemainingColumn(table_column=whole),
         TextColumn("left", table_column=whole),
-        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1)),
         console=Console(file=sys.stdout),
         speed_estimate_period=_SPEED_OVER_SECONDS,
         expand=True,

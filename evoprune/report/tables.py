@@ -44,16 +44,15 @@ def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> s
     front = front_rows(rows, names)
     base = full_row(rows)
     picked = [front[index] for index in spread(to_losses(front, names), count)]
-    return "best: " + " | ".join(_describe(row, names, base) for row in picked) if picked else "best: none yet"
-
-
-def _describe(row: Row, names: Sequence[str], base: Row | None) -> str:
-    return " ".join(f"{name} {_value(row, name, base)}" for name in names)
+    if not picked:
+        return "best: none yet"
+    values = (", ".join(_value(row, name, base) for name in names) for row in picked)
+    return f"best {', '.join(names)}: {' | '.join(values)}"
 
 
 def _value(row: Row, name: str, base: Row | None) -> str:
     if base is not None and name in COST_NAMES:
-        return f"{100 * row[name] / base[name]:.0f}%"
+        return f"{100 * row[name] / base[name]:.0f} %"
     number = f"{row[name]:,}" if name in COST_NAMES else f"{row[name]:.2f}"
     return f"{number} {OBJECTIVES[name].unit}"
 

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "run.json"
 
     @property
+    def progress(self) -> Path:
+        """How far a long stage is, while it goes on."""
+        return self.path / "progress.json"
+
+    @property
     def base(self) -> Path:
         """The base network of this run."""
         return self.path / "base"

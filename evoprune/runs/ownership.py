@@ -34,7 +34,7 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
     except OSError as error:
         raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
     with lock_folder(path):
-        remove_parts(path)
+        _clear(folder)
         if not folder.run_json.exists():
             folder.note(name=experiment.name, seed=experiment.seed, started=now(), **provenance())
         folder.note(experiment=None)  # a mapping would be merged into the one that is there
@@ -61,8 +61,14 @@ def reopen_run_folder(path: Path, experiment: Experiment, measures: bool = True)
     else:
         _check_same(folder, _read_config(folder).identity(), experiment)
     with lock_folder(path):
-        remove_parts(path)
+        _clear(folder)
         yield folder
+
+
+def _clear(folder: RunFolder) -> None:
+    """Remove what a process that was killed has left."""
+    remove_parts(folder.path)
+    folder.progress.unlink(missing_ok=True)
 
 
 def check_owner(folder: RunFolder, experiment: Experiment) -> None:

@@ -15,7 +15,13 @@ MOST_OPERATIONS = 2**60
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of bits in the code: one bit for each channel that the same layers carry."""
+    """A run of bits in the code: one bit for each channel that the same layers carry.
+
+    Attributes:
+        name: as the search space calls it.
+        width: channels of the base network, each of them a bit.
+        start: place of the first bit in the code, from 0.
+    """
 
     name: str
     width: int

@@ -12,7 +12,7 @@ import numpy as np
 
 from evoprune.common.errors import UserError
 from evoprune.common.objectives import LOST, Row
-from evoprune.common.progress import progress, say
+from evoprune.common.progress import say
 from evoprune.config import Fidelity, ImportanceName
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.candidate_job import Batch, as_measurement, missing_codes, time_limit
@@ -24,6 +24,7 @@ from evoprune.pruning.importance.scop import check_scop, learn_scales, scop_step
 from evoprune.pruning.importance.sensitivity import Curves, Point, curves_of, plan_points
 from evoprune.report.figures import draw_sensitivity
 from evoprune.runs.folder import timed_stage
+from evoprune.runs.live_progress import stage_progress
 from evoprune.runs.table import Table, read_rows, write_table
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import RANKINGS, Ranking, prune_by_offsets
@@ -202,7 +203,7 @@ def _measure(context: Context, workers: Workers, points: Sequence[Point], images
     codes, size = list(waiting), codes_per_batch(experiment, space)
     fidelity = Fidelity(0.0, images)
     batches = [Batch(tuple(codes[first : first + size]), fidelity) for first in range(0, len(codes), size)]
-    with progress("sensitivity", len(codes)) as meter:
+    with stage_progress(context.folder, "sensitivity", len(codes)) as meter:
         limit = partial(time_limit, experiment.evaluation)
         events = dispatch(workers, batches, experiment.workers.retries, missing_codes, limit)
         for done, event in enumerate(events, start=1):
@@ -229,7 +230,7 @@ def _compute(context: Context, name: ImportanceName) -> None:
     experiment, space, compute = context.experiment, context.space, context.compute
     data, network = place_data(context.dataset.arrays, compute.device), context.base.network
     steps = scop_steps(experiment.importance.scop, data).number if name == "scop" else 0
-    with progress(f"{name}, steps", steps) as meter:
+    with stage_progress(context.folder, f"{name}, steps", steps) as meter:
         options = ImportanceOptions(experiment.importance, compute, experiment.seed, context.moments, meter)
         found = channel_importance(network.to(compute.device), data, space, name, options)
     network.cpu()

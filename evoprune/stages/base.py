@@ -14,7 +14,7 @@ from evoprune.common.errors import UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
 from evoprune.common.model_files import DESCRIPTION_NAME
-from evoprune.common.progress import progress, say
+from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
 from evoprune.data.tensors import Data, place_data, to_split
@@ -24,6 +24,7 @@ from evoprune.networks.build import build_network
 from evoprune.networks.checkpoints import load_weights
 from evoprune.networks.device import Compute
 from evoprune.runs.folder import timed_stage
+from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
 from evoprune.training.batch_norm import measure_neutral_norms
@@ -82,7 +83,7 @@ def _cached(context: Context) -> Base:
     folder.mkdir(parents=True, exist_ok=True)
     run, wanted = context.folder.path, context.experiment.report.tensorboard
     with (
-        progress("base network, epochs", epochs) as meter,
+        stage_progress(context.folder, "base network, epochs", epochs) as meter,
         lock_folder(folder, wait=True),
         open_log(run, wanted) as log,
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evoprune.common.errors import IncompleteError, UserError, suggest
 from evoprune.common.objectives import Row, to_losses
-from evoprune.common.progress import progress, say
+from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import CountSelection, Experiment
 from evoprune.evaluation.training_job import Notice, Task, Trained, TrainingFailed, training_job
@@ -16,6 +16,7 @@ from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import save_model
 from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
+from evoprune.runs.live_progress import stage_progress
 from evoprune.runs.models import trained_models, training_settings
 from evoprune.search.front import front_rows
 from evoprune.search.pareto import MOST_KNEES, Losses, knees, spread
@@ -111,10 +112,10 @@ def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Tas
 def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorkers) -> list[str]:
     """Train and save; returns what is to be said of each training that did not come to its end."""
     config, epochs = context.experiment.workers, context.experiment.retrain.epochs
-    total, epochs_done, failures = len(tasks) * epochs, 0.0, []
+    reached, failures = [0.0] * len(tasks), []
     with (
         open_log(context.folder.path, context.experiment.report.tensorboard) as log,
-        progress("full training, epochs", total) as meter,
+        stage_progress(context.folder, "full training, epochs", len(tasks) * epochs) as meter,
         open_workers(config, _job_factory(context)) as workers,
     ):
         context.folder.note(workers=describe_workers(workers, context.experiment))
@@ -123,8 +124,8 @@ def _train_all(tasks: Sequence[Task], context: Context, open_workers: OpenWorker
             match event.value:
                 case Epoch() as epoch:
                     log.epoch(_title(task), epoch)
-                    epochs_done += min(1.0, epochs)
-                    meter.update(min(epochs_done, total))
+                    reached[event.index] = min(epoch.number, epochs)  # one that is tried again begins lower
+                    meter.update(sum(reached))
                 case Notice(text):
                     say(text)
                 case Trained() as trained:

@@ -17,6 +17,7 @@ from evoprune.report.output import tested_front
 from evoprune.report.tables import trade_offs
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
+from evoprune.runs.live_progress import read_progress
 from evoprune.search.front import latest_rows, num_candidates
 from evoprune.search.pareto import spread
 from evoprune.stages.context import Context, context_of_run
@@ -86,9 +87,9 @@ def look(context: Context) -> View:
         UserError: a damaged file.
     """
     experiment, folder = context.experiment, context.folder
-    rows = measured_rows(context) if folder.reports.exists() else []
+    rows, stage = measured_rows(context) if folder.reports.exists() else [], read_progress(folder)
     if not rows:
-        text = f"{experiment.name}: before the search"
+        text = f"{experiment.name}: before the search" + (f"; {stage}" if stage else "")
         return View(text, text)
     front = tested_front(folder, rows, experiment)
     done, planned = num_candidates(rows), experiment.num_evaluations
@@ -96,6 +97,7 @@ def look(context: Context) -> View:
     ends = f", about {duration(left)} left" if left else ""
     trained = sum((folder.model(row["key"]) / DESCRIPTION_NAME).is_file() for row in front)
     text = f"{experiment.name}: {done:,} of {planned:,} candidates{ends}" + (f", {trained} trained" if trained else "")
+    text += f"; {stage}" if stage else ""
     status = Counter(row["status"] for row in latest_rows(rows))
     counts = ", ".join(f"{number:,} {name}" for name, number in status.items())
     picked = spread(to_losses(front, experiment.search.objectives), _MOST_NETWORKS)

@@ -127,11 +127,12 @@ def test_on_a_terminal_it_is_a_bar():
     assert "\x1b[" in shown, "a bar is drawn over itself"
 
 
-def test_a_long_note_leaves_the_bar_and_its_numbers_where_they_are():
-    """At 100 columns four trade-offs once pressed the bar, the count and the time left to nothing."""
-    long = "best: " + " | ".join(["accuracy 94.43 % flops 10%"] * 4)
+def test_a_long_note_takes_a_second_line_beside_the_bar_and_its_numbers():
+    """At 100 columns four trade-offs once pressed the bar to nothing; then only one and a half were shown."""
+    long = "best accuracy, flops: " + " | ".join(f"9{number}.43 %, 1{number} %" for number in range(4))
     shown = on_a_terminal(BAR.replace("best {done}", long), columns=100)
-    assert all(part in shown for part in ("measure", "3/3", "left", "0:00:00", "best: accuracy 94.43 %", "…"))
+    wanted = ("measure", "3/3", "left", "0:00:00", "best accuracy, flops:", *(f"9{number}.43" for number in range(4)))
+    assert all(part in shown for part in wanted) and "…" not in shown
 
 
 def test_a_live_text_is_a_block_on_a_terminal():

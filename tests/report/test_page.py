@@ -238,10 +238,10 @@ def test_a_run_may_be_called_as_what_the_page_has_names_for(tiny, small_space, t
     table = rows(small_space, 8)
     data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
     front = [{**rows(small_space, 1)[0], "test_accuracy": None}]
-    other = ComparedRun("base network", "resnet8", "photos", front, {"flops": 14000, "accuracy": 93.0})
+    other = ComparedRun("base networks", "resnet8", "photos", front, {"flops": 14000, "accuracy": 93.0})
     write_page(RunFolder(tmp_path), "tiny", {**data, "others": compared_data([other], ["accuracy", "flops"])})
     script = """tell(marks("points").map(one => one.__data__).filter(one => /base/.test(one.datum.kind))
       .map(one => [one.datum.kind, one.fill]));"""
     found = visit(tmp_path / PAGE_NAME, tmp_path, script)
-    assert [kind for kind, _ in found] == ['"base network"', "base networks", "base networks"]
+    assert [kind for kind, _ in found] == ['"base networks"', "base networks", "base networks"]
     assert found[0][1] != found[1][1] == found[2][1]

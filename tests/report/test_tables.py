@@ -103,9 +103,9 @@ def test_trade_offs_are_the_ends_of_the_front_in_a_few_words(tiny, small_space, 
     text = trade_offs([*([full] if with_base else []), half, worse], tiny())
     share = round(100 * half["flops"] / full["flops"])
     if with_base:
-        assert text == f"best: accuracy 80.00 % flops {share}% | accuracy 90.00 % flops 100%"
+        assert text == f"best accuracy, flops: 80.00 %, {share} % | 90.00 %, 100 %"
     else:
-        assert text == f"best: accuracy 80.00 % flops {half['flops']:,} multiply-adds"
+        assert text == f"best accuracy, flops: 80.00 %, {half['flops']:,} multiply-adds"
 
 
 def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):

@@ -51,6 +51,12 @@ def test_a_new_folder_holds_the_experiment_and_how_the_run_began(tiny, tmp_path)
     assert begin(folder.path, tiny(seed=3)).facts()["started"] == started, "it began once"
 
 
+def test_how_far_a_killed_process_was_is_forgotten(tiny, begun):
+    RunFolder(begun).progress.write_text("{}")
+    begin(begun, tiny())
+    assert not RunFolder(begun).progress.exists()
+
+
 def test_the_folder_of_another_experiment_is_refused(tiny, begun):
     before = snapshot(begun)
     with pytest.raises(UserError, match=r"seed: 0 there, 1 here"):

@@ -91,7 +91,7 @@ def test_a_batch_goes_to_a_worker_as_one_and_comes_back_as_rows(context, table):
     planned = plans(context, [0.0, 0.25, 0.5])
     meter = measure(context, table, no_limits(context), [planned[:2], planned[2:]])
     assert [row["id"] for row in table.rows] == [0, 1, 2]
-    assert meter.done == [1, 2, 3] and meter.notes[-1].startswith("best: accuracy ")
+    assert meter.done == [1, 2, 3] and meter.notes[-1].startswith("best accuracy, flops: ")
 
 
 def test_who_breaks_a_limit_is_infeasible_and_who_fails_is_failed(context, table, tiny):

@@ -1,5 +1,6 @@
 """A run seen from another terminal, while it goes on and when it has ended."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from commands import refusal
 from evoprune.cli import main
 from evoprune.common.locks import lock_folder
 from evoprune.report.terminal import COLUMNS
+from evoprune.runs.folder import RunFolder
 from evoprune.stages import watch as module
 from evoprune.stages.context import context_of_run
 from evoprune.stages.watch import look, seconds_left
@@ -61,7 +63,7 @@ def test_the_time_left_is_that_of_the_candidates_before():
 def test_a_look_says_how_far_a_run_is_and_what_it_has_found(copied):
     cut(copied, 3)
     view = look(context_of_run(copied))
-    assert view.line.startswith("tiny: 3 of 8 candidates, about 0:00:0") and "best: accuracy " in view.line
+    assert view.line.startswith("tiny: 3 of 8 candidates, about 0:00:0") and "best accuracy, flops: " in view.line
     first, counts, head, base, *networks = view.block.splitlines()
     assert view.line.startswith(first) and counts.startswith("3 ok; ") and head.startswith("network")
     assert base.startswith("base network") and networks
@@ -77,6 +79,14 @@ def test_the_dearest_networks_come_first(copied):
 def test_a_run_before_its_search_has_no_table(copied):
     (copied / "reports.csv").unlink()
     assert look(context_of_run(copied)).block == "tiny: before the search"
+
+
+def test_a_look_says_how_far_a_long_stage_is(copied):
+    note = {"title": "full training, epochs", "done": 12, "total": 36, "left": 60.0}
+    RunFolder(copied).progress.write_text(json.dumps(note))
+    assert "2 trained; full training, epochs: 12 of 36, about 0:01:00 left" in look(context_of_run(copied)).line
+    (copied / "reports.csv").unlink()
+    assert look(context_of_run(copied)).line.startswith("tiny: before the search; full training, epochs: 12 of 36")
 
 
 def test_lines_follow_a_run_to_its_end(copied, goes_on, capsys):

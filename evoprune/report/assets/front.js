@@ -6,11 +6,13 @@ const broken = at => value(at, "status") !== "ok";
 const testOf = at => (D.front.find(f => f.at === at) || {}).test;
 let view = null;  // the drawn front
 
-function said(m, v) { return number(+v) + (m.unit && m.name !== "bandwidth" ? " " + m.unit : ""); }
+function said(m, v) { return number(+v) + (m.unit ? " " + m.unit : ""); }
 function facts(head, of, rest) {  // what is told of one mark: a tooltip's rows
   return {...head, ...Object.fromEntries(D.measures.filter(m => of(m.name) != null).map(m => [m.label, said(m, of(m.name))])), ...rest};
 }
-const runName = o => /^(front|other candidates|candidates that |test accuracy|published, |base network)/.test(o.name) ? `"${o.name}"` : o.name;
+const KIND = {other: "other candidates", limit: "candidates that break a limit", own: D.others.length ? D.name + " (this run)" : "front",
+  test: "test accuracy after full training", paper: "published, test accuracy", base: D.others.length ? "base networks" : "base network"};
+const runName = o => Object.values(KIND).includes(o.name) ? `"${o.name}"` : o.name;
 const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([name, v]) => `${name} ${v}`).join(", ");
 function candidate(at) {
   const test = testOf(at);
@@ -20,24 +22,24 @@ function candidate(at) {
     generation: value(at, "generation"), from: value(at, "proposal"), ...(broken(at) ? {limits: "broken"} : {})});
 }
 function kinds() {  // of marks, in the order in which they are drawn and listed
-  const own = D.others.length ? D.name + " (this run)" : "front", dot = {size: 30, shape: "circle", color: css("dot")};
-  return [{name: "other candidates", ...dot}, {name: "candidates that break a limit", ...dot, shape: "triangle-down"},
-    {name: own, size: 50, shape: "circle", color: css("front")},
+  const dot = {size: 30, shape: "circle", color: css("dot")};
+  return [{name: KIND.other, ...dot}, {name: KIND.limit, ...dot, shape: "triangle-down"},
+    {name: KIND.own, size: 50, shape: "circle", color: css("front")},
     ...D.others.map((o, i) => ({name: runName(o), size: 36, shape: "circle", color: css("more" + i % 5)})),
-    {name: "test accuracy after full training", size: 130, shape: STAR, color: css("pick")},
-    {name: "published, test accuracy", size: 55, shape: "square", color: css("ink")},
-    {name: D.others.length ? "base networks" : "base network", size: 160, shape: "diamond", color: css("base")}];
+    {name: KIND.test, size: 130, shape: STAR, color: css("pick")},
+    {name: KIND.paper, size: 55, shape: "square", color: css("ink")},
+    {name: KIND.base, size: 160, shape: "diamond", color: css("base")}];
 }
 function marks(all) {
-  const [other, limit, own, ...rest] = all.map(kind => kind.name), [test, paper, base] = rest.slice(-3), found = [];
+  const found = [];
   const looks = Object.fromEntries(all.map(({name, size, color}, rank) => [name, {size, color, rank}]));
   const add = (kind, x, y, tells, more) => {
     if (x != null && y != null) found.push({kind, x, y, ...looks[kind], facts: tells, told: told(tells), ...more});
   };
-  const tested = (x, f, tells) => { if (yName === "accuracy") add(test, x, f.test, tells); };
-  D.points.forEach((_, at) => add(broken(at) ? limit : other, value(at, state.x), value(at, yName), candidate(at),
+  const tested = (x, f, tells) => { if (yName === "accuracy") add(KIND.test, x, f.test, tells); };
+  D.points.forEach((_, at) => add(broken(at) ? KIND.limit : KIND.other, value(at, state.x), value(at, yName), candidate(at),
     {at, since: value(at, "generation")}));
-  D.fronts.forEach((front, of) => front.forEach(at => add(own, value(at, state.x), value(at, yName), candidate(at),
+  D.fronts.forEach((front, of) => front.forEach(at => add(KIND.own, value(at, state.x), value(at, yName), candidate(at),
     {at, of, step: stepped()})));
   for (const f of D.front) tested(value(f.at, state.x), f, candidate(f.at));
   for (const o of D.others) {
@@ -46,11 +48,11 @@ function marks(all) {
       add(runName(o), f[state.x], f[yName], tells, {step: stepped(), dashed: true});
       tested(f[state.x], f, tells);
     }
-    add(base, o.base[state.x], o.base[yName], facts({title: "base network of " + o.name}, name => o.base[name]));
+    add(KIND.base, o.base[state.x], o.base[yName], facts({title: "base network of " + o.name}, name => o.base[name]));
   }
-  for (const p of papers()) add(paper, p.flops, p.accuracy, {title: p.method, "published test accuracy": p.accuracy + " %",
+  for (const p of papers()) add(KIND.paper, p.flops, p.accuracy, {title: p.method, "published test accuracy": p.accuracy + " %",
     "multiply-adds": number(p.flops), source: p.source});
-  add(base, D.base[state.x], D.base[yName], facts({title: "base network"}, name => D.base[name]));
+  add(KIND.base, D.base[state.x], D.base[yName], facts({title: "base network"}, name => D.base[name]));
   return found;
 }
 const stepped = () => objectives.length === 2 && measure(state.x).objective;
