@@ -110,18 +110,19 @@ class _Bar:
 
 class _Lines:
     def __init__(self, title: str, total: float, done: float):
-        self._title, self._total, self._first, self._done = title, total, done, done
-        self._started = time.monotonic()
-        self._printed = self._started
+        self._title, self._total, self._done = title, total, done
+        self._started = self._printed = time.monotonic()
+        self._first: tuple[float, float] | None = None  # before it workers start, and an earlier process worked
 
     def update(self, done: float, note: Callable[[], str] = str) -> None:
         now = time.monotonic()
         ends = self._done < self._total <= done
         self._done = done
+        since, before = self._first = self._first or (now, done)
         if now - self._printed < _SECONDS_BETWEEN_LINES and not ends:
             return
         self._printed = now
-        speed = (done - self._first) / max(now - self._started, 1e-9)
+        speed = (done - before) / max(now - since, 1e-9)
         left = f", {duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
         taken = duration(now - self._started)
         text = note()

@@ -55,11 +55,9 @@ class SearchConfig(Section):
     generations: int = Field(default=31, ge=0, le=10**9, validation_alias=AliasChoices(*GENERATIONS))
     """Generations after the first one; `num_generation` is the same. A search measures
     random_samples + generations x num_individual candidates."""
-    proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(
-        default={"surrogate": 0.5, "evolution": 0.5}
-    )
+    proposal: Annotated[dict[ProposalName, Share], BeforeValidator(shares)] = Field(default={"surrogate": 1.0})
     """Where codes come from: `surrogate`, what a model of the accuracy predicts to be on the front, which learns from
-    all that is measured; `evolution`, alone where the model has nothing to predict: latency is an objective, or
+    all that is measured; `evolution`, the default where the model has nothing to predict: latency is an objective, or
     accuracy is none; `magnitude` or `scop`, the least important channels pruned at random rates; `random`; or several
     with shares, such as `{evolution: 0.8, random: 0.2}`."""
     prior: Literal["magnitude", "scop"] | None = "magnitude"

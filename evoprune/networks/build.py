@@ -80,7 +80,8 @@ def _from_source(keys: dict[str, Any], shapes: Mapping[str, Sequence[int]], sour
         if source is None:
             raise UserError(
                 "the network is made by code of yours, and a file does not decide which code runs; if you trust that "
-                f"code, name it: load_model(..., source={keys['source'] or 'path/to/mynet.py:make_net'!r})"
+                f"code, name it: --source {keys['source'] or 'path/to/mynet.py:make_net'}, in Python "
+                "load_model(..., source=...)"
             )
         keys = {**keys, "source": source, "digest": file_digest(source)}
     network = shaped(build_source(keys), shapes)

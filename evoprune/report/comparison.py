@@ -8,7 +8,7 @@ from typing import Any
 from evoprune.common.files import write_atomically
 from evoprune.common.objectives import Row
 from evoprune.report.latencies import spread_text
-from evoprune.report.tables import markdown
+from evoprune.report.tables import markdown, share_text
 from evoprune.runs.table import write_table
 
 BATCHES = (1, 128)
@@ -59,7 +59,7 @@ def _percent(row: Row) -> str:
 
 
 def _cost(row: Row, base: Row, name: str) -> str:
-    return "not known" if row[name] is None else f"{row[name]:,} ({100 * row[name] / base[name]:.0f} %)"
+    return "not known" if row[name] is None else f"{row[name]:,} ({share_text(row[name], base[name])})"
 
 
 def _latency(row: Row, runtime: str, batch: int) -> str:

@@ -38,6 +38,12 @@ def threshold_table(curves: Curves, losses: Sequence[float] = (0.5, 1, 2, 5)) ->
     return markdown(head, [*rows, ["multiply-adds", "100.0 %", *shares]])
 
 
+def share_text(cost: float, whole: float) -> str:
+    """A share of the base network's cost, in %."""
+    percent = 100 * cost / whole
+    return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2f} %"
+
+
 def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> str:
     """The best trade-offs among `rows`, spread over the front, in a few words."""
     names = experiment.search.objectives
@@ -52,7 +58,7 @@ def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> s
 
 def _value(row: Row, name: str, base: Row | None) -> str:
     if base is not None and name in COST_NAMES:
-        return f"{100 * row[name] / base[name]:.0f} %"
+        return share_text(row[name], base[name])
     number = f"{row[name]:,}" if name in COST_NAMES else f"{row[name]:.2f}"
     return f"{number} {OBJECTIVES[name].unit}"
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from evoprune.search.gaussian_process import GaussianProcess
 
 Values = npt.NDArray[np.float64]
-_SINGLE, _NARROW, _TOGETHER = 0.7, 1.4, 0.5  # fitted to 84 shapes of ResNet-20; measured codes correct them
+_SINGLE, _NARROW, _TOGETHER = 0.7, 0.2, 0.5  # fitted to 84 shapes of ResNet-20; measured codes correct them
 _PENALTY = 1.0  # of coefficients that leave these, against errors in tenths of the range
 _LARGEST_SHARE = 0.98  # of the range that a single group may cost
 _FEWEST_KNOWN, _MOST_KNOWN = 16, 500  # codes of the Gaussian process, the last ones: its time grows with their cube
@@ -28,11 +28,12 @@ class AccuracyModel:
             in points of accuracy, shape (points,).
         base: accuracy of the base network in percent.
         chance: accuracy of guessing, in percent.
+        trust: share of what is measured in `promise`; 1 where `curves` are those of no network.
     """
 
-    def __init__(self, curves: Sequence[tuple[Values, Values]], base: float, chance: float):
+    def __init__(self, curves: Sequence[tuple[Values, Values]], base: float, chance: float, trust: float = 1.0):
         self._curves = [(rates, np.maximum.accumulate(losses.clip(0, base - chance))) for rates, losses in curves]
-        self._base, self._range = base, max(1.0, base - chance)
+        self._base, self._range, self._trust = base, max(1.0, base - chance), trust
         self._prior = np.array([*[_SINGLE] * len(curves), _NARROW, _TOGETHER])
         self._coefficients = self._prior
         self._rest: GaussianProcess | None = None
@@ -52,15 +53,24 @@ class AccuracyModel:
         self._coefficients = np.maximum(0.0, self._prior + np.linalg.solve(gram, weighted.T @ error))
         shares, accuracies = shares[-_MOST_KNOWN:], accuracies[-_MOST_KNOWN:]
         if len(shares) >= _FEWEST_KNOWN:
-            self._rest = GaussianProcess(np.log(shares), accuracies - self._sum(shares))
+            self._rest = GaussianProcess(np.log(shares), accuracies - self._sum(shares, self._coefficients))
 
     def predict(self, shares: Values) -> Values:
         """Accuracy in percent, shape (codes,)."""
-        return self._sum(shares) if self._rest is None else self._sum(shares) + self._rest.mean(np.log(shares))
+        known = self._sum(shares, self._coefficients)
+        return known if self._rest is None else known + self._rest.mean(np.log(shares))
 
-    def _sum(self, shares: Values) -> Values:
+    def promise(self, shares: Values) -> Values:
+        """What the networks of codes are worth, in percent, shape (codes,).
+
+        What short measurements say of networks of one cost is less true of trained ones than what single groups cost
+        alone. So most of it is the first sum, as it was before anything was measured.
+        """
+        return self._trust * self.predict(shares) + (1 - self._trust) * self._sum(shares, self._prior)
+
+    def _sum(self, shares: Values, coefficients: Values) -> Values:
         """Accuracy in percent by the terms alone."""
-        lost = self._terms(shares) @ self._coefficients
+        lost = self._terms(shares) @ coefficients
         result: Values = self._base + self._range * np.expm1(-lost / self._range)
         return result
 

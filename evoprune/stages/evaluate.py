@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -109,16 +110,18 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
 
 def _facts(paths: Sequence[Path], compute: Compute, waited: float) -> dict[str, str]:
     """How the models were measured; `waited` percent of the time somebody else had the processor."""
-    threads = f"{torch.get_num_threads()} CPU threads, float32"
-    facts = {"ONNX Runtime": f"on {device_name(CPU.device)}, {threads}"}
-    if not is_installed():
-        facts["ONNX Runtime"] = "not installed; `pip install 'evoprune[export]'` adds it"
+    number = torch.get_num_threads()
+    threads = f"{number} CPU thread{'s' if number > 1 else ''}, float32"
+    facts = {"ONNX Runtime": "not installed; `pip install 'evoprune[export]'` adds it"}
+    if is_installed():
+        facts["ONNX Runtime"] = f"{version('onnxruntime')} on {device_name(CPU.device)}, {threads}"
     if any(path.suffix != ".onnx" for path in paths):
         facts["PyTorch"] = f"{torch.__version__} on {device_name(compute.device)}, {threads}"
     facts["speed-up"] = f"over {paths[0]}, in turns with it"
     if waited > _MOST_WAITED and compute.device.type == "cpu":
         facts["latency"] = (
-            f"other processes had the processor for up to {waited:.0f} % of the time: what is in ms is too long"
+            f"other processes had the processor for up to {waited:.0f} % of the time: times are too long and speed-ups "
+            "unsure; measure again when nothing else runs"
         )
     return facts
 

@@ -55,7 +55,7 @@ def watch(path: Path) -> None:
             except UserError:
                 if not works:
                     raise
-            if view is not None:
+            if view is not None and works:
                 show(view.block, view.line)
     if view is not None:
         say(view.block)

@@ -44,7 +44,7 @@ def test_a_line_comes_every_ten_seconds_and_says_how_long_is_left(clock, capsys)
         assert capsys.readouterr().out == ""
         clock.now += 11
         meter.update(4, lambda: "best 91 %")
-        assert capsys.readouterr().out == "train: 4/10 in 0:00:20, 0:00:30 left  best 91 %\n"
+        assert capsys.readouterr().out == "train: 4/10 in 0:00:20, 0:00:22 left  best 91 %\n"
         clock.now += 2
         meter.update(5)
         assert capsys.readouterr().out == ""
@@ -58,11 +58,15 @@ def test_the_end_has_its_line_at_once_and_only_one(clock, capsys):
     assert capsys.readouterr().out == "train: 2.5/2.5 in 0:00:01\n"
 
 
-def test_what_was_done_before_does_not_make_it_look_faster(clock, capsys):
+def test_what_was_done_before_and_the_start_of_workers_change_nothing(clock, capsys):
+    """The speed is that since the first piece of work was done: five in ten seconds."""
     with progress("train", 100, done=80) as meter:
+        clock.now += 30
+        meter.update(81)
+        assert capsys.readouterr().out == "train: 81/100 in 0:00:30\n"
         clock.now += 10
-        meter.update(85)
-        assert capsys.readouterr().out == "train: 85/100 in 0:00:10, 0:00:30 left\n"
+        meter.update(86)
+        assert capsys.readouterr().out == "train: 86/100 in 0:00:40, 0:00:28 left\n"
 
 
 def test_nothing_new_says_nothing_of_the_time_left(clock, capsys):

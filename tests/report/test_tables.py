@@ -9,6 +9,7 @@ from evoprune.report.tables import (
     knee_of,
     markdown,
     result_table,
+    share_text,
     steps_table,
     summary_table,
     sweep_table,
@@ -93,6 +94,11 @@ def test_a_summary_table_leaves_out_what_was_not_measured():
     assert head[:2] == ["step", "channels pruned"] and len(head) == len(base) == 11
     assert base == ["base", "0.0 %", "", "", "", "91.00 %", "90.00 %", "2,000", "100.0 %", "1,000", "12,345"]
     assert step == ["1", "25.0 %", "91.00 %", "20.00 %", "50.00 %", "88.00 %", "", "1,500", "75.0 %", "600", "6,789"]
+
+
+@pytest.mark.parametrize(("cost", "text"), [(1000, "100 %"), (455, "46 %"), (10, "1 %"), (4.5, "0.45 %")])
+def test_a_share_below_one_per_cent_is_not_nothing(cost, text):
+    assert share_text(cost, 1000) == text
 
 
 @pytest.mark.parametrize("with_base", [True, False])

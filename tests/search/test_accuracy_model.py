@@ -23,14 +23,14 @@ def test_the_base_network_has_its_own_accuracy(model):
 def test_one_group_by_hand(model):
     """Half of the second group's channels cost 10 of 80 points alone."""
     alone = -80 * np.log(1 - 10 / 80)
-    lost = 0.7 * alone + 1.4 * np.log(0.5) ** 2 + 0.5 * alone**2 / 80
+    lost = 0.7 * alone + 0.2 * np.log(0.5) ** 2 + 0.5 * alone**2 / 80
     assert model.predict(np.array([[1.0, 0.5, 1.0]])) == pytest.approx([10 + 80 * np.exp(-lost / 80)])
 
 
 def test_a_curve_that_rises_again_is_taken_as_flat(model):
     """Down to nothing the third group gains a point, which is noise: but for its width, it loses 3 as at one half."""
     alone = -80 * np.log(1 - 3 / 80)
-    lost = 0.7 * alone + 1.4 * np.log(0.1) ** 2 + 0.5 * alone**2 / 80
+    lost = 0.7 * alone + 0.2 * np.log(0.1) ** 2 + 0.5 * alone**2 / 80
     assert model.predict(np.array([[1.0, 1.0, 0.1]])) == pytest.approx([10 + 80 * np.exp(-lost / 80)])
 
 
@@ -53,6 +53,18 @@ def test_measurements_bring_it_nearer_to_the_truth(model):
     model.fit(shares[:30], truth[:30] + rng.normal(0, 0.5, 30))
     after = np.abs(model.predict(shares[30:]) - truth[30:]).mean()
     assert after < before / 2
+
+
+def test_a_promise_keeps_to_the_curves():
+    """A quarter of the way from what the curves said first to what is measured."""
+    model = AccuracyModel(CURVES, base=90.0, chance=10.0, trust=0.25)
+    shares = np.random.default_rng(0).uniform(0.2, 1, (20, 3))
+    first = model.predict(shares)
+    assert model.promise(shares) == pytest.approx(first), "nothing is measured yet"
+    model.fit(shares, first - 5)
+    learned = model.predict(shares)
+    assert (learned < first - 2).all()
+    assert model.promise(shares) == pytest.approx(0.75 * first + 0.25 * learned)
 
 
 def test_one_measurement_changes_little(model):

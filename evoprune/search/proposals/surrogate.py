@@ -114,7 +114,7 @@ class Surrogate:
         return whole[best[np.argsort(cost, kind="stable")]]
 
     def _predict(self, codes: Codes) -> Values:
-        known = {**compute_costs(self._space, codes), "accuracy": self._model.predict(self._shares_of(codes))}
+        known = {**compute_costs(self._space, codes), "accuracy": self._model.promise(self._shares_of(codes))}
         signs = [-1.0 if OBJECTIVES[name].maximise else 1.0 for name in self._config.objectives]
         columns = zip(self._config.objectives, signs, strict=True)
         return np.stack([sign * known[name] for name, sign in columns], axis=1).astype(float)
