@@ -8,7 +8,7 @@ import numpy.typing as npt
 from evoprune.search.gaussian_process import GaussianProcess
 
 Values = npt.NDArray[np.float64]
-_SINGLE, _NARROW, _TOGETHER = 0.7, 0.2, 0.5  # fitted to 84 shapes of ResNet-20; measured codes correct them
+_SINGLE, _NARROW, _TOGETHER = 0.7, 0.2, 0.5  # as 84 shapes of ResNet-20 fit; trained ones mind narrow groups less
 _PENALTY = 1.0  # of coefficients that leave these, against errors in tenths of the range
 _LARGEST_SHARE = 0.98  # of the range that a single group may cost
 _FEWEST_KNOWN, _MOST_KNOWN = 16, 500  # codes of the Gaussian process, the last ones: its time grows with their cube
