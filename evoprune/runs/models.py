@@ -33,14 +33,19 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
 
 
 def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
-    """As `trained_models`; where there are none, those of whatever other settings the first seed was trained with."""
-    found = trained_models(folder, key, experiment)
-    first = {} if found else _description(folder.model(key))
-    if not isinstance(first.get("training"), dict) or not isinstance(first.get("test_accuracy"), int | float):
-        return found
-    others = (_description(folder.model(key, seed)) for seed in count(1))
-    same = takewhile(lambda other: other.get("training") == first["training"], others)
-    return [first, *(other for other in same if isinstance(other.get("test_accuracy"), int | float))]
+    """As `trained_models`, and further seeds that were trained alike.
+
+    Where there are none, those of whatever other settings the first seed was trained with.
+    """
+    found, seeds = trained_models(folder, key, experiment), experiment.retrain.seeds
+    if not found:
+        found, seeds = [_description(folder.model(key))], 1
+    training = found[0].get("training")
+    if not isinstance(training, dict) or not isinstance(found[0].get("test_accuracy"), int | float):
+        return []
+    others = (_description(folder.model(key, seed)) for seed in count(seeds))
+    same = takewhile(lambda other: other.get("training") == training, others)
+    return [*found, *(other for other in same if isinstance(other.get("test_accuracy"), int | float))]
 
 
 @dataclass(frozen=True)

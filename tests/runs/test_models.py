@@ -68,6 +68,16 @@ def test_a_damaged_model_is_named_with_what_to_do(tiny, tmp_path, facts, reason)
         trained_models(folder, "k1", tiny())
 
 
+def test_seeds_beyond_those_that_the_run_asks_for_are_known_too(tiny, tmp_path):
+    """`retrain --set retrain.seeds=2` trained a second one; a report of the run, which says 1, once forgot it."""
+    folder, training = RunFolder(tmp_path), training_settings(tiny())
+    for seed in range(2):
+        write_description(folder.model("k1", seed), seed=seed, training=training)
+    write_description(folder.model("k1", 2), seed=2, training={**training, "lr": 0.9})
+    assert [model["seed"] for model in known_models(folder, "k1", tiny())] == [0, 1]
+    assert [model["seed"] for model in trained_models(folder, "k1", tiny())] == [0]
+
+
 def test_a_network_of_other_settings_is_known_by_those_of_its_first_seed(tiny, tmp_path):
     folder, training = RunFolder(tmp_path), training_settings(tiny())
     other = {**training, "lr": 0.9}
