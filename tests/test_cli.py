@@ -109,11 +109,6 @@ def test_the_installed_command_validates():
     assert re.search(rf"predicted run time: \d+:\d\d:\d\d {stages}", done.stdout)
 
 
-def test_the_package_is_the_command_too():
-    command = [sys.executable, "-m", "evoprune", "--version"]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == evoprune.__version__
-
-
 def test_validate_without_the_data_says_why_it_predicts_nothing(capsys):
     assert main(["validate", "resnet20_cifar10", "--set", "data.root=/nonexistent/folder"]) == 0
     printed = capsys.readouterr().out

@@ -20,12 +20,18 @@ from evoprune.space.space import SearchSpace
 
 Codes = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 _POPULATION, _GENERATIONS = 64, 40  # of the search on predictions; it takes about a second
+_ROUNDS, _CHILDREN = 40, 128  # of small changes of widths after it
+_LARGEST_STEP = 8  # a group gives or gets an eighth of its channels at most, at once
 _LEARN_EVERY, _LEARN_SHARE = 4, 16
 
 
 class Surrogate:
     """Runs NSGA-III on predicted accuracies and exact costs, and proposes codes spread along the front that it finds.
+
+    NSGA-III changes bits. Small changes of the widths that it ends with, for which a prediction is all that is needed,
+    bring them nearer to the best ones.
 
     Which channels of a group stay follows from their importance, so that a code is its widths. The model learns anew
     with every fourth measurement, later with every sixteenth part of them: learning and searching takes about a second,
@@ -106,12 +112,36 @@ class Surrogate:
             codes.append(self._ordered(np.stack([candidate.code for candidate in asked])))
             told = [Candidate(one.id, code, one.proposal) for one, code in zip(asked, codes[-1], strict=True)]
             searcher.tell(told, self._predict(codes[-1]), np.zeros(len(told)))
-        whole = np.unique(np.concatenate(codes), axis=0)
-        allowed = self._limits.allow(whole)  # ordering the channels of tied segments may have changed the costs
-        whole = whole[allowed] if allowed.any() else whole
-        best = np.flatnonzero(non_dominated(self._predict(whole)))
-        cost = compute_costs(self._space, whole[best])["flops"]
-        return whole[best[np.argsort(cost, kind="stable")]]
+        pool = np.concatenate(codes)
+        allowed = self._limits.allow(pool)  # ordering the channels of tied segments may have changed the costs
+        return self._refined(pool[allowed] if allowed.any() else pool, np.random.default_rng(seed))
+
+    def _refined(self, codes: Codes, rng: np.random.Generator) -> Codes:
+        """Of `codes`, and of what small changes of widths make of the best, those that none beats; cheapest first."""
+        codes, losses = self._best(codes, self._predict(codes))
+        for _ in range(_ROUNDS):
+            children = self._changed(codes[rng.integers(len(codes), size=_CHILDREN)], rng)
+            children = children[self._limits.allow(children)]
+            known = np.concatenate([losses, self._predict(children)])
+            codes, losses = self._best(np.concatenate([codes, children]), known)
+        return codes
+
+    def _changed(self, codes: Codes, rng: np.random.Generator) -> Codes:
+        """In each of `codes` one to three groups get some channels or give some."""
+        widths = np.array([group.width for group in self._space.groups])
+        shape = len(codes), len(widths)
+        few = rng.random(shape).argsort(axis=1) < rng.integers(1, 4, (len(codes), 1))
+        most = np.maximum(1, widths // _LARGEST_STEP)
+        steps = np.where(few, rng.integers(-most, most + 1, shape), 0)
+        return self._coded((self._counts(codes) + steps).clip(1, widths))
+
+    def _best(self, codes: Codes, losses: Values) -> tuple[Codes, Values]:
+        """Those of `codes` that none beats, each once, with their `losses`, cheapest first."""
+        _, once = np.unique(codes, axis=0, return_index=True)
+        best = once[non_dominated(losses[once])]
+        cost = next(place for place, name in enumerate(self._config.objectives) if name != "accuracy")
+        best = best[np.argsort(losses[best, cost], kind="stable")]
+        return codes[best], losses[best]
 
     def _predict(self, codes: Codes) -> Values:
         known = {**compute_costs(self._space, codes), "accuracy": self._model.promise(self._shares_of(codes))}
@@ -121,15 +151,22 @@ class Surrogate:
 
     def _shares_of(self, codes: Codes) -> Values:
         """Share of its channels that each group keeps, shape (codes, groups)."""
-        return np.stack([group.of(codes).mean(axis=1) for group in self._space.groups], axis=1)
+        return self._counts(codes) / np.array([group.width for group in self._space.groups])
+
+    def _counts(self, codes: Codes) -> Counts:
+        """Channels that each group keeps, shape (codes, groups)."""
+        return np.stack([group.of(codes).sum(axis=1, dtype=np.int64) for group in self._space.groups], axis=1)
 
     def _ordered(self, codes: Codes) -> Codes:
         """Codes of the same widths that keep the most important channels of each group."""
-        ordered = np.empty_like(codes)
-        for group, places in zip(self._space.groups, self._places, strict=True):
-            count = np.maximum(1, group.of(codes).sum(axis=1, dtype=np.int64))
-            group.put(ordered, places[None] < count[:, None])
-        return ordered
+        return self._coded(self._counts(codes))
+
+    def _coded(self, counts: Counts) -> Codes:
+        """Codes that keep `counts` channels, shape (codes, groups), of each group, the most important ones."""
+        codes = np.empty((len(counts), self._space.length), dtype=np.uint8)
+        for group, places, count in zip(self._space.groups, self._places, counts.T, strict=True):
+            group.put(codes, places[None] < np.maximum(1, count)[:, None])
+        return codes
 
 
 def _num_learned(told: int) -> int:

@@ -80,6 +80,18 @@ def test_what_it_learns_makes_its_codes_better(small_space, truth):
     assert before < (before + best) / 2 < volume(surrogate)
 
 
+def test_small_changes_of_widths_find_a_better_front(small_space, truth, monkeypatch):
+    """The more of them, the nearer: NSGA-III, which changes bits, stops short of it."""
+    reference = np.array([-10.0, compute_costs(small_space, small_space.full_code())["flops"][0]])
+
+    def volume(rounds: int) -> float:
+        monkeypatch.setattr("evoprune.search.proposals.surrogate._ROUNDS", rounds)
+        codes = make_surrogate(small_space, curves=curves_of(small_space)).first(60, np.random.default_rng(0))
+        return hypervolume(losses_of(small_space, truth, codes), reference)
+
+    assert volume(0) < volume(20) < volume(80)
+
+
 def test_what_failed_teaches_nothing(small_space, truth):
     first, second = make_surrogate(small_space), make_surrogate(small_space)
     codes = first.first(6, np.random.default_rng(0))
