@@ -1,6 +1,7 @@
 """Models side by side: costs, accuracy and latency, and how much faster each is than the base network."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from evoprune.common.files import write_atomically
 from evoprune.common.objectives import Row
 from evoprune.report.latencies import spread_text
 from evoprune.report.tables import markdown, share_text
+from evoprune.report.terminal import aligned
 from evoprune.runs.table import write_table
 
 BATCHES = (1, 128)
 RUNTIMES = ("torch", "onnx")
 _NAMES = {"torch": "PyTorch", "onnx": "ONNX Runtime"}
+_HEAD = ("network", "accuracy", "multiply-adds", "parameters", "file, bytes")
+_LONGEST_NAME = 24
 _FACTS = ("model", "accuracy", "flops", "params", "file_bytes")
 
 
@@ -26,13 +30,21 @@ def columns() -> list[str]:
 
 def comparison_table(rows: Sequence[Row]) -> str:
     """The base network first; costs with their share of its."""
-    timed = [(runtime, batch) for runtime in RUNTIMES for batch in BATCHES
-             if any(row.get(f"{runtime}_ms_{batch}") for row in rows)]  # fmt: skip
-    heads = [f"{_NAMES[runtime]}, {batch} image{'s' if batch > 1 else ''}" for runtime, batch in timed]
-    head = ["network", "accuracy", "multiply-adds", "parameters", "file, bytes", *heads]
-    lines = [[_name(row), _percent(row), *(_cost(row, rows[0], name) for name in _FACTS[2:]),
-              *(_latency(row, *place) for place in timed)] for row in rows]  # fmt: skip
-    return markdown(head, lines)
+    timed = _timed(rows)
+    lines = [[str(row["model"]), *_facts(row, rows[0]), *(_latency(row, *place) for place in timed)] for row in rows]
+    return markdown([*_HEAD, *(_title(*place) for place in timed)], lines)
+
+
+def terminal_tables(rows: Sequence[Row]) -> str:
+    """The same in two tables that fit a terminal: costs, and latencies without their 90th percentiles."""
+    timed, names = _timed(rows), _short_names([str(row["model"]) for row in rows])
+    costs = aligned(_HEAD, [[name, *_facts(row, rows[0])] for name, row in zip(names, rows, strict=True)])
+    if not timed:
+        return costs
+    times = [[name, *(_short_latency(row, *place) for place in timed)] for name, row in zip(names, rows, strict=True)]
+    return (
+        f"{costs}\n\n{aligned(['ms, speed-up; images', *(f'{runtime}, {batch}' for runtime, batch in timed)], times)}"
+    )
 
 
 def write_comparison(folder: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
@@ -50,8 +62,25 @@ def write_comparison(folder: Path, rows: Sequence[Row], facts: Mapping[str, Any]
     write_atomically(folder / "evaluation.md", f"{table}\n{said}\n")
 
 
-def _name(row: Row) -> str:
-    return str(row["model"])
+def _timed(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """Runtimes and batches that any network was timed in."""
+    places = [(runtime, batch) for runtime in RUNTIMES for batch in BATCHES]
+    return [place for place in places if any(row.get("{}_ms_{}".format(*place)) for row in rows)]
+
+
+def _title(runtime: str, batch: int) -> str:
+    return f"{_NAMES[runtime]}, {batch} image{'s' if batch > 1 else ''}"
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """Paths without the folders that all of them lie in, and of a long one its end."""
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    names = [os.path.relpath(os.path.abspath(path), common) for path in paths]
+    return [name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}" for name in names]
+
+
+def _facts(row: Row, base: Row) -> list[str]:
+    return [_percent(row), *(_cost(row, base, name) for name in _FACTS[2:])]
 
 
 def _percent(row: Row) -> str:
@@ -69,3 +98,12 @@ def _latency(row: Row, runtime: str, batch: int) -> str:
     gain, slow = row.get(f"{runtime}_speed_up_{batch}"), row[f"{runtime}_p90_ms_{batch}"]
     spread = spread_text(row.get(f"{runtime}_spread_{batch}"))
     return f"{value:.2f} ms{spread}, p90 {slow:.2f}" + (f", {gain:.2f}x" if gain else "")
+
+
+def _short_latency(row: Row, runtime: str, batch: int) -> str:
+    value = row.get(f"{runtime}_ms_{batch}")
+    if value is None:
+        return "-"
+    spread = spread_text(row.get(f"{runtime}_spread_{batch}")).replace(" ", "")
+    gain = row.get(f"{runtime}_speed_up_{batch}")
+    return f"{value:.2f}{spread}" + (f" {gain:.2f}x" if gain else "")

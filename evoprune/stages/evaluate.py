@@ -28,7 +28,7 @@ from evoprune.networks.checkpoints import load_model
 from evoprune.networks.counts import count
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
 from evoprune.networks.sparse_linear import sparse_layers
-from evoprune.report.comparison import comparison_table, write_comparison
+from evoprune.report.comparison import terminal_tables, write_comparison
 from evoprune.stages.model_times import measure_times, model_calls
 from evoprune.stages.saved_model import (
     DataRequest,
@@ -99,7 +99,7 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     facts = _facts(paths, compute, waited) | {
         "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}"
     }
-    say(comparison_table(rows))
+    say(terminal_tables(rows))
     for name, value in facts.items():
         say(f"{name}: {value}")
     if request.out is not None:

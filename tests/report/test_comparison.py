@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from evoprune.report.comparison import columns, comparison_table, write_comparison
+from evoprune.report.comparison import columns, comparison_table, terminal_tables, write_comparison
+from evoprune.report.terminal import COLUMNS
 
 BASE = {"model": "base", "accuracy": 90.0, "flops": 1000, "params": 200, "file_bytes": 800}
 ROWS = [
@@ -20,6 +21,23 @@ def test_the_table_has_what_was_measured_and_no_column_of_what_was_not():
     assert head.endswith("| file, bytes | PyTorch, 1 image |")
     assert half == "| half | 90.00 % | 500 (50 %) | 200 (100 %) | 800 (100 %) | 2.50 ms, p90 3.00, 1.60x |"
     assert onnx.endswith("| not measured |")
+
+
+def test_on_a_terminal_it_is_two_tables():
+    head, _, half, onnx, empty, times, _, fast, none = terminal_tables(ROWS).splitlines()
+    assert head.split("  ")[0] == "network" and half.split() == ["half", "90.00", "%", "500", "(50", "%)", "200",
+                                                                 "(100", "%)", "800", "(100", "%)"]  # fmt: skip
+    assert onnx.startswith("half.onnx") and empty == "" and times.split("  ")[0] == "ms, speed-up; images"
+    assert fast.split() == ["half", "2.50", "1.60x"] and none.split() == ["half.onnx", "-"]
+
+
+def test_it_fits_the_terminal():
+    """Four runtimes of networks that lie deep, with millions of all and no two measurements that agree."""
+    row = {"accuracy": 98.05, "flops": 40_813_184, "params": 25_557_032, "file_bytes": 102_400_000}
+    for place in ("torch_{}_1", "torch_{}_128", "onnx_{}_1", "onnx_{}_128"):
+        row |= {place.format("ms"): 14.64, place.format("spread"): 12.0, place.format("speed_up"): 1.06}
+    text = terminal_tables([{**row, "model": f"results/long/models/{name}"} for name in ("base", "k" * 40)])
+    assert max(map(len, text.splitlines())) <= COLUMNS and "…kkk" in text and "results" not in text
 
 
 def test_files_have_the_same_numbers(tmp_path: Path):

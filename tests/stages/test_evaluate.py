@@ -104,8 +104,8 @@ def test_a_busy_machine_is_said(model, tmp_path, monkeypatch, capsys, waited, sa
     assert main(["evaluate", str(model), "--out", str(tmp_path)]) == 0
     facts = json.loads((tmp_path / "evaluation.json").read_text())
     text = (
-        "other processes had the processor for up to 43 % of the time: times are too long and speed-ups unsure; measure "
-        "again when nothing else runs"
+        "other processes had the processor for up to 43 % of the time: times are too long and speed-ups unsure; "
+        "measure again when nothing else runs"
     )
     assert (facts.get("latency") == text) == said == (text in capsys.readouterr().out)
     assert "waited" not in facts["models"][0]

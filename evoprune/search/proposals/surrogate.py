@@ -21,7 +21,7 @@ from evoprune.space.space import SearchSpace
 Codes = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
-_POPULATION, _GENERATIONS = 64, 40  # of the search on predictions; it takes about a second
+_POPULATION, _GENERATIONS = 64, 40  # of the search on predictions
 _ROUNDS, _CHILDREN = 40, 128  # of small changes of widths after it
 _LARGEST_STEP = 8  # a group gives or gets an eighth of its channels at most, at once
 _LEARN_EVERY, _LEARN_SHARE = 4, 16
@@ -34,8 +34,8 @@ class Surrogate:
     bring them nearer to the best ones.
 
     Which channels of a group stay follows from their importance, so that a code is its widths. The model learns anew
-    with every fourth measurement, later with every sixteenth part of them: learning and searching takes about a second,
-    and one candidate of thousands changes little. What is found depends on the seed and on what was measured, not on
+    with every fourth measurement, later with every sixteenth part of them: learning and searching takes seconds, and
+    one candidate of thousands changes little. What is found depends on the seed and on what was measured, not on
     what was asked.
 
     Args:
