@@ -53,6 +53,19 @@ def live_text() -> Iterator[Callable[[str, str], None]]:
         yield lambda block, _: live.update(Text(block, no_wrap=True, overflow="crop"), refresh=True)
 
 
+class Pace:
+    """The speed of work since its first piece: before that workers start, and an earlier process may have worked."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def seconds_left(self, done: float, total: float) -> float | None:
+        """Seconds until all of `total` is done, now that `done` is; None where that is not known yet."""
+        now = time.monotonic()
+        since, before = self._first = self._first or (now, done)
+        return (total - done) * (now - since) / (done - before) if done > before else None
+
+
 class _NewLines:
     def __init__(self) -> None:
         self._last = ""
@@ -112,18 +125,17 @@ class _Lines:
     def __init__(self, title: str, total: float, done: float):
         self._title, self._total, self._done = title, total, done
         self._started = self._printed = time.monotonic()
-        self._first: tuple[float, float] | None = None  # before it workers start, and an earlier process worked
+        self._pace = Pace()
 
     def update(self, done: float, note: Callable[[], str] = str) -> None:
         now = time.monotonic()
         ends = self._done < self._total <= done
         self._done = done
-        since, before = self._first = self._first or (now, done)
+        seconds = self._pace.seconds_left(done, self._total)
         if now - self._printed < _SECONDS_BETWEEN_LINES and not ends:
             return
         self._printed = now
-        speed = (done - before) / max(now - since, 1e-9)
-        left = f", {duration((self._total - done) / speed)} left" if speed > 0 and done < self._total else ""
+        left = f", {duration(seconds)} left" if seconds else ""
         taken = duration(now - self._started)
         text = note()
         say(f"{self._title}: {done:g}/{self._total:g} in {taken}{left}{'  ' + text if text else ''}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from evoprune.common.files import read_bounded, write_atomically
-from evoprune.common.progress import Meter, duration, progress
+from evoprune.common.progress import Meter, Pace, duration, progress
 from evoprune.runs.folder import RunFolder
 
 _SECONDS_BETWEEN_NOTES = 2.0
@@ -58,17 +58,15 @@ class _Noted:
 
     def __init__(self, meter: Meter, folder: RunFolder, start: StageProgress):
         self._meter, self._path, self._start = meter, folder.progress, start
-        self._first: tuple[float, float] | None = None
+        self._pace = Pace()
         self._written = time.monotonic()
         self._write(start)
 
     def update(self, done: float, note: Callable[[], str] = str) -> None:
         self._meter.update(done, note)
-        now = time.monotonic()
-        since, before = self._first = self._first or (now, done)  # what an earlier process did took no time here
+        left, now = self._pace.seconds_left(done, self._start.total), time.monotonic()
         if now - self._written >= _SECONDS_BETWEEN_NOTES:
             self._written = now
-            left = (self._start.total - done) * (now - since) / (done - before) if done > before else None
             self._write(StageProgress(self._start.title, done, self._start.total, left))
 
     def _write(self, progress: StageProgress) -> None:
