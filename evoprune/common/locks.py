@@ -30,7 +30,8 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(
-                f"{path}: another process is working in this run; wait for it or choose another --out"
+                f"{path}: another process is working in this run; wait for it (`evoprune watch` and `evoprune report "
+                "--watch` show how far it is), or choose another --out"
             ) from None
         yield
     finally:

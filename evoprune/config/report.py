@@ -1,13 +1,19 @@
 """The section `report`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from evoprune.config.section import Positive, Section
 
 PictureFormat = Literal["png", "svg", "pdf"]
+
+
+def _list(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return value
+    raise ValueError(f"a list of {', '.join(get_args(PictureFormat))}, such as [png, svg]")
 
 
 class ReportConfig(Section):
@@ -15,7 +21,7 @@ class ReportConfig(Section):
 
     every: Positive = 5
     """Generations between two fronts that the picture shows."""
-    formats: Annotated[tuple[PictureFormat, ...], Field(strict=False, min_length=1)] = ("png",)
+    formats: Annotated[tuple[PictureFormat, ...], BeforeValidator(_list), Field(strict=False, min_length=1)] = ("png",)
     """Kinds of files of each picture, a list of `png`, `svg` and `pdf`. Letters stay letters in SVG and PDF."""
 
     tensorboard: bool = False

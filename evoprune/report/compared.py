@@ -80,8 +80,16 @@ def compared_run(
 
 
 def with_short_names(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
-    """The runs, labelled by the last part of their paths where these differ, by whole paths where not."""
-    short = [Path(run.name).resolve().name for run in runs]
+    """The runs, labelled by the last part of their paths where these differ, by whole paths where not.
+
+    Raises:
+        UserError: one is there twice.
+    """
+    places = [Path(run.name).resolve() for run in runs]
+    twice = [place for number, place in enumerate(places) if place in places[:number]]
+    if twice:
+        raise UserError(f"--compare: {twice[0]} would be drawn twice; leave one of them out")
+    short = [place.name for place in places]
     if len(set(short)) < len(runs):
         return list(runs)
     return [replace(run, name=name) for name, run in zip(short, runs, strict=True)]

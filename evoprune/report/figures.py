@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from evoprune.common.objectives import OBJECTIVES, OK, Row
 from evoprune.pruning.importance.sensitivity import Curves
@@ -32,8 +32,9 @@ Style = Mapping[str, Any]
 def draw_hypervolume(paths: Paths, volumes: Sequence[float], names: Sequence[str]) -> None:
     """The hypervolume after each generation."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    axes.plot(volumes, marker="o", markersize=3)
-    axes.set(xlabel="generation", ylabel="hypervolume", title=f"hypervolume of {', '.join(names)}")
+    axes.plot(volumes, marker="o", markersize=3, drawstyle="steps-post")
+    axes.set(xlabel="generation", ylabel=f"hypervolume of {' and '.join(OBJECTIVES[name].label for name in names)}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     _save(figure, paths)
 

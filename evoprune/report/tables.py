@@ -15,6 +15,7 @@ from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.ranking import keep_best
 from evoprune.space.space import SearchSpace
 
+_MOST_SHOWN = 12
 ACCURACIES = ("accuracy_before", "accuracy_cut", "accuracy_recalibrated", "accuracy", "test_accuracy")
 """Columns of `summary.csv`, in % on the validation split but for the last: the steps of a pruning."""
 
@@ -83,9 +84,19 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
 
 
 def shown_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
-    """The networks of a front that a result is told of, the dearest first: all of them only where all are trained."""
-    whole = experiment.retrain.select == "all"
-    return [row for row in reversed(front) if whole or row.get("test_accuracy") is not None]
+    """The networks of a front that a result is told of, the dearest first.
+
+    They are all where all are to be trained, those that are trained where some are, and a few otherwise.
+    """
+    if experiment.retrain.select == "all":
+        return list(reversed(front))
+    trained = [row for row in reversed(front) if row.get("test_accuracy") is not None]
+    return trained or few_rows(front, experiment.search.objectives)
+
+
+def few_rows(front: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """At most 12 networks of a front, spread over it, the dearest first."""
+    return [front[index] for index in sorted(spread(to_losses(front, names), _MOST_SHOWN), reverse=True)]
 
 
 def _front_line(row: Row, full: Mapping[str, int], timed: bool) -> list[str]:

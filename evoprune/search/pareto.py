@@ -67,15 +67,17 @@ def _scale(losses: Losses) -> Losses:
 def knees(losses: Losses, count: int = MOST_KNEES) -> list[int]:
     """Indices of at most `count` knees: points where a gain in one objective costs most in the others.
 
-    The trade-off of a point against a neighbour is what is lost by moving there over what is gained, in objectives
-    scaled to [0, 1] over the front; a point's worth is its smallest trade-off over its nearest neighbours (Rachmawati
-    and Srinivasan 2009).
+    The first one is the knee of the whole front: in objectives scaled to [0, 1] over the front, the farthest from the
+    plane through its ends (Das 1999), so that a dent of a noisy front is none. The others are the sharpest bends. The
+    trade-off of a point against a neighbour is what is lost by moving there over what is gained; a point's worth is
+    its smallest trade-off over its nearest neighbours (Rachmawati and Srinivasan 2009).
     """
     if len(losses) <= 2:  # neither is a bend; the one that is best in the first objective comes first
         return [int(index) for index in np.lexsort(losses.T[::-1])][:count]
     scaled = _scale(losses)
-    worth = [_smallest_trade_off(scaled, index) for index in range(len(scaled))]
-    return sorted(range(len(scaled)), key=lambda index: -worth[index])[:count]
+    first = int(scaled.sum(axis=1).argmin())
+    worth = [np.inf if index == first else _smallest_trade_off(scaled, index) for index in range(len(scaled))]
+    return sorted(range(len(scaled)), key=lambda index: (index != first, -worth[index]))[:count]
 
 
 def _smallest_trade_off(scaled: Losses, index: int) -> float:

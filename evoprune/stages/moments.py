@@ -1,13 +1,24 @@
 """What the layers of the base network read: measured once per run, for all that compensates."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from torch import Tensor
 
 from evoprune.common.errors import UserError
-from evoprune.common.progress import say
+from evoprune.common.progress import Meter, say
 from evoprune.data.tensors import place_data
-from evoprune.pruning.moments import Moments, load_moments, measure_moments, moment_inputs, moment_readers, save_moments
+from evoprune.pruning.moments import (
+    MOMENT_IMAGES,
+    Moments,
+    load_moments,
+    measure_moments,
+    moment_inputs,
+    moment_readers,
+    save_moments,
+)
 from evoprune.runs.folder import timed_stage
+from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 
 
@@ -16,15 +27,25 @@ def provide_moments(context: Context) -> None:
     folder, compute = context.folder, context.compute
     if context.experiment.inherit == "plain" or _are_measured(context):
         return
-    with timed_stage(folder, "moments"):
-        data, network = place_data(context.dataset.arrays, compute.device), context.base.network
-        inputs = moment_inputs(data, context.experiment.seed)
+    data, network = place_data(context.dataset.arrays, compute.device), context.base.network
+    images = min(MOMENT_IMAGES, len(data.train))
+    with timed_stage(folder, "moments"), stage_progress(folder, "moments, images", images) as meter:
+        inputs = _counted(moment_inputs(data, context.experiment.seed), meter)
         moments = measure_moments(context.space, network.to(compute.device), inputs, compute)
         network.cpu()
         save_moments(moments, folder.moments)
         folder.seal(folder.moments)
     for name, reason in moments.left_out.items():
         say(f"inherit: {name} is not compensated: {reason}")
+
+
+def _counted(batches: Iterable[Tensor], meter: Meter) -> Iterator[Tensor]:
+    """The batches; the meter is told how many images were taken."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        meter.update(done)
 
 
 def _are_measured(context: Context) -> bool:

@@ -55,7 +55,9 @@ def check_is_model(path: Path) -> None:
         UserError: nothing is there, or it is the folder of a run.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
+        of_run = (path.parent.parent / CONFIG_NAME).is_file()  # where a run keeps its models
+        hint = "; a run keeps the networks that it has trained there: `evoprune retrain` trains others" if of_run else ""
+        raise UserError(f"{path}: no such file or folder{hint}")
     if (path / CONFIG_NAME).is_file():
         raise UserError(f"{path}: the folder of a run; name a model in it, such as {path / 'models'}/KEY")
 

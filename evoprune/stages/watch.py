@@ -10,22 +10,21 @@ from typing import Any
 from evoprune.common.errors import UserError
 from evoprune.common.locks import is_locked
 from evoprune.common.model_files import DESCRIPTION_NAME
-from evoprune.common.objectives import Row, to_losses
+from evoprune.common.objectives import Row
 from evoprune.common.progress import duration, live_text, say
+from evoprune.common.signals import Stopped, received
 from evoprune.report.compared import ComparedRun, base_of
 from evoprune.report.output import tested_front
-from evoprune.report.tables import trade_offs
+from evoprune.report.tables import few_rows, trade_offs
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.live_progress import read_progress
 from evoprune.search.front import latest_rows, num_candidates
-from evoprune.search.pareto import spread
 from evoprune.stages.context import Context, context_of_run
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.report import write_live_page
 
 _SECONDS_BETWEEN_LOOKS = 5.0
-_MOST_NETWORKS = 12
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,26 @@ class View:
 
 
 def watch(path: Path) -> None:
-    """Show how far a run is until no process works in it.
+    """Show how far a run is until no process works in it, or Ctrl-C.
 
     Raises:
         UserError: not the folder of a run, or a damaged file that stays so.
     """
     view = None
-    with live_text() as show:
-        for works in _looks(path):
-            try:
-                view = look(context_of_run(path))
-            except UserError:
-                if not works:
-                    raise
-            if view is not None and works:
-                show(view.block, view.line)
+    try:
+        with live_text() as show:
+            for works in _looks(path):
+                try:
+                    view = look(context_of_run(path))
+                except UserError:
+                    if not works:
+                        raise
+                if view is not None and works:
+                    show(view.block, view.line)
+    except Stopped:
+        if received() != "SIGINT":
+            raise
+        return  # nothing is lost, and nothing is to go on
     if view is not None:
         say(view.block)
     say(f"no process is working in {path} now")
@@ -100,9 +104,9 @@ def look(context: Context) -> View:
     text += f"; {stage}" if stage else ""
     status = Counter(row["status"] for row in latest_rows(rows))
     counts = ", ".join(f"{number:,} {name}" for name, number in status.items())
-    picked = spread(to_losses(front, experiment.search.objectives), _MOST_NETWORKS)
+    picked = few_rows(front, experiment.search.objectives)
     base = {**base_of(rows, context.space), "test_accuracy": folder.facts().get("base", {}).get("test_accuracy")}
-    table = front_table([front[index] for index in sorted(picked, reverse=True)], base)
+    table = front_table(picked, base)
     shown = f"{len(front):,} on the front" + (f", {len(picked)} shown" if len(picked) < len(front) else "")
     return View(f"{text}; {trade_offs(rows, experiment)}", f"{text}\n{counts}; {shown}\n{table}")
 

@@ -46,6 +46,12 @@ def test_labels_are_short_where_they_differ(tiny, small_space, paths, names):
     assert [run.name for run in with_short_names(runs)] == names
 
 
+def test_no_run_is_drawn_twice(tiny, small_space):
+    runs = [compared_run(RunFolder(Path(path)), [], tiny(), small_space, NAMES) for path in ("a/x", "b", "a/y/../x/")]
+    with pytest.raises(UserError, match=r"--compare: .*a/x would be drawn twice; leave one of them out"):
+        with_short_names(runs)
+
+
 def test_networks_and_images_are_named_without_their_place(tiny):
     assert network_of(tiny()) == "resnet20" and dataset_of(tiny()) == "digits"
     source = {"network": {"source": "torchvision:resnet50"}, "search_space": None}

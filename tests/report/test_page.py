@@ -62,6 +62,7 @@ const found = {legend: every("#plot .role-legend-label text").map(e => e.textCon
 found.tip = marks("points").map(one => one.__data__.datum).filter(one => one.kind === "other").map(one => one.told);
 $("segment").value = "layer1.0.middle"; await $("segment").onchange();
 found.curves = every("#curves path").filter(one => one.__data__ && one.__data__.mark.marktype === "line").length;
+found.named = every("#curves .role-legend-label text").map(e => e.textContent);
 found.wide = every("#curves path[stroke-width='4']").map(path => path.__data__.datum.segment);
 $("x").value = "params"; await $("x").onchange(); found.later = squares();
 tell(found);
@@ -154,7 +155,7 @@ def visit(page: Path, tmp_path: Path, script: str) -> dict[str, Any]:
 def test_keyboard_links_and_choices_work(page, tmp_path):
     found = visit(page, tmp_path, VISIT)
     assert found["asked"] == 0
-    assert found["first"].startswith("k15: accuracy 75 %, multiply-adds 8,500")
+    assert found["first"].startswith("k15: accuracy 75 %, multiply-adds 8500")
     assert found["second"].startswith("k13: ") and found["rows"] == ["k13"]
     assert found["linked"].startswith("k0: ")
     assert found["knee"].startswith("The knee") and "The best below" in found["best"]
@@ -204,19 +205,39 @@ def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, 
         "other candidates",
         "mine (this run)",
         "other",
-        "test accuracy after full training",
+        "other, after full training",
         "published, test accuracy",
         "base networks",
     ]
     assert found["dashed"] == 1 and found["squares"] == 1 and found["live"] and found["sensitive"]
     assert found["fronts"][0][:4] == ["mine", "base network", "resnet20", "digits"]
     assert found["fronts"][-1][:6] == ["other", "k0", "resnet8", "photos", "85", "12,000"]
-    assert found["papers"] == [["A & B", "5,000", "50", "88", "", "x"]]
+    assert found["papers"] == [["A & B", "5000", "50", "88", "", "x"]]
     assert (
         found["curves"] == len(groups) and found["losses"] == 2 * len(groups) and found["wide"] == ["layer1.0.middle"]
     )
+    assert found["named"] == [group.name for group in groups]
     assert found["later"] == 0 and len(found["tip"]) == 1
     assert found["tip"][0].startswith("k0: run other, accuracy 85 %") and "test accuracy 91.5 %" in found["tip"][0]
+
+
+def test_numbers_are_written_as_people_read_them(tiny, small_space, tmp_path):
+    """A hypervolume was once on an axis in thousandths, and a candidate's number in thousands."""
+    table = [{**row, "id": 1000 + row["id"], "accuracy": 70 + row["id"] / 4} for row in rows(small_space, 16)]
+    table[3] |= {"status": "lost", "error": "its worker died"}
+    folder = RunFolder(tmp_path)
+    folder.note(finished="2026-01-02T03:04:05+0000")
+    write_page(folder, "tiny", page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space))
+    script = """const texts = (q) => every(q).map(e => e.textContent);
+    tell({ticks: texts("#volume .role-axis-label text"), read: every("#volume path[aria-label]").at(-1).ariaLabel,
+      failed: texts("#failures tbody td")[0], facts: $("facts").textContent, captions: texts("caption"),
+      accuracies: every("#table tbody tr").map(row => row.cells[1].textContent)});"""
+    found = visit(folder.path / PAGE_NAME, tmp_path, script)
+    assert found["ticks"] and not [tick for tick in found["ticks"] if tick.endswith("m")]
+    assert re.fullmatch(r"evaluation \d+: hypervolume 0\.\d+", found["read"])
+    assert found["failed"] == "1003" and found["facts"].endswith("last stage ended 2026-01-02 03:04 UTC.")
+    assert {len(text.partition(".")[2]) for text in found["accuracies"]} == {2}
+    assert len(found["captions"]) == 4 and "Candidates that failed or were lost" in found["captions"]
 
 
 def test_a_page_of_one_run_shows_nothing_that_is_not_there(page, tmp_path):

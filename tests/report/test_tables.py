@@ -72,6 +72,13 @@ def test_a_result_table_is_the_front_beside_the_base_network(tiny, small_space):
         assert [line[5] for line in lines] == ["88.89 %", "85.00 % ± 0.26", "not trained"][: len(shown)]
 
 
+def test_a_front_of_which_nothing_is_trained_yet_is_shown_by_a_few_networks(tiny, small_space):
+    front = [front_row(small_space, keep) for keep in np.linspace(0.1, 0.9, 30)]
+    _, _, *lines = cells(result_table(front, tiny(retrain={"select": {"count": 2}}), small_space, BASE))
+    ends = [f"{front[index]['flops']:,}" for index in (-1, 0)]
+    assert len(lines) == 12 and [lines[0][1], lines[-1][1]] == ends
+
+
 def test_latency_stands_in_a_result_table_where_it_was_measured(tiny, small_space):
     experiment = tiny(search={"limits": {"latency": {"max": 3}}}, retrain={"select": "all"})
     front = [front_row(small_space, 0.5, latency=1.25, latency_spread=7.0)]

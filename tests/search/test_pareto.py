@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pymoo.indicators.hv import HV
@@ -116,6 +116,20 @@ def bent_front() -> np.ndarray:
 def test_the_corner_of_a_front_is_its_first_knee(scale):
     front = bent_front() * np.array(scale)
     assert knees(front, count=1) == [5]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=40, unique=True))
+def test_the_first_knee_is_the_farthest_from_the_line_between_the_ends(points):
+    """Whatever dents the front has."""
+    losses = np.array(points)
+    front = losses[non_dominated(losses)]
+    front = front[np.argsort(front[:, 0])]
+    assume(len(front) > 2 and np.ptp(front, axis=0).min() > 1e-3)
+    start, end = front[0], front[-1]
+    along = (end - start) / np.ptp(front, axis=0)
+    to = (front - start) / np.ptp(front, axis=0)
+    below = along[0] * -to[:, 1] - along[1] * -to[:, 0]
+    assert below[knees(front, 1)[0]] == pytest.approx(below.max())
 
 
 def test_a_knee_is_found_wherever_it_stands():

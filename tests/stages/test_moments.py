@@ -42,6 +42,11 @@ def test_they_are_those_of_the_base_network_over_training_images(tiny: Make, tmp
     assert context.folder.facts()["seconds"]["moments"] >= 0
 
 
+def test_who_watches_sees_how_far_they_are(tiny: Make, tmp_path: Path, capsys):
+    provide(tmp_path / "run", tiny())
+    assert "moments, images: 1024/1024 in " in capsys.readouterr().out
+
+
 def test_they_are_measured_once_and_the_same_again_where_they_are_lost(tiny: Make, tmp_path: Path):
     context = provide(tmp_path / "run", tiny())
     file = context.folder.moments

@@ -7,7 +7,7 @@ import torch
 
 from evoprune import UserError
 from evoprune.common.model_files import Preprocessing
-from evoprune.stages.saved_model import DataRequest, fitted_data, read_dataset, run_file
+from evoprune.stages.saved_model import DataRequest, check_is_model, fitted_data, read_dataset, run_file
 
 
 def test_the_run_around_a_model_is_found(ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -24,6 +24,13 @@ def test_the_run_around_a_model_is_found(ran: Path, tmp_path: Path, monkeypatch:
 def test_a_named_experiment_comes_before_the_run(ran: Path):
     experiment = DataRequest("quickstart", ["data.validation=0.3"]).experiment(next((ran / "models").iterdir()))
     assert experiment is not None and experiment.name == "quickstart" and experiment.data.validation == 0.3
+
+
+def test_a_network_that_is_not_trained_yet_is_named_as_such(ran: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"k0: no such file or folder; a run keeps .*`evoprune retrain`"):
+        check_is_model(ran / "models" / "k0")
+    with pytest.raises(UserError, match=r"k0: no such file or folder$"):
+        check_is_model(tmp_path / "k0")
 
 
 def test_images_are_prepared_as_the_model_says(tiny):

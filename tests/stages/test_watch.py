@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -104,6 +105,14 @@ def test_lines_follow_a_run_to_its_end(copied, goes_on, capsys):
     assert lines[-1] == f"no process is working in {copied} now"
     table = lines[lines.index("tiny: 8 of 8 candidates, 2 trained") :]
     assert max(map(len, table[:-1])) <= COLUMNS and sum(line.startswith("k") for line in table) >= 2
+
+
+def test_who_leaves_loses_nothing(copied, goes_on, capsys):
+    """Ctrl-C is how people end it; that the same command goes on is nothing to tell them."""
+    goes_on([lambda: signal.raise_signal(signal.SIGINT)])
+    capsys.readouterr()
+    assert main(["watch", str(copied)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_that_nobody_works_on_is_shown_once(copied, capsys):

@@ -2,7 +2,8 @@ const STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.9
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const narrow = () => innerWidth < 600;
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
-const axis = title => ({title, format: "~s", labelOverlap: "greedy", labelSeparation: 8, tickCount: narrow() ? 5 : 8});
+const AS_READ = "datum.value && abs(datum.value) < 1 ? format(datum.value, '.3~r') : datum.label";  // 0.5, not 500m
+const axis = title => ({title, format: "~s", labelExpr: AS_READ, labelOverlap: "greedy", labelSeparation: 8, tickCount: narrow() ? 5 : 8});
 function around(values) {  // a scale that holds all of them, whatever is drawn now
   const low = values.reduce((a, b) => Math.min(a, b), Infinity), high = values.reduce((a, b) => Math.max(a, b), -Infinity);
   const pad = (high - low) * .04 || 1;
@@ -21,10 +22,13 @@ async function embed(id, height, spec) {  // draws a Vega-Lite chart; without `e
     actions: {export: true, source: false, compiled: false, editor: false}, downloadFileName: `${D.name} ${id}`});
   return done.view;
 }
+function legendOf(names, more) {  // in as many columns as there is room for
+  const longest = Math.max(0, ...names.map(name => name.length));
+  return {title: null, columns: Math.max(1, Math.floor($("plot").clientWidth / (50 + 8 * longest))), ...more};
+}
 function frontChart(marks, kinds, titles, state) {
   const used = kinds.filter(kind => marks.some(mark => mark.kind === kind.name));
-  const longest = Math.max(0, ...used.map(kind => kind.name.length)), columns = Math.floor($("plot").clientWidth / (50 + 8 * longest));
-  const scaled = of => ({field: "kind", type: "nominal", title: null, legend: {columns: Math.max(1, columns)},
+  const scaled = of => ({field: "kind", type: "nominal", title: null, legend: legendOf(used.map(kind => kind.name)),
     scale: {domain: used.map(kind => kind.name), range: used.map(of)}});
   const at = {x: {field: "x", type: "quantitative", axis: axis(titles[0]), scale: around(marks.map(mark => mark.x))},
     y: {field: "y", type: "quantitative", axis: axis(titles[1]), scale: around(marks.map(mark => mark.y))}};
@@ -49,7 +53,7 @@ function frontChart(marks, kinds, titles, state) {
 function curvesChart(rows, segments, picked) {
   const at = {x: {field: "pruned", type: "quantitative", axis: axis("channels pruned (%)")},
     y: {field: "lost", type: "quantitative", axis: axis("accuracy lost (points)")},
-    color: {field: "segment", type: "nominal", sort: null, legend: null, scale: {domain: segments, scheme: "turbo"}},
+    color: {field: "segment", type: "nominal", sort: null, legend: legendOf(segments, {symbolType: "stroke"}), scale: {domain: segments, scheme: "turbo"}},
     opacity: {condition: {test: "picked == '' || datum.segment === picked", value: 1}, value: .25}};
   const dash = {strokeDash: {condition: {test: "datum.fragile", value: [5, 3]}, value: [1, 0]},
     strokeWidth: {condition: {test: "datum.segment === picked", value: 4}, value: 1.3}};
@@ -57,7 +61,8 @@ function curvesChart(rows, segments, picked) {
     data: {values: rows}, params: [{name: "picked", value: picked}],
     layer: [
       {name: "curves", mark: "line", encoding: {...at, ...dash}},
-      {name: "measured", mark: {type: "point", filled: true, size: 22, tooltip: {expr: "datum.facts"}}, encoding: at},
+      {name: "measured", mark: {type: "point", filled: true, size: 22, tooltip: {expr: "datum.facts"}},
+       encoding: {...at, description: {field: "told"}}},
     ],
   };
 }
@@ -66,7 +71,8 @@ function volumeChart(rows) {
     data: {values: rows},
     layer: [{mark: {type: "line", interpolate: "step-after", stroke: css("front"), strokeWidth: 1.5, aria: false}},
       {transform: [{filter: "datum.better"}],
-       mark: {type: "point", filled: true, opacity: 0, size: 120, tooltip: {expr: "datum.facts"}}}],
+       mark: {type: "point", filled: true, opacity: 0, size: 120, tooltip: {expr: "datum.facts"}},
+       encoding: {description: {field: "told"}}}],
     encoding: {x: {field: "evaluation", type: "quantitative", axis: axis("evaluations")},
       y: {field: "hypervolume", type: "quantitative", axis: axis("hypervolume"), scale: {zero: false}}},
   };

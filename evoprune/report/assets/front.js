@@ -13,12 +13,13 @@ function facts(head, of, rest) {  // what is told of one mark: a tooltip's rows
 const KIND = {other: "other candidates", limit: "candidates that break a limit", own: D.others.length ? D.name + " (this run)" : "front",
   test: "test accuracy after full training", paper: "published, test accuracy", base: D.others.length ? "base networks" : "base network"};
 const runName = o => Object.values(KIND).includes(o.name) ? `"${o.name}"` : o.name;
+const trainedOf = o => runName(o) + ", after full training";
 const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([name, v]) => `${name} ${v}`).join(", ");
 function candidate(at) {
   const test = testOf(at);
   return facts({title: value(at, "key")}, name => value(at, name), {
-    ...(test != null ? {"test accuracy after full training": test + " %"} : {}),
-    ...(value(at, "latency_spread") != null ? {"latency spread": value(at, "latency_spread") + " %"} : {}), candidate: value(at, "id"),
+    ...(test != null ? {"test accuracy after full training": number(test) + " %"} : {}),
+    ...(value(at, "latency_spread") != null ? {"latency spread": number(value(at, "latency_spread")) + " %"} : {}), candidate: value(at, "id"),
     generation: value(at, "generation"), from: value(at, "proposal"), ...(broken(at) ? {limits: "broken"} : {})});
 }
 function kinds() {  // of marks, in the order in which they are drawn and listed
@@ -26,6 +27,7 @@ function kinds() {  // of marks, in the order in which they are drawn and listed
   return [{name: KIND.other, ...dot}, {name: KIND.limit, ...dot, shape: "triangle-down"},
     {name: KIND.own, size: 50, shape: "circle", color: css("front")},
     ...D.others.map((o, i) => ({name: runName(o), size: 36, shape: "circle", color: css("more" + i % 5)})),
+    ...D.others.map((o, i) => ({name: trainedOf(o), size: 130, shape: STAR, color: css("more" + i % 5)})),
     {name: KIND.test, size: 130, shape: STAR, color: css("pick")},
     {name: KIND.paper, size: 55, shape: "square", color: css("ink")},
     {name: KIND.base, size: 160, shape: "diamond", color: css("base")}];
@@ -36,17 +38,17 @@ function marks(all) {
   const add = (kind, x, y, tells, more) => {
     if (x != null && y != null) found.push({kind, x, y, ...looks[kind], facts: tells, told: told(tells), ...more});
   };
-  const tested = (x, f, tells) => { if (yName === "accuracy") add(KIND.test, x, f.test, tells); };
+  const tested = (kind, x, f, tells, more) => { if (yName === "accuracy") add(kind, x, f.test, tells, more); };
   D.points.forEach((_, at) => add(broken(at) ? KIND.limit : KIND.other, value(at, state.x), value(at, yName), candidate(at),
     {at, since: value(at, "generation")}));
   D.fronts.forEach((front, of) => front.forEach(at => add(KIND.own, value(at, state.x), value(at, yName), candidate(at),
     {at, of, step: stepped()})));
-  for (const f of D.front) tested(value(f.at, state.x), f, candidate(f.at));
+  for (const f of D.front) tested(KIND.test, value(f.at, state.x), f, candidate(f.at), {since: value(f.at, "generation")});
   for (const o of D.others) {
     for (const f of o.front) {
-      const tells = facts({title: f.key, run: o.name}, name => f[name], f.test != null ? {"test accuracy": f.test + " %"} : {});
+      const tells = facts({title: f.key, run: o.name}, name => f[name], f.test != null ? {"test accuracy": number(f.test) + " %"} : {});
       add(runName(o), f[state.x], f[yName], tells, {step: stepped(), dashed: true});
-      tested(f[state.x], f, tells);
+      tested(trainedOf(o), f[state.x], f, tells);
     }
     add(KIND.base, o.base[state.x], o.base[yName], facts({title: "base network of " + o.name}, name => o.base[name]));
   }

@@ -30,7 +30,8 @@ async function drawCurves() {
   if (!D.sensitivity.length) return;
   const rows = curves().flatMap(c => c.points.map(p => {
     const [pruned, lost] = [+(100 * p[0]).toFixed(1), p[1]], title = c.segment + (c.fragile ? ", to leave alone" : "");
-    return {segment: c.segment, fragile: c.fragile, pruned, lost, facts: {title, "pruned (%)": pruned, "lost (points)": lost}};
+    const facts = {title, "pruned (%)": pruned, "lost (points)": lost};
+    return {segment: c.segment, fragile: c.fragile, pruned, lost, facts, told: told(facts)};
   }));
   await embed("curves", 300, curvesChart(rows, curves().map(c => c.segment), $("segment").value));
 }
@@ -47,8 +48,10 @@ if (D.sensitivity.length) {
   $("segment").onchange = drawCurves;
   fillCurves();
 }
-const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, i, all) => (
-  {evaluation: i + 1, hypervolume: h, better: i === 0 || h !== all[i - 1], facts: {title: "evaluation " + (i + 1), hypervolume: h}}))));
+const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, i, all) => {
+  const facts = {title: "evaluation " + (i + 1), hypervolume: h};
+  return {evaluation: i + 1, hypervolume: h, better: i === 0 || h !== all[i - 1], facts, told: told(facts)};
+})));
 {
   const v = D.hypervolume;
   table($("volumes"), ["evaluation", "hypervolume"], v.map((h, i) => [i + 1, h])
@@ -58,14 +61,14 @@ const from = {}; for (const f of D.front) from[f.proposal] = (from[f.proposal] |
 table($("origin"), ["proposal", "networks of the front"], Object.entries(from));
 if (D.failures.length) table($("failures"), ["candidate", "key", "what", "reason"], D.failures);
 table($("costs"), ["stage", "seconds"], Object.entries(D.facts.seconds || {}));
-$("facts").textContent = [`${D.total.toLocaleString("en")} candidates of ${D.space}`,
-  ...Object.entries(D.status).map(([name, n]) => `${n.toLocaleString("en")} ${name}`), `${D.front.length} on the front`,
+$("facts").textContent = [`${number(D.total)} candidates of ${D.space}`,
+  ...Object.entries(D.status).map(([name, n]) => `${number(n)} ${name}`), `${D.front.length} on the front`,
   ...(D.front.length ? [] : ["no candidate keeps all limits of search.limits"]),
-  ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${D.points.length} drawn: the front and a sample`] : []),
+  ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${number(D.points.length)} drawn: the front and a sample`] : []),
   ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}, of ${D.front.filter(f => f.test != null).length} networks`] : []),
   ...(D.facts.latency ? [D.facts.latency] : []),
   ...(D.facts.hardware ? [D.facts.hardware.gpus && D.facts.hardware.gpus.join(", ") || D.facts.hardware.cpu] : []),
-  ...(D.facts.finished ? [`finished ${D.facts.finished}`] : [])].join("; ") + ".";
+  ...(D.facts.finished && !D.live ? [`last stage ended ${D.facts.finished.slice(0, 16).replace("T", " ")} UTC`] : [])].join("; ") + ".";
 $("live").hidden = !D.live;
 if (D.live) setInterval(() => { if ($("reload").checked) { remember(); location.reload(); } }, 30000);
 const drawAll = () => Promise.all([draw(), drawVolume(), drawCurves()]);

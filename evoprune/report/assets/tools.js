@@ -8,7 +8,10 @@ const markRow = row => {
   const is = state.chosen != null && +row.dataset.at === state.chosen;
   row.classList.toggle("chosen", is); row.setAttribute("aria-selected", is);
 };
-const number = v => typeof v === "number" ? v.toLocaleString("en") : v == null ? "" : v;
+const most = {maximumFractionDigits: 3, useGrouping: "min2"};  // 1007 and 40,813,184
+const number = (v, decimals = 0) => typeof v === "number" ? v.toLocaleString("en", {...most, minimumFractionDigits: decimals})
+  : v == null ? "" : v;
+const decimals = v => typeof v === "number" ? (String(+v.toFixed(3)).split(".")[1] || "").length : 0;
 
 function make(parent, name, attributes, text) {
   const node = document.createElement(name);
@@ -21,18 +24,21 @@ function options(select, pairs) {
   for (const [v, text] of pairs) make(select, "option", {value: v}, text);
 }
 function table(parent, heads, rows, places) {  // sortable; a cell is a value, or {value, shade}
-  const named = parent.closest("details"), name = named && named.querySelector("summary").textContent;
-  const node = make(parent, "table", name ? {"aria-label": name} : {}), head = make(make(node, "thead"), "tr"), body = make(node, "tbody");
+  const named = parent.closest("details"), caption = parent.dataset.caption;
+  const node = make(parent, "table", named ? {"aria-label": named.querySelector("summary").textContent} : {});
+  if (caption) make(node, "caption", {}, caption);
+  const head = make(make(node, "thead"), "tr"), body = make(node, "tbody");
   const order = rows.map((_, i) => i), plain = cell => cell && cell.shade != null ? cell.value : cell;
+  const behind = heads.map((_, i) => rows.reduce((most, row) => Math.max(most, decimals(plain(row[i]))), 0));
   let by = null, up = true;
   const fill = () => {
     body.textContent = "";
     for (const i of order) {
       const line = make(body, "tr", places && places[i] != null ? {"data-at": places[i], tabindex: 0} : {});
-      for (const cell of rows[i]) {
+      rows[i].forEach((cell, place) => {
         const shade = cell && cell.shade != null ? {style: `background:rgba(var(--heat),${cell.shade})`} : {};
-        make(line, "td", shade, number(plain(cell)));
-      }
+        make(line, "td", shade, number(plain(cell), behind[place]));
+      });
       if (line.dataset.at) markRow(line);
     }
   };
