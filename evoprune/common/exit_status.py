@@ -27,6 +27,10 @@ def run_to_status(command: Callable[[], object]) -> int:
         return _end(USER_ERROR, str(error))
     except IncompleteError as error:
         return _end(INCOMPLETE, str(error))
+    except NotImplementedError as error:
+        if "'BFloat16'" not in str(error):
+            raise
+        return _end(USER_ERROR, f"an operator of the network knows no bf16 here ({error}); set precision: fp32")
     except BrokenPipeError:  # as of `evoprune validate FILE | head -n 1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return RUN_AGAIN

@@ -24,7 +24,7 @@ def find_carried_file(folder: str, name: str) -> Path:
     carried = carried_files(folder)
     if name in carried:
         return carried[name]
-    raise UserError(f"unknown name {name!r} in {folder}; {suggest(name, carried)} or give a path that ends in .yaml")
+    raise UserError(f"unknown name {name!r} in {folder}; {suggest(name, carried)}; or give a path that ends in .yaml")
 
 
 def carried_files(folder: str) -> dict[str, Path]:

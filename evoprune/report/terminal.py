@@ -26,10 +26,10 @@ def front_table(front: Sequence[Row], base: Mapping[str, Any]) -> str:
     Args:
         front: rows of `output.csv`, in the order in which they are shown.
         base: costs of the base network, and its accuracies in % where they are known: `accuracy` on the validation
-            split, `test_accuracy`; likewise its `latency`.
+            split, as the search measured it like all others; `test_accuracy`; likewise its `latency`.
     """
     timed = any(row.get("latency") is not None for row in (base, *front))
-    head = ["network", "validation", "test", "multiply-adds", "of base", "parameters", *(["latency"] if timed else [])]
+    head = ["network", "in search", "test", "multiply-adds", "of base", "parameters", *(["latency"] if timed else [])]
     rows = [("base network", base), *((row["key"], row) for row in front)]
     return aligned(head, [[name, *_cells(row, base), *([latency_cell(row)] if timed else [])] for name, row in rows])
 

@@ -1,13 +1,12 @@
 """Dominance, hypervolume and picks from a front. numpy and moocore only; all losses are minimised."""
 
-from collections.abc import Sequence
-
 import moocore
 import numpy as np
 import numpy.typing as npt
 
 Losses = npt.NDArray[np.float64]
 MOST_KNEES = 3
+_STRAIGHT = 1e-9
 
 
 def non_dominated(losses: Losses) -> npt.NDArray[np.bool_]:
@@ -65,29 +64,29 @@ def _scale(losses: Losses) -> Losses:
 
 
 def knees(losses: Losses, count: int = MOST_KNEES) -> list[int]:
-    """Indices of at most `count` knees: points where a gain in one objective costs most in the others.
+    """Indices of at most `count` knees: points where a gain in one objective begins to cost much in another.
 
     The first one is the knee of the whole front: in objectives scaled to [0, 1] over the front, the farthest from the
-    plane through its ends (Das 1999), so that a dent of a noisy front is none. The others are the sharpest bends. The
-    trade-off of a point against a neighbour is what is lost by moving there over what is gained; a point's worth is
-    its smallest trade-off over its nearest neighbours (Rachmawati and Srinivasan 2009).
+    plane through its ends (Das 1999), so that a dent of a noisy front is none. The next ones are the knees of the two
+    parts of the front that it parts, each scaled to itself, and so on. A front of one or two points has no bend: there
+    all are, the best one in the first objective first. Of a longer one without a bend that one stands alone.
     """
-    if len(losses) <= 2:  # neither is a bend; the one that is best in the first objective comes first
-        return [int(index) for index in np.lexsort(losses.T[::-1])][:count]
-    scaled = _scale(losses)
-    first = int(scaled.sum(axis=1).argmin())
-    worth = [np.inf if index == first else _smallest_trade_off(scaled, index) for index in range(len(scaled))]
-    return sorted(range(len(scaled)), key=lambda index: (index != first, -worth[index]))[:count]
+    best_first = [int(index) for index in np.lexsort(losses.T[::-1])]
+    if len(losses) <= 2:
+        return best_first[:count]
+    found: list[int] = []
+    parts = [np.lexsort(losses.T)]
+    while parts and len(found) < count:
+        part = parts.pop(0)
+        bend = _bend(losses[part])
+        if bend is not None:
+            found.append(int(part[bend]))
+            parts += [part[: bend + 1], part[bend:]]
+    return found or best_first[:1]
 
 
-def _smallest_trade_off(scaled: Losses, index: int) -> float:
-    distances = np.linalg.norm(scaled - scaled[index], axis=1)
-    neighbours: Sequence[int] = [int(i) for i in np.argsort(distances, kind="stable") if i != index][
-        : 2 * scaled.shape[1]
-    ]
-    trade_offs = []
-    for other in neighbours:
-        change = scaled[other] - scaled[index]
-        gained = -change[change < 0].sum()
-        trade_offs.append(change[change > 0].sum() / gained if gained > 0 else np.inf)
-    return float(min(trade_offs))
+def _bend(losses: Losses) -> int | None:
+    """The place of the knee of a part of a front, in order; None where it is straight, or bends the other way."""
+    distances = _scale(losses).sum(axis=1)
+    lowest = int(distances.argmin())
+    return lowest if distances[lowest] < min(distances[0], distances[-1]) - _STRAIGHT else None

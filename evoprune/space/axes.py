@@ -68,7 +68,10 @@ def _bits(term: Term, segments: Mapping[str, Segment], most: int) -> Array:
     found = _TERM.fullmatch(term)
     segment = segments.get(found["name"]) if found else None
     if found is None or segment is None:
-        raise UserError(f"an axis has numbers and segments, got {term[:_LONGEST]!r}")
+        raise UserError(
+            f"an axis has numbers and segments, got {term[:_LONGEST]!r}; where a "
+            "segment was taken out of `segments`, its axes have its number of channels instead"
+        )
     first, end = 0, segment.width
     if found["first"]:
         first = int(found["first"])

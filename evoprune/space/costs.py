@@ -46,9 +46,10 @@ def compute_costs(space: SearchSpace, codes: npt.ArrayLike) -> dict[str, Counts]
 
 def _check(space: SearchSpace, codes: npt.ArrayLike) -> npt.NDArray[np.uint8]:
     """The codes as uint8, shape (population, length)."""
-    is_matrix = isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.shape[1:] == (space.length,)
-    if is_matrix and np.max(codes, initial=0) <= 1:
-        return np.asarray(codes)
+    if isinstance(codes, np.ndarray) and codes.dtype == np.uint8 and codes.shape[1:] == (space.length,):
+        matrix: npt.NDArray[np.uint8] = codes
+        if matrix.max(initial=0) <= 1:
+            return matrix
     return np.array([space.check(code) for code in _rows(codes)], dtype=np.uint8).reshape(-1, space.length)
 
 
@@ -74,8 +75,8 @@ def _costs(space: SearchSpace, codes: npt.NDArray[np.uint8]) -> tuple[Counts, Co
     strides_in, strides_out = [layer.stride_in for layer in layers], [layer.stride_out for layer in layers]
     area = {stride: _area(space, stride) for stride in {*strides_in, *strides_out}}
     area_in, area_out = (np.array([area[stride] for stride in strides]) for strides in (strides_in, strides_out))
-    has_bias = np.array([layer.kind == "linear" for layer in layers])
-    has_norm = np.array([layer.norm is not None for layer in layers])
+    has_bias = np.array([layer.kind == "linear" for layer in layers], dtype=np.int64)
+    has_norm = np.array([layer.norm is not None for layer in layers], dtype=np.int64)
     inputs, outputs = _layer_widths(space, codes)
     weights = kernel_area * inputs * outputs
     bias = has_bias * outputs

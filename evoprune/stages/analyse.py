@@ -4,7 +4,6 @@ Both are tables in the run's folder. The importance is computed in this process,
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from evoprune.common.errors import UserError
 from evoprune.common.objectives import LOST, Row
-from evoprune.common.progress import Silent, say
+from evoprune.common.progress import say
 from evoprune.config import Fidelity, ImportanceName
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.candidate_job import Batch, as_measurement, missing_codes, time_limit
@@ -230,8 +229,8 @@ def _point_row(space: SearchSpace, point: Point, images: int | None) -> Row:
 def _compute(context: Context, name: ImportanceName) -> None:
     experiment, space, compute = context.experiment, context.space, context.compute
     data, network = place_data(context.dataset.arrays, compute.device), context.base.network
-    steps = scop_steps(experiment.importance.scop, data).number if name == "scop" else 0
-    with stage_progress(context.folder, f"{name}, steps", steps) if steps else nullcontext(Silent()) as meter:
+    steps = scop_steps(experiment.importance.scop, data).number if name == "scop" else len(space.groups)
+    with stage_progress(context.folder, f"{name}, {'steps' if name == 'scop' else 'groups'}", steps) as meter:
         options = ImportanceOptions(experiment.importance, compute, experiment.seed, context.moments, meter)
         found = channel_importance(network.to(compute.device), data, space, name, options)
     network.cpu()

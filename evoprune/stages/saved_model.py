@@ -56,7 +56,7 @@ def check_is_model(path: Path) -> None:
     """
     if not path.exists():
         of_run = (path.parent.parent / CONFIG_NAME).is_file()  # where a run keeps its models
-        hint = "; a run keeps the networks that it has trained there: `evoprune retrain` trains others" if of_run else ""
+        hint = "; a run keeps there what it has trained: `evoprune retrain` trains other networks" if of_run else ""
         raise UserError(f"{path}: no such file or folder{hint}")
     if (path / CONFIG_NAME).is_file():
         raise UserError(f"{path}: the folder of a run; name a model in it, such as {path / 'models'}/KEY")

@@ -12,7 +12,7 @@ def test_columns_are_as_wide_as_what_is_in_them():
 def test_a_front_stands_beside_the_base_network():
     rows = [{"key": "k0123456789a", "flops": 2_066_871_296, "params": 10, "accuracy": 90.126, "test_accuracy": 91.0}]
     head, base, line = front_table(rows, BASE).splitlines()
-    assert head.split() == ["network", "validation", "test", "multiply-adds", "of", "base", "parameters"]
+    assert head.split() == ["network", "in", "search", "test", "multiply-adds", "of", "base", "parameters"]
     assert base.split() == ["base", "network", "93.00", "%", "92.50", "%", "4,133,742,592", "100.0", "%", "25,557,032"]
     assert line.split() == ["k0123456789a", "90.13", "%", "91.00", "%", "2,066,871,296", "50.0", "%", "10"]
 

@@ -129,7 +129,21 @@ def test_the_first_knee_is_the_farthest_from_the_line_between_the_ends(points):
     along = (end - start) / np.ptp(front, axis=0)
     to = (front - start) / np.ptp(front, axis=0)
     below = along[0] * -to[:, 1] - along[1] * -to[:, 0]
+    assume(below.max() > 1e-6)
     assert below[knees(front, 1)[0]] == pytest.approx(below.max())
+
+
+def test_the_next_knees_are_those_of_both_parts():
+    """Corners at indices 2, 5 and 8; that of the whole front is the one in the middle."""
+    dear = [(0.0, 20.0), (0.1, 15.0), (0.2, 10.0), (0.8, 7.0), (1.4, 4.0), (2.0, 1.0)]
+    cheap = [(4.0, 0.77), (6.0, 0.53), (8.0, 0.3), (14.0, 0.15), (20.0, 0.0)]
+    assert knees(np.array(dear + cheap))[0] == 5 and set(knees(np.array(dear + cheap))) == {5, 2, 8}
+
+
+def test_a_front_without_a_bend_has_the_one_that_is_best_in_the_first_objective():
+    assert knees(line(11)) == [0] and knees(line(11)[::-1]) == [10]
+    round_outwards = np.array([(0.0, 1.0), (0.7, 0.9), (0.9, 0.7), (1.0, 0.0)])
+    assert knees(round_outwards) == [0]
 
 
 def test_a_knee_is_found_wherever_it_stands():
@@ -152,5 +166,6 @@ def test_a_front_of_at_most_two_points_is_all_knees(size):
 
 def test_never_more_knees_than_asked_for():
     assert knees(np.array([(2.0, 1.0), (1.0, 2.0)]), count=1) == [1]
-    assert len(knees(bent_front())) == 3
-    assert len(set(knees(bent_front(), count=5))) == 5
+    assert knees(bent_front()) == [5], "its legs are straight"
+    curve = np.stack([np.linspace(1, 9, 40), 1 / np.linspace(1, 9, 40)], axis=1)
+    assert [len(set(knees(curve, count=count))) for count in (1, 2, 3, 5)] == [1, 2, 3, 5]

@@ -27,7 +27,7 @@ def test_a_named_experiment_comes_before_the_run(ran: Path):
 
 
 def test_a_network_that_is_not_trained_yet_is_named_as_such(ran: Path, tmp_path: Path):
-    with pytest.raises(UserError, match=r"k0: no such file or folder; a run keeps .*`evoprune retrain`"):
+    with pytest.raises(UserError, match=r"k0: no such file or folder; a run keeps there .*`evoprune retrain`"):
         check_is_model(ran / "models" / "k0")
     with pytest.raises(UserError, match=r"k0: no such file or folder$"):
         check_is_model(tmp_path / "k0")

@@ -56,7 +56,8 @@ def _magnitude(network: nn.Module, data: Data, space: SearchSpace, options: Impo
             moments = _moments(network, data, space, options)
             return Importance({}, facts, relative(activation_scores(space, network, moments)))
         case "least_squares":
-            return Importance({}, facts, least_squares_scores(space, network, _moments(network, data, space, options)))
+            moments = _moments(network, data, space, options)
+            return Importance({}, facts, least_squares_scores(space, network, moments, options.meter))
         case criterion:
             return Importance(relative(weight_scores(space, network, criterion)), facts)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from evoprune.common.progress import Meter, Silent
 from evoprune.pruning.compensation import RIDGE
 from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.pruning.importance.magnitude import consumer_scores
@@ -15,6 +16,8 @@ from evoprune.pruning.moments import Moments
 from evoprune.space.groups import ChannelGroup, Layer
 from evoprune.space.ranking import Scores
 from evoprune.space.space import Bits, SearchSpace
+
+_SILENT = Silent()
 
 
 def activation_scores(space: SearchSpace, network: nn.Module, moments: Moments) -> LayerScores:
@@ -29,7 +32,9 @@ def activation_scores(space: SearchSpace, network: nn.Module, moments: Moments) 
 
 
 @torch.no_grad()
-def least_squares_scores(space: SearchSpace, network: nn.Module, moments: Moments) -> LayerScores:
+def least_squares_scores(
+    space: SearchSpace, network: nn.Module, moments: Moments, meter: Meter = _SILENT
+) -> LayerScores:
     """The error that each layer is left with when a channel goes, and with it all that are less important.
 
     In every group of channels the one goes first, again and again, whose loss its readers can best make up for with
@@ -42,11 +47,13 @@ def least_squares_scores(space: SearchSpace, network: nn.Module, moments: Moment
         space: the search space of `network`.
         network: the full network.
         moments: what its layers read; a layer that is left out there has no score.
+        meter: is told how many groups are done.
     """
     scores: dict[str, Scores] = {}
     norms: LayerScores | None = None
     layers_with_weights = [layer for layer in space.layers if layer.kind not in ("adapter", "depthwise")]
-    for group in space.groups:
+    for done, group in enumerate(space.groups):
+        meter.update(done)
         layers = [layer for layer in layers_with_weights if _reads(space, layer, group).size]
         measured = [layer for layer in layers if layer.name in moments.layers]
         if measured:
@@ -57,6 +64,7 @@ def least_squares_scores(space: SearchSpace, network: nn.Module, moments: Moment
         norms = consumer_scores(space, network) if norms is None else norms
         for layer in (layer for layer in layers if layer.name in norms):
             _write(scores, space, layer, group, _share_of_energy(norms[layer.name][_reads(space, layer, group)]))
+    meter.update(len(space.groups))
     return scores
 
 
@@ -95,11 +103,13 @@ class _Reader:
     """What is left of a layer while its input channels go.
 
     Attributes:
-        weight: with what it makes up for those that are gone, shape (outputs, values), as its norm scales them.
-        inverse: of the second moment of what it still reads, shape (values, values).
+        weight: with what it makes up for those that are gone, shape (outputs, values), as its norm scales them; 0 for
+            what is gone.
+        inverse: of the second moment of what it still reads, shape (values, values); that of the unit matrix for what
+            is gone. It is changed in place: wide layers spend their time on copies otherwise.
         energy: variance of its outputs with all inputs.
         positions: values that it reads of each channel that may go; these come first.
-        channels: how many of these are left.
+        channels: how many of these there are.
         lost: the error so far, as a share of `energy`.
     """
 
@@ -127,9 +137,11 @@ class _Reader:
         return cls(weight[:, order], inverse, energy, reads.shape[1] * columns.shape[1], len(reads))
 
     def errors(self) -> Tensor:
-        """What the removal of each channel adds to `lost`, shape (channels left,)."""
+        """What the removal of each channel adds to `lost`, shape (channels,); 0 for those that are gone."""
         count, size = self.channels, self.positions
         end = count * size
+        if size == 1:
+            return self.weight[:, :end].square().sum(0) / self.inverse.diagonal()[:end] / self.energy
         blocks = self.inverse[:end, :end].unflatten(0, (count, size)).unflatten(2, (count, size))
         own = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         weights = self.weight[:, :end].unflatten(1, (count, size)).permute(1, 2, 0)
@@ -137,13 +149,12 @@ class _Reader:
 
     def remove(self, channel: int) -> None:
         """Let a channel go, and have the others make up for it."""
-        self.lost += float(self.errors()[channel])
-        gone = torch.zeros(len(self.inverse), dtype=torch.bool, device=self.inverse.device)
-        gone[channel * self.positions : (channel + 1) * self.positions] = True
-        spread = torch.linalg.solve(self.inverse[gone][:, gone], self.inverse[gone])
-        self.weight = (self.weight - self.weight[:, gone] @ spread)[:, ~gone]
-        self.inverse = (self.inverse - self.inverse[:, gone] @ spread)[~gone][:, ~gone]
-        self.channels -= 1
+        gone = slice(channel * self.positions, (channel + 1) * self.positions)
+        spread = torch.linalg.solve(self.inverse[gone, gone], self.inverse[gone])
+        self.weight.addmm_(self.weight[:, gone].clone(), spread, alpha=-1)
+        self.inverse.addmm_(self.inverse[:, gone].clone(), spread, alpha=-1)
+        self.weight[:, gone], self.inverse[gone], self.inverse[:, gone] = 0, 0, 0
+        self.inverse[gone, gone].fill_diagonal_(1)
 
 
 def _scale(norm: nn.Module) -> Tensor:
@@ -155,16 +166,14 @@ def _scale(norm: nn.Module) -> Tensor:
 
 def _eliminate(readers: Sequence[_Reader], width: int) -> list[Scores]:
     """For each reader its error at the removal of each channel, shape (width,); all readers lose the same channel."""
-    left = list(range(width))
+    gone = torch.zeros(width, dtype=torch.bool)
     scores = [np.empty(width) for _ in readers]
-    while left:
-        errors = torch.stack([reader.errors() for reader in readers]).sum(0)
-        index = int(errors.argmin())
-        channel = left.pop(index)
-        for reader, own in zip(readers, scores, strict=True):
-            if left:
-                reader.remove(index)
-                own[channel] = reader.lost
-            else:
-                own[channel] = reader.lost + float(reader.errors()[0])
+    for _ in range(width):
+        errors = [reader.errors() for reader in readers]
+        channel = int(torch.stack(errors).sum(0).masked_fill(gone, torch.inf).argmin())
+        gone[channel] = True
+        for reader, adds, own in zip(readers, errors, scores, strict=True):
+            reader.lost += float(adds[channel])
+            own[channel] = reader.lost
+            reader.remove(channel)
     return scores
