@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from evoprune.common.errors import UserError
 from evoprune.common.objectives import FAILED, INFEASIBLE, LOST, OBJECTIVES, OK, Row, to_losses
 from evoprune.search.pareto import hypervolume, non_dominated
 from evoprune.space.costs import code_costs
@@ -93,7 +94,12 @@ def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: 
 
     Returns:
         One number for each candidate, in the order of their first rows; of several rungs the highest counts.
+
+    Raises:
+        UserError: no names, or one that is no objective.
     """
+    if not names or set(names) - set(OBJECTIVES):
+        raise UserError(f"names are some of {', '.join(OBJECTIVES)}; got {list(names)!r}")
     candidates = latest_rows(rows)
     base, ones = _reference(candidates, names, space), np.ones(len(names))
     front, volumes = np.zeros((0, len(names))), [0.0]

@@ -48,6 +48,12 @@ def end_with(error: BaseException) -> int:
             "evoprune: a: Permission denied; put that right, or choose another --out",
         ),
         (IsADirectoryError(21, "Is a directory", "a"), 2, "evoprune: a: is a folder, where a file is to be; remove it"),
+        (
+            NotImplementedError("\"bessel_j0_cpu\" not implemented for 'BFloat16'"),
+            2,
+            "evoprune: an operator of the network knows no bf16 here (\"bessel_j0_cpu\" not implemented for 'BFloat16'); "
+            "set precision: fp32",
+        ),
         (UserError("\x1b[31mred"), 2, "evoprune: \\x1b[31mred"),
     ],
 )

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evoprune.common.errors import UserError
 from evoprune.config import LimitConfig
 from evoprune.search.front import (
     front_rows,
@@ -129,3 +130,9 @@ def test_hypervolume_grows_with_each_evaluation_up_to_that_of_the_generations(sm
     assert len(volumes) == 20 and volumes == sorted(volumes) and volumes[7] == volumes[6]
     assert volumes[4::5] == pytest.approx(hypervolumes(rows, NAMES, small_space))
     assert hypervolume_by_evaluation([], NAMES, small_space) == []
+
+
+@pytest.mark.parametrize("names", [[], ["acc", "flops"]])
+def test_names_that_are_no_objectives_are_refused(small_space, names):
+    with pytest.raises(UserError, match=r"names are some of accuracy, flops, .*; got \["):
+        hypervolume_by_evaluation([], names, small_space)
