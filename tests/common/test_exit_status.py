@@ -51,7 +51,7 @@ def end_with(error: BaseException) -> int:
         (
             NotImplementedError("\"bessel_j0_cpu\" not implemented for 'BFloat16'"),
             2,
-            "evoprune: an operator of the network knows no bf16 here (\"bessel_j0_cpu\" not implemented for "
+            'evoprune: an operator of the network knows no bf16 here ("bessel_j0_cpu" not implemented for '
             "'BFloat16'); set precision: fp32",
         ),
         (UserError("\x1b[31mred"), 2, "evoprune: \\x1b[31mred"),

@@ -2,7 +2,7 @@ const STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.9
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const narrow = () => innerWidth < 600;
 const dark = () => matchMedia("(prefers-color-scheme: dark)").matches;
-const AS_READ = "datum.value && abs(datum.value) < 1 ? format(datum.value, '.3~r') : datum.label";  // 0.5, not 500m
+const AS_READ = "abs(datum.value) < 1 ? format(datum.value, '.3~r') : datum.label";  // 0.5, not 500m
 const axis = title => ({title, format: "~s", labelExpr: AS_READ, labelOverlap: "greedy", labelSeparation: 8, tickCount: narrow() ? 5 : 8});
 function around(values) {  // a scale that holds all of them, whatever is drawn now
   const low = values.reduce((a, b) => Math.min(a, b), Infinity), high = values.reduce((a, b) => Math.max(a, b), -Infinity);

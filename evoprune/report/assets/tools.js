@@ -30,20 +30,21 @@ function table(parent, heads, rows, places) {  // sortable; a cell is a value, o
   const head = make(make(node, "thead"), "tr"), body = make(node, "tbody");
   const order = rows.map((_, i) => i), plain = cell => cell && cell.shade != null ? cell.value : cell;
   const behind = heads.map((_, i) => rows.reduce((most, row) => Math.max(most, decimals(plain(row[i]))), 0));
+  const written = heads.map((_, i) => rows.some(row => typeof plain(row[i]) === "string") ? {class: "text"} : {});
   let by = null, up = true;
   const fill = () => {
     body.textContent = "";
     for (const i of order) {
       const line = make(body, "tr", places && places[i] != null ? {"data-at": places[i], tabindex: 0} : {});
       rows[i].forEach((cell, place) => {
-        const shade = cell && cell.shade != null ? {style: `background:rgba(var(--heat),${cell.shade})`} : {};
+        const shade = cell && cell.shade != null ? {style: `background:rgba(var(--heat),${cell.shade})`} : written[place];
         make(line, "td", shade, number(plain(cell), behind[place]));
       });
       if (line.dataset.at) markRow(line);
     }
   };
   heads.forEach((text, i) => {
-    const cell = make(head, "th", {scope: "col"}), press = make(cell, "button", {type: "button"}, text);
+    const cell = make(head, "th", {scope: "col", ...written[i]}), press = make(cell, "button", {type: "button"}, text);
     press.onclick = () => {
       up = by === i ? !up : true; by = i;
       const sign = up ? 1 : -1;
