@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from evoprune.config.section import Positive, Section
+from evoprune.config.section import Epochs, Positive, Section
 from evoprune.config.training import DistillationConfig, TrainingConfig
 
 
@@ -37,6 +37,9 @@ class RetrainConfig(TrainingConfig):
     list of keys; or `{count: 5}`, spread over the front; `{count: 1}` is the knee."""
     start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
     """Starting weights: `inherited` from the base network, or `scratch`."""
+    warmup_epochs: Epochs = 0.5
+    """Epochs in which the learning rate rises linearly, before the cosine. Inherited weights do not stand a high one
+    from the first step on."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     """Trainings of each network. The table gives their mean and spread."""
     averaging: Annotated[float, Field(gt=0, lt=1)] | None = None
