@@ -54,7 +54,7 @@ def export_model(request: ExportRequest) -> Path:
         UserError: an operator that the format has not, outputs that differ, an unknown input, a missing library.
     """
     check_is_model(request.model)
-    if request.model.suffix.removeprefix(".") in FORMATS:
+    if request.model.is_file() and request.model.suffix.removeprefix(".") in FORMATS:
         raise UserError(f"{request.model}: an exported file; name the folder of a saved model")
     if request.out is not None and request.out.is_dir():
         raise UserError(f"--out names a file, such as model.{request.format}; {request.out} is a folder")

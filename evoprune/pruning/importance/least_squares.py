@@ -166,7 +166,7 @@ def _scale(norm: nn.Module) -> Tensor:
 
 def _eliminate(readers: Sequence[_Reader], width: int) -> list[Scores]:
     """For each reader its error at the removal of each channel, shape (width,); all readers lose the same channel."""
-    gone = torch.zeros(width, dtype=torch.bool)
+    gone = torch.zeros(width, dtype=torch.bool, device=readers[0].weight.device)
     scores = [np.empty(width) for _ in readers]
     for _ in range(width):
         errors = [reader.errors() for reader in readers]
