@@ -68,8 +68,8 @@ def knees(losses: Losses, count: int = MOST_KNEES) -> list[int]:
 
     The first one is the knee of the whole front: in objectives scaled to [0, 1] over the front, the farthest from the
     plane through its ends (Das 1999), so that a dent of a noisy front is none. The next ones are the knees of the two
-    parts into which it divides the front, each scaled to itself, and so on. A front of one or two points has no bend: there
-    all are, the best one in the first objective first. Of a longer one without a bend that one stands alone.
+    parts into which it divides the front, each scaled to itself, and so on. A front of one or two points has no bend:
+    there all are, the best one in the first objective first. Of a longer one without a bend that one stands alone.
     """
     best_first = [int(index) for index in np.lexsort(losses.T[::-1])]
     if len(losses) <= 2:
