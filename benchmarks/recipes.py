@@ -31,6 +31,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lr 0.05, distilled 0.9, T 4": (COMPENSATED, {"lr": 0.05, "distillation": STRONG}),
     "lr 0.1, distilled 0.9, T 4, averaged": (COMPENSATED, {"lr": LR, "distillation": STRONG, "averaging": 0.999}),
     "lr 0.1, distilled 0.9, T 4, less decay": (COMPENSATED, {"lr": LR, "distillation": STRONG, "weight_decay": 1e-4}),
+    "lr 0.1, less decay": (COMPENSATED, {"lr": LR, "weight_decay": 1e-4}),
     "lr 0.1, distilled 0.9, T 4, from plain weights": (PLAIN, {"lr": LR, "distillation": STRONG}),
     "lr 0.1, distilled 0.9, T 4, from scratch": (PLAIN, {"lr": LR, "distillation": STRONG, "from": "scratch"}),
     "lr 0.1, from scratch": (PLAIN, {"lr": LR, "from": "scratch"}),
