@@ -122,9 +122,10 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "round_to": st.integers(1, 4096),
     },
     "CountSelection": {"count": COUNT},
+    "MaxSelection": {"max": st.just({"flops": [3e7, "15%"], "latency": [2]})},
     "RetrainConfig": {
         **TRAINING,
-        "select": st.sampled_from(["all", "knees", {"count": 4}])
+        "select": st.sampled_from(["all", "knees", {"count": 4}, {"max": {"flops": [3e7, "15%"]}}])
         | st.lists(TEXT.filter(str.isprintable), min_size=1, max_size=3),
         "from": st.sampled_from(["inherited", "scratch"]),
         "seeds": st.integers(1, 1000),

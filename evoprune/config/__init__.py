@@ -7,7 +7,7 @@ from evoprune.config.experiment import Experiment, load_experiment, parse_experi
 from evoprune.config.importance import IMPORTANCES, ImportanceConfig, ImportanceName, ScopConfig
 from evoprune.config.network import NetworkConfig
 from evoprune.config.report import ReportConfig
-from evoprune.config.retrain import CountSelection, RetrainConfig
+from evoprune.config.retrain import CountSelection, MaxSelection, RetrainConfig
 from evoprune.config.search import LimitConfig, ProposalName, SearchConfig
 from evoprune.config.search_space import SearchSpaceConfig
 from evoprune.config.training import DistillationConfig, TrainingConfig
@@ -26,6 +26,7 @@ __all__ = [
     "ImportanceConfig",
     "ImportanceName",
     "LimitConfig",
+    "MaxSelection",
     "NetworkConfig",
     "ProposalName",
     "ReportConfig",

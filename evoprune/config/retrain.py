@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from evoprune.config.section import Epochs, Positive, Section
 from evoprune.config.training import DistillationConfig, TrainingConfig
+from evoprune.config.values import cost_bounds
 
 
 class CountSelection(Section):
@@ -15,8 +16,15 @@ class CountSelection(Section):
     """How many."""
 
 
+class MaxSelection(Section):
+    """For each bound the most accurate network of the front that costs no more, such as `{flops: [30e6, 15%]}`."""
+
+    max: Annotated[dict[str, tuple[float | str, ...]], BeforeValidator(cost_bounds)]
+    """By name of the cost: numbers, or shares of the base network's."""
+
+
 def _selection(value: Any) -> Any:
-    if value in ("all", "knees") or isinstance(value, CountSelection):
+    if value in ("all", "knees") or isinstance(value, CountSelection | MaxSelection):
         return value
     if isinstance(value, list) and value and all(isinstance(key, str) and key.isprintable() for key in value):
         return tuple(value)
@@ -26,7 +34,9 @@ def _selection(value: Any) -> Any:
         count = value["count"]
         if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= 10**9:
             return CountSelection(count=count)
-    raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1")
+    if isinstance(value, dict) and set(value) == {"max"}:
+        return MaxSelection(max=value["max"])
+    raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1, or {max: {flops: [30e6, 15%]}}")
 
 
 class RetrainConfig(TrainingConfig):
@@ -34,7 +44,8 @@ class RetrainConfig(TrainingConfig):
 
     select: Annotated[Any, BeforeValidator(_selection)] = "all"
     """Which networks of the front: `all`; `knees`, where a gain in one objective begins to cost much in another; a
-    list of keys; or `{count: 5}`, spread over the front; `{count: 1}` is the knee."""
+    list of keys; `{count: 5}`, spread over the front; `{count: 1}`, the knee; or `{max: {flops: [30e6, 15%]}}`, for
+    each bound of a cost the most accurate network that keeps it."""
     start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")
     """Starting weights: `inherited` from the base network, or `scratch`."""
     warmup_epochs: Epochs = 0.5

@@ -34,6 +34,22 @@ def bound(value: Any) -> float | str | None:
     raise ValueError("a number, or a share of the base network's such as 50%")
 
 
+def cost_bounds(value: Any) -> dict[str, tuple[float | str, ...]]:
+    """Upper bounds by name of a cost, one or a list of them; aliases resolved."""
+    rule = "bounds of costs, such as {flops: [30e6, 15%]}"
+    if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError(rule)
+    named_once(value)
+    found = {}
+    for name, given in value.items():
+        cost = objective_name(name)
+        bounds = [bound(each) for each in (given if isinstance(given, list | tuple) else (given,))]
+        found[cost] = tuple(each for each in bounds if each is not None)
+        if cost == "accuracy" or not bounds or len(found[cost]) < len(bounds):
+            raise ValueError(rule)
+    return found
+
+
 def path_text(text: str) -> str:
     """A path that a file system can hold."""
     is_text = not re.search("[\0\ud800-\udfff]", text)

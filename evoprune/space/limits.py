@@ -97,8 +97,12 @@ def make_limits(
     smallest = code_costs(space, smallest_code(space, round_to))
     bounds = {}
     for name, limit in config.items():
-        low = _absolute(limit.min, f"search.limits.{name}.min", name, base, -np.inf)
-        high = _absolute(limit.max, f"search.limits.{name}.max", name, base, np.inf)
+        for value, end in ((limit.min, "min"), (limit.max, "max")):
+            _check_share(value, f"search.limits.{name}.{end}", name)
+        low, high = (
+            absolute_bound(limit.min, base.get(name), -np.inf),
+            absolute_bound(limit.max, base.get(name), np.inf),
+        )
         if low > high:
             raise UserError(f"search.limits.{name}: min {low:g} is above max {high:g}")
         if OBJECTIVES[name].closed_form:
@@ -109,14 +113,22 @@ def make_limits(
     return Limits(space, bounds, round_to)
 
 
-def _absolute(value: float | str | None, key: str, name: str, base: Mapping[str, float], default: float) -> float:
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        return float(value)
-    if name == "accuracy":
+def absolute_bound(value: float | str | None, base: float | None, default: float) -> float:
+    """A bound in the unit of its quantity.
+
+    Args:
+        value: a number, a share of the base network's value such as `50%`, or None.
+        base: the base network's value; None where it is not known.
+        default: what stands for None, and for a share of what is not known.
+    """
+    if isinstance(value, str):
+        return default if base is None else float(value.removesuffix("%")) / 100 * base
+    return default if value is None else float(value)
+
+
+def _check_share(value: float | str | None, key: str, name: str) -> None:
+    if isinstance(value, str) and name == "accuracy":
         raise UserError(f"{key}: got {value}; a limit of accuracy is a number ({OBJECTIVES[name].unit}), no share")
-    return float(value.removesuffix("%")) / 100 * base[name] if name in base else default
 
 
 def _check_possible(name: str, bounds: tuple[float, float], costs: tuple[int, int], space: str) -> None:

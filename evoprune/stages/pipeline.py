@@ -64,12 +64,11 @@ def retrain(path: Path, overrides: Sequence[str], out: Path | None = None) -> No
     """Full training of networks of a run's front, report; in a copy of the run where `out` says."""
     path = copy_run(path, out)
     experiment = experiment_of_run(path, overrides)
-    from evoprune.search.front import front_rows
     from evoprune.stages.measured_rows import measured_rows
-    from evoprune.stages.retrain import select_rows
+    from evoprune.stages.select_networks import selected_rows
 
     context = Context(experiment, RunFolder(path))
-    select_rows(front_rows(measured_rows(context), experiment.search.objectives), experiment)
+    selected_rows(context, measured_rows(context))
     with reopen_run_folder(path, experiment):
         prepare(context, ())
         _retrain_and_report(context)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from evoprune.common.errors import IncompleteError, UserError, suggest
-from evoprune.common.objectives import Row, to_losses
+from evoprune.common.errors import IncompleteError
+from evoprune.common.objectives import Row
 from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
-from evoprune.config import CountSelection, Experiment
+from evoprune.config import Experiment
 from evoprune.evaluation.training_job import Notice, Task, Trained, TrainingFailed, training_job
 from evoprune.evaluation.worker import describe_workers
 from evoprune.networks.build import build_network, network_spec
@@ -18,12 +18,11 @@ from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.runs.models import trained_models, training_settings
-from evoprune.search.front import front_rows
-from evoprune.search.pareto import MOST_KNEES, Losses, knees, spread
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
+from evoprune.stages.select_networks import num_selected, selected_rows
 from evoprune.training.loop import Epoch
 from evoprune.training.tensorboard_log import open_log
 from evoprune.workers.dispatch import Broken, Lost, dispatch
@@ -39,9 +38,8 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     """
     experiment, folder = context.experiment, context.folder
     rows = measured_rows(context)
-    front = front_rows(rows, experiment.search.objectives)
     # The longest training first: no worker is left alone with it at the end.
-    selected = sorted(select_rows(front, experiment), key=lambda row: -row["flops"])
+    selected = sorted(selected_rows(context, rows), key=lambda row: -row["flops"])
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     failures: list[str] = []
     if tasks:
@@ -59,43 +57,8 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
 def estimate_s(probe: Probe) -> float:
     """Seconds of full training of what `retrain.select` names; of `all`, as many as the population has."""
     config = probe.context.experiment.retrain
-    networks = probe.side_by_side(_num_selected(probe.context.experiment) * config.seeds)
+    networks = probe.side_by_side(num_selected(probe.context.experiment) * config.seeds)
     return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute)
-
-
-def _num_selected(experiment: Experiment) -> int:
-    select = experiment.retrain.select
-    if isinstance(select, CountSelection):
-        return select.count
-    if select == "knees":
-        return MOST_KNEES
-    return experiment.search.num_individual if select == "all" else len(select)
-
-
-def select_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
-    """The rows of the front that `retrain.select` names.
-
-    Raises:
-        UserError: a key that is not on the front.
-    """
-    select = experiment.retrain.select
-    losses = to_losses(front, experiment.search.objectives)
-    if select == "all":
-        return list(front)
-    if select == "knees":
-        return [front[index] for index in knees(losses)]
-    if isinstance(select, CountSelection):
-        return [front[index] for index in _spread_or_knee(losses, select.count)]
-    by_key = {row["key"]: row for row in front}
-    for key in select:
-        if key not in by_key:
-            raise UserError(f"retrain.select: {key} is not on the front; {suggest(key, by_key)}")
-    return [by_key[key] for key in select]
-
-
-def _spread_or_knee(losses: Losses, count: int) -> list[int]:
-    """A single network is the knee: an end of the front is the worst in some objective."""
-    return knees(losses, 1) if count == 1 else spread(losses, count)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:

@@ -43,7 +43,7 @@ PLACES = {
     "report": "ReportConfig",
 }
 """Where each section stands in the file."""
-ELSEWHERE = {"Section", "TrainingConfig", "CountSelection"}
+ELSEWHERE = {"Section", "TrainingConfig", "CountSelection", "MaxSelection"}
 """What others inherit from, and what is told apart by `retrain.select` itself."""
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -53,6 +53,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "SearchSpaceConfig": {"name": "resnet20"},
     "RungConfig": {"epochs": 0, "promote": 0.5},
     "CountSelection": {"count": 3},
+    "MaxSelection": {"max": {"flops": [3e7, "15%"]}},
 }
 """What a section does not begin without."""
 

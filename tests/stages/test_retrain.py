@@ -11,13 +11,12 @@ import pytest
 from commands import refusal, set_all
 from helpers import interrupt, prepared
 
-from evoprune import UserError
 from evoprune.cli import main
 from evoprune.common.errors import IncompleteError
 from evoprune.config import Experiment
 from evoprune.evaluation.training_job import Task
 from evoprune.runs.ownership import open_run_folder
-from evoprune.stages.retrain import _job_factory, retrain, select_rows
+from evoprune.stages.retrain import _job_factory, retrain
 
 SHORT = "retrain.epochs=0.1"
 
@@ -29,49 +28,6 @@ def run_command(run: Path, *overrides: str) -> pd.DataFrame:
 
 
 # --- which networks
-
-
-def front(number: int) -> list[dict[str, Any]]:
-    """A front whose third row is a knee: from there on, FLOPs rise fast and accuracy slowly."""
-    points = [(60.0, 10), (80.0, 20), (90.0, 30), (91.0, 60), (92.0, 90), (93.0, 120)]
-    return [{"key": f"k{i}", "accuracy": a, "flops": f} for i, (a, f) in enumerate(points[:number])]
-
-
-@pytest.mark.parametrize(
-    ("select", "keys"),
-    [
-        ("all", ["k0", "k1", "k2", "k3", "k4", "k5"]),
-        ({"count": 2}, ["k0", "k5"]),
-        ({"count": 1}, ["k2"]),
-        ({"count": 9}, ["k0", "k1", "k2", "k3", "k4", "k5"]),
-        (["k4", "k1"], ["k4", "k1"]),
-    ],
-    ids=str,
-)
-def test_selections_by_hand(tiny, select, keys):
-    rows = select_rows(front(6), tiny(retrain={"select": select}))
-    assert [row["key"] for row in rows] == keys
-
-
-def test_the_knee_is_the_first_of_the_knees(tiny):
-    rows = select_rows(front(6), tiny(retrain={"select": "knees"}))
-    assert [row["key"] for row in rows] == ["k2", "k1"], "the rest is straight"
-
-
-@pytest.mark.parametrize(("number", "key"), [(1, "k0"), (2, "k1")])
-def test_of_a_front_without_a_bend_the_one_network_is_the_most_accurate(tiny, number, key):
-    (row,) = select_rows(front(number), tiny(retrain={"select": {"count": 1}}))
-    assert row["key"] == key
-
-
-def test_a_key_that_is_not_on_the_front_is_refused(tiny):
-    with pytest.raises(UserError, match=r"retrain\.select: k00 is not on the front; did you mean 'k0'"):
-        select_rows(front(3), tiny(retrain={"select": ["k00"]}))
-
-
-@pytest.mark.parametrize("select", ["all", "knees", {"count": 3}])
-def test_of_an_empty_front_nothing_is_selected(tiny, select):
-    assert select_rows([], tiny(retrain={"select": select})) == []
 
 
 def test_select_decides_which_networks_are_trained(copied):
