@@ -167,9 +167,12 @@ def test_experiments_in_pages_are_valid(page: Path):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_are_right(page: Path):
     saved = re.findall(r"<!-- file: (\S+) -->", text_of(page))
+    made: set[str] = set()
     for words in commands(page, "evoprune"):
         words = ["quickstart" if word in saved else word for word in words]
-        check_command(_parser().parse_args(words))
+        arguments = _parser().parse_args(words)
+        check_command(arguments, made)
+        made.add(str(getattr(arguments, "out", None)))
     for target, *_ in commands(page, "make"):
         assert re.search(rf"^{target}:", text_of(ROOT / "Makefile"), re.M), target
     for program in ("python", "sbatch"):
@@ -180,8 +183,8 @@ def test_commands_are_right(page: Path):
             assert span.split()[1] in {command.name for command in COMMANDS}, span
 
 
-def check_command(arguments: Namespace) -> None:
-    """What a command names is there, or is a placeholder in capitals; its overrides and targets are valid."""
+def check_command(arguments: Namespace, made: set[str]) -> None:
+    """What a command names is there, was `made` before, or is a placeholder in capitals; its keys are valid."""
     experiment = getattr(arguments, "experiment", "quickstart")
     if experiment.isupper():
         experiment = "quickstart"
@@ -190,7 +193,8 @@ def check_command(arguments: Namespace) -> None:
     loaded = load_experiment(experiment, getattr(arguments, "overrides", ()))
     if run := getattr(arguments, "run", None):
         folder, name = str(run.parent), run.name
-        assert str(run).isupper() or (folder == "results" and name in carried_files("experiments")), run
+        is_carried = folder == "results" and name in carried_files("experiments")
+        assert str(run).isupper() or str(run) in made or is_carried, run
     if hasattr(arguments, "method"):
         parse_method(arguments.method)
     if getattr(arguments, "sparsity", None) is not None:

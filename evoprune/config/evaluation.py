@@ -32,11 +32,13 @@ class EvaluationConfig(TrainingConfig):
     """How one candidate is measured: by a short training with these keys, from the base network's weights."""
 
     epochs: Epochs = 0.0
-    """Length of the short training, in which all candidates see the same images; 0 only measures batch norm again."""
+    """Length of the short training, in which all candidates see the same images; 0 only measures batch norm again.
+    Above 0, `warmup_epochs: 0.1` ranks better (`docs/results/equal_flops.md`)."""
     ladder: Annotated[tuple[RungConfig, ...], Field(strict=False)] = ()
     """Cheaper measurements that come first, called rungs, such as
     `[{epochs: 0, validation_images: 1000, promote: 0.33}]`: all candidates begin there, and the best third is measured
-    again for `epochs`. Off by default: at equal time its front was 1 to 3 % smaller (`docs/results/ladder.md`)."""
+    again for `epochs`, which must be more. Off by default: at equal time its front was 1 to 3 %
+    smaller (`docs/results/ladder.md`)."""
     lr: Annotated[float, Field(gt=0)] = 0.02
     """Highest learning rate of the short training."""
     recalibration_images: Positive = 2048

@@ -18,7 +18,8 @@ Argument = bool | int | float | str | None
 
 
 class NetworkConfig(Section):
-    """Which network is pruned: any CNN, whose search space is read from the network itself."""
+    """Which network is pruned: any CNN, whose search space is read from the network itself. This section
+    names it, or `search_space` does."""
 
     source: PathText
     """`torchvision:NAME`, `timm:NAME`, `path/to/mynet.py:make_net` (a function of yours that returns the network; its

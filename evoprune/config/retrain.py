@@ -43,7 +43,7 @@ class RetrainConfig(TrainingConfig):
     """Full training of networks of the front, and fine-tuning of `evoprune prune`, with these keys."""
 
     select: Annotated[Any, BeforeValidator(_selection)] = "all"
-    """Which networks of the front: `all`; `knees`, where a gain in one objective begins to cost much in another; a
+    """Which networks of the front: `all`; `knees`, the bend of the front and those of both parts, three at most; a
     list of keys; `{count: 5}`, spread over the front; `{count: 1}`, the knee; or `{max: {flops: [30e6, 15%]}}`, for
     each bound of a cost the most accurate network that keeps it."""
     start: Literal["inherited", "scratch"] = Field(default="inherited", alias="from")

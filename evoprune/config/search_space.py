@@ -8,7 +8,8 @@ from evoprune.config.section import PathText, Section
 
 
 class SearchSpaceConfig(Section):
-    """Which network is pruned. Its classes, image channels and image size follow the data."""
+    """Which network is pruned, of the ResNets for CIFAR, at any width. Classes, image channels and image size
+    follow the data."""
 
     name: PathText
     """`resnet20`, `resnet32`, `resnet56`, or the path of a YAML file like `search_spaces/resnet20.yaml`. Beside a
