@@ -68,8 +68,9 @@ def make_proposal(space: SearchSpace, **search: object) -> Proposal:
     """The one proposal of a search with these keys, evolution unless named, with made-up scores."""
     experiment = parse_experiment({**MINIMAL, "search": {"proposal": "evolution", **search}}, "test")
     scores = {name: random_scores(space) for name in experiment.search.importances}
-    ((_, proposal),) = make_proposals(Knowledge(space, experiment, scores)).values()
-    return proposal
+    made = make_proposals(Knowledge(space, experiment, scores))
+    (name,) = experiment.search.proposal
+    return made[name][1]
 
 
 def random_parents(space: SearchSpace, count: int, seed: int = 0) -> np.ndarray:

@@ -23,7 +23,7 @@ def _escaped(char: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """An error in one line of at most 200 characters; its name where it says nothing."""
-    lines = str(error).splitlines()
+    lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 

@@ -28,10 +28,14 @@ def lock_folder(path: Path, wait: bool = False) -> Iterator[None]:
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
+        except BlockingIOError:
             raise UserError(
                 f"{path}: another process is working in this run; wait for it (`evoprune watch` and `evoprune report "
                 "--watch` show how far it is), or choose another --out"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"{lock}: this file system cannot lock files ({error.strerror}); choose another --out"
             ) from None
         yield
     finally:

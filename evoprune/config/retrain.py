@@ -27,7 +27,7 @@ def _selection(value: Any) -> Any:
     if value in ("all", "knees") or isinstance(value, CountSelection | MaxSelection):
         return value
     if isinstance(value, list) and value and all(isinstance(key, str) and key.isprintable() for key in value):
-        return tuple(value)
+        return tuple(dict.fromkeys(value))
     if isinstance(value, tuple):
         return value
     if isinstance(value, dict) and set(value) == {"count"}:

@@ -36,16 +36,17 @@ def bound(value: Any) -> float | str | None:
 
 def cost_bounds(value: Any) -> dict[str, tuple[float | str, ...]]:
     """Upper bounds by name of a cost, one or a list of them; aliases resolved."""
-    rule = "bounds of costs, such as {flops: [30e6, 15%]}"
+    costs = [name for name in OBJECTIVES if name != "accuracy"]
+    rule = f"bounds above 0 of {', '.join(costs)}, as {{flops: [30e6, 15%]}}"
     if not isinstance(value, dict) or not value or not all(isinstance(name, str) for name in value):
         raise ValueError(rule)
     named_once(value)
     found = {}
     for name, given in value.items():
-        cost = objective_name(name)
+        cost = str(ALIASES.get(name, name))
         bounds = [bound(each) for each in (given if isinstance(given, list | tuple) else (given,))]
-        found[cost] = tuple(each for each in bounds if each is not None)
-        if cost == "accuracy" or not bounds or len(found[cost]) < len(bounds):
+        found[cost] = tuple(each for each in bounds if isinstance(each, str) or (each is not None and each > 0))
+        if cost not in costs or not bounds or len(found[cost]) < len(bounds):
             raise ValueError(rule)
     return found
 

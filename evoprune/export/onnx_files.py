@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 
 _INSTALL = "`pip install 'evoprune[export]'` adds it"
 _STATISTICS = 2
@@ -91,7 +91,7 @@ class OnnxNetwork(nn.Module):
         try:
             self._session = runtime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # each release raises classes of its own
-            raise UserError(f"{self._name}: ONNX Runtime cannot read it: {_first_line(error)}") from None
+            raise UserError(f"{self._name}: ONNX Runtime cannot read it: {reason_of(error)}") from None
         self._input = self._session.get_inputs()[0].name
 
     @property
@@ -111,7 +111,7 @@ class OnnxNetwork(nn.Module):
             shape = "x".join(map(str, images.shape))
             raise UserError(
                 f"{self._name}: ONNX Runtime cannot run it on float32 images of shape {shape}, which it is to take in "
-                f"any number as its one input: {_first_line(error)}"
+                f"any number as its one input: {reason_of(error)}"
             ) from None
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ def count_costs(file: Path) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(onnx.load(str(file))).graph
     except Exception as error:
-        raise UserError(f"{file}: not an ONNX file: {_first_line(error)}") from None
+        raise UserError(f"{file}: not an ONNX file: {reason_of(error)}") from None
     floats = {one.name: list(one.dims) for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
     statistics = {name for node in graph.node if node.op_type == "BatchNormalization"
                   for name in node.input[-_STATISTICS:]}  # fmt: skip
@@ -150,10 +150,6 @@ def count_bytes(file: Path) -> int:
     places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     beside = [file.parent / Path(place).name for place in places]
     return file.stat().st_size + sum(path.stat().st_size for path in beside if path.is_file())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _sizes(value: Any) -> list[int]:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.common.model_files import (
     CHECKSUM,
@@ -105,8 +105,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # a damaged file makes torch.load raise almost anything
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a checkpoint of plain tensors: {reason}") from None
+        raise UserError(f"{path}: not a checkpoint of plain tensors: {reason_of(error)}") from None
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

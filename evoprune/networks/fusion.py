@@ -95,7 +95,7 @@ def _fuse(graph: fx.Graph, norm: fx.Node, modules: dict[str, nn.Module], places:
     relu = _only_user(last)
     with_relu = relu is not None and _is_call(relu, _RELUS, modules)
     end = relu if with_relu and relu is not None else last
-    if _changes_between(graph, conv, end, (norm, last, end), modules):
+    if _changes_between(conv, end, (norm, last, end), modules):
         return
     plan = modules[str(conv.target)], modules[str(norm.target)], with_relu
     spare = residual is not None and not _may_overwrite(residual, last, modules, places)
@@ -132,9 +132,7 @@ def _is_call(node: fx.Node, targets: set[Any], modules: dict[str, nn.Module]) ->
     return node.op in ("call_function", "call_method") and node.target in targets
 
 
-def _changes_between(
-    graph: fx.Graph, first: fx.Node, end: fx.Node, own: tuple[fx.Node, ...], modules: dict[str, nn.Module]
-) -> bool:
+def _changes_between(first: fx.Node, end: fx.Node, own: tuple[fx.Node, ...], modules: dict[str, nn.Module]) -> bool:
     """Whether something is computed in place between a convolution and where the fused layer would stand."""
     node = first.next
     while node is not end:

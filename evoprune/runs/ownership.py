@@ -35,6 +35,9 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
         raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
     with lock_folder(path):
         _clear(folder)
+        if not is_begun(folder, experiment):  # what another experiment has left there came to nothing
+            folder.search_space.unlink(missing_ok=True)
+            folder.run_json.unlink(missing_ok=True)
         if not folder.run_json.exists():
             folder.note(name=experiment.name, seed=experiment.seed, started=now(), **provenance())
         folder.note(experiment=None)  # a mapping would be merged into the one that is there
@@ -96,6 +99,14 @@ def _check_same(folder: RunFolder, there: dict[str, Any], experiment: Experiment
         text = "; ".join(f"{key}: {old!r} there, {new!r} here" for key, old, new in differences)
         edited = f"; {folder.config} was edited since" if _config_is(folder, experiment) else ""
         raise UserError(f"{folder.path} belongs to another experiment ({text}){edited}; choose another --out")
+
+
+def is_begun(folder: RunFolder, experiment: Experiment) -> bool:
+    """Whether what lies in a folder is of this experiment."""
+    try:
+        return _has_results(folder) or _identity_of(folder) == experiment.identity()
+    except UserError:
+        return False
 
 
 def _has_results(folder: RunFolder) -> bool:

@@ -47,7 +47,7 @@ class Table:
     def __init__(
         self, path: Path, columns: Sequence[str], place: Sequence[str] = ("id", "rung"), newer: Sequence[str] = ()
     ):
-        self._path, self._columns, self._place_columns = path, list(columns), tuple(place)
+        self.path, self._columns, self._place_columns = path, list(columns), tuple(place)
         self._before = [name for name in self._columns if name not in newer]
         self.rows: list[Row] = []
         if path.exists():
@@ -66,7 +66,7 @@ class Table:
         if known is not None:
             self._replace(known, row)
             return
-        append_durably(self._path, _with_check(_format_row(row, self._columns)).encode("utf-8"))
+        append_durably(self.path, _with_check(_format_row(row, self._columns)).encode("utf-8"))
         self.rows.append(row)
         self._found[self._place(row)] = row
 
@@ -74,40 +74,40 @@ class Table:
         """What is measured again comes last, as if it were measured for the first time."""
         self.rows = [*(other for other in self.rows if other is not known), row]
         self._found[self._place(row)] = row
-        write_atomically(self._path, _format_checked(self.rows, self._columns))
+        write_atomically(self.path, _format_checked(self.rows, self._columns))
 
     def sort(self) -> None:
         """Bring rows into the order of their places, so that the file does not tell which worker was faster."""
         ordered = sorted(self.rows, key=self._place)
         if any(row is not other for row, other in zip(ordered, self.rows, strict=True)):
             self.rows = ordered
-            write_atomically(self._path, _format_checked(ordered, self._columns))
+            write_atomically(self.path, _format_checked(ordered, self._columns))
 
     def _place(self, row: Row) -> tuple[int, ...]:
         """Which evaluation a row is."""
         return tuple(row[name] for name in self._place_columns)
 
     def _read(self) -> list[Row]:
-        text = _read_text(self._path)
+        text = _read_text(self.path)
         header = _format_checked([], self._columns)
-        columns, rows = ([], []) if header.startswith(text) else _parse_table(text, self._path)
+        columns, rows = ([], []) if header.startswith(text) else _parse_table(text, self.path)
         present = [name for name in columns if name != CHECK]
         if columns and present not in (self._columns, self._before):
             raise UserError(
-                f"{self._path}: its columns are not those of this experiment: it is damaged, or of another one; "
+                f"{self.path}: its columns are not those of this experiment: it is damaged, or of another one; "
                 "delete it, and what it held is measured again, or choose another --out"
             )
         places: set[tuple[int, ...]] = set()
         for number, row in enumerate(rows, start=2):
             if None in self._place(row) or self._place(row) in places:
-                raise _damaged(self._path, number)
+                raise _damaged(self.path, number)
             places.add(self._place(row))
         whole = "".join(text.splitlines(keepends=True)[: 1 + len(rows)]) if columns else header
         if columns and (present != self._columns or CHECK not in columns):  # of an earlier version
             rows = [{name: row.get(name) for name in self._columns} for row in rows]
             whole = _format_checked(rows, self._columns)
         if text != whole:
-            write_atomically(self._path, whole)
+            write_atomically(self.path, whole)
         return rows
 
 

@@ -47,9 +47,9 @@ def num_candidates(rows: Iterable[Row]) -> int:
 
 
 def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:
-    """The non-dominated candidates of status `ok`, cheapest first (by the last objective that is minimised)."""
+    """The non-dominated candidates of status `ok`, cheapest first, by the last of the costs among the objectives."""
     front = _non_dominated_rows(_good(rows), objectives)
-    order = to_losses(front, list(reversed(objectives)))
+    order = to_losses(front, sorted(reversed(objectives), key=lambda name: OBJECTIVES[name].maximise))
     return [front[i] for i in sorted(range(len(front)), key=lambda i: tuple(order[i]))]
 
 

@@ -35,7 +35,8 @@ class NSGA3Searcher:
         space: the search space.
         config: objectives, and how many candidates.
         limits: that codes must keep.
-        proposals: by name, each with the share of the codes that it makes.
+        proposals: by name, each with the share of the codes that it makes. Those with a share of 0 make the codes that
+            are missing where the others know no new one.
         seed: of the run.
     """
 
@@ -50,7 +51,9 @@ class NSGA3Searcher:
         self._seed, self._config = seed, config
         self._source = _Source(space, limits)
         self._proposals = {name: proposal for name, (_, proposal) in proposals.items()}
-        self._shares = [share for share, _ in proposals.values()]
+        self._makers = {name: share for name, (share, _) in proposals.items() if share}
+        spare = [name for name, (share, _) in proposals.items() if not share]
+        self._spare = {name: 1 / len(spare) for name in spare} or self._makers
         self._learners = [proposal for _, proposal in proposals.values() if isinstance(proposal, Learner)]
         self._full = space.full_code()
         self._num_first: int | None = None
@@ -156,9 +159,10 @@ class NSGA3Searcher:
     def _gather(self, number: int, draw: Callable[[str, int], Codes], rng: np.random.Generator) -> list[_Named]:
         """At most `number` new and allowed codes, each with the name of its proposal, which are drawn by shares."""
         gathered: list[_Named] = []
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             missing = number - len(gathered)
-            for name, share in zip(self._proposals, rng.multinomial(missing, self._shares), strict=True):
+            makers = self._makers if attempt < _TRIES // 2 else self._spare
+            for name, share in zip(makers, rng.multinomial(missing, list(makers.values())), strict=True):
                 if share:
                     gathered += [(code, name) for code in self._source.accept(draw(name, int(share)), rng)]
             if len(gathered) == number:

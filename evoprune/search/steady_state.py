@@ -46,14 +46,11 @@ class Feeder:
             told = losses_and_violations([row], self._config.objectives, self._limits)
             self._searcher.tell([plan.candidate], *told)
             self.num_told += 1
+            self.ran_out = False  # what was learned may lead to new codes
 
     def replay(self, rows: Sequence[Row], space: SearchSpace) -> None:
         """Learn the rows of an earlier process, in the order of their arrival; lost ones are planned again."""
-        candidates = {
-            row["id"]: Candidate(row["id"], space.parse_code(row["code"]), row["proposal"])
-            for row in rows
-            if row["rung"] == 0
-        }
+        candidates = {row["id"]: Candidate(row["id"], space.parse_code(row["code"]), row["proposal"]) for row in rows}
         self._searcher.remember(candidates.values(), _num_first(rows))
         self._num_asked = len(candidates)
         for row in rows:

@@ -15,6 +15,7 @@ from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
 from evoprune.data.split import make_dataset
 from evoprune.runs.folder import RunFolder
+from evoprune.runs.ownership import is_begun
 from evoprune.runs.scores_csv import read_scores
 from evoprune.space.from_yaml import load_search_space
 from evoprune.space.ranking import Scores
@@ -65,7 +66,8 @@ class Context:
 
         spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
         config = self.experiment.search_space
-        known = [self.folder.search_space, *([Path(config.name)] if config is not None else [])]
+        own = [self.folder.search_space] if is_begun(self.folder, self.experiment) else []
+        known = [*own, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
             self._check_space(written)

@@ -60,7 +60,7 @@ def _train(workspace: Workspace, network: nn.Module, place: Round, kept: KeptZer
     checkpoint = place.path / f"training-{derive_seed(facts):016x}.ckpt"  # one of other keys is not continued
     teacher = make_teacher(workspace.context.base.network, workspace.data, config, workspace.compute)
     seed = derive_seed(experiment.seed, "finetune", place.number)
-    options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, after_step=kept)
+    options = TrainingOptions(seed, teacher, config.averaging, checkpoint=checkpoint, after_step=kept, notice=say)
     run, wanted = workspace.context.folder.path, experiment.report.tensorboard
     title = f"round {place.number}, fine-tuning, epochs"
     with progress(title, config.epochs) as meter, open_log(run, wanted) as log:

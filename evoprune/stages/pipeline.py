@@ -153,8 +153,8 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
         say(f"results: {folder.pruned(pruning.name)}/  (summary.csv, summary.md, step_{pruning.steps}/)")
 
 
-def sensitivity(request: Request, method: str, images: int | None) -> None:
-    """Base network, importance, accuracy against pruning rate of every segment."""
+def sensitivity(request: Request, method: str, images: int | None) -> Context:
+    """Base network, importance, accuracy against pruning rate of every segment; returns the run's context."""
     from evoprune.pruning.targets import parse_method
     from evoprune.report.tables import threshold_table
 
@@ -167,6 +167,7 @@ def sensitivity(request: Request, method: str, images: int | None) -> None:
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context, (importance,))
         say(threshold_table(measure_sensitivity(context, importance, images)))
+    return context
 
 
 def validate(request: Request) -> None:

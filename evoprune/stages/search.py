@@ -168,12 +168,11 @@ def _begin(
 
 def knowledge(context: Context, scores: Mapping[str, Scores], curves: Curves | None) -> Knowledge:
     """What the proposals may know before the first measurement."""
-    known = Knowledge(context.space, context.experiment, scores)
+    accuracy = context.base.info["validation_accuracy"]
+    known = Knowledge(context.space, context.experiment, scores, base_accuracy=accuracy)
     if curves is None:
         return known
-    pairs = tuple(zip(curves.rates, curves.losses, strict=True))
-    accuracy = context.base.info["validation_accuracy"]
-    return replace(known, offsets=curves.offsets(), curves=pairs, base_accuracy=accuracy)
+    return replace(known, offsets=curves.offsets(), curves=tuple(zip(curves.rates, curves.losses, strict=True)))
 
 
 def _by_generation(search: _Search) -> None:

@@ -85,6 +85,8 @@ def _best_below(front: Sequence[Row], name: str, value: float | str, base: Mappi
     key = f"retrain.select.max.{name}"
     if any(row.get(name) is None for row in front):
         raise UserError(f"{key}: the search did not measure {name}; bound another cost, or make it an objective")
+    if isinstance(value, str) and name not in base:
+        raise UserError(f"{key}: got {value}, a share of what is not known of the base network; give a number")
     highest = absolute_bound(value, base.get(name), np.inf)
     below = [row for row in front if row[name] <= highest]
     if not below:

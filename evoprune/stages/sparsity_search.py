@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import nn
 
+from evoprune.common.errors import UserError
 from evoprune.common.objectives import Row, to_losses
 from evoprune.common.progress import Meter, progress, say
 from evoprune.config import SearchConfig
@@ -56,7 +57,7 @@ def search_sparsities(workspace: Workspace) -> str:
     ):
         measurer = _Measurer(workspace, space, meter, done)
         measurer.evolve(table, config)
-        measurer.measure_baselines(others, first=len(table.rows))
+        measurer.measure_baselines(others)
     front = front_of(table.rows)
     write_table(paths[2], front, columns)
     pictures = workspace.context.experiment.report.files(paths[2].with_suffix(""))
@@ -118,9 +119,9 @@ class _Measurer:
             found += [ordered[max(0, round(share * layer.size) - 1)] for share in KEPT_SHARES]
         return np.array(found)
 
-    def measure_baselines(self, table: Table, first: int) -> None:
+    def measure_baselines(self, table: Table) -> None:
         """At each level: every layer at this level, and as many weights in one ranking of all layers."""
-        for place, (proposal, level) in enumerate(self._baselines(), start=first):
+        for place, (proposal, level) in enumerate(self._baselines()):
             code = self._space.repair(np.tile(np.arange(len(KEPT_SHARES)) <= level, len(self._space.segments)))
             self._row(table, Candidate(place, code, proposal), 0, is_global=proposal == "global")
 
@@ -129,6 +130,11 @@ class _Measurer:
 
     def _row(self, table: Table, candidate: Candidate, generation: int, is_global: bool = False) -> Row:
         known = table.find(candidate.id)
+        if known is not None and known["code"] != self._space.format_code(candidate.code):
+            raise UserError(
+                f"{table.path}: row {candidate.id} has another code than the search asks for: the table was changed, "
+                "or written by another version; delete that file, and it is measured again"
+            )
         if known is None:
             known = self._measure(candidate, generation, is_global)
             table.append(known)

@@ -27,8 +27,7 @@ def analyse(request: Request, method: str, images: int | None) -> None:
     from evoprune.stages.analyse import read_curves
     from evoprune.stages.pipeline import sensitivity
 
-    sensitivity(request, method, images)
-    context = checked(request, (parse_method(method),))
+    context = sensitivity(request, method, images)
     with _opened(context):
         say(alone_line(read_curves(context.folder.sensitivity(parse_method(method)), context.space)))
         say(_workspace(context).table())

@@ -107,8 +107,8 @@ def steps_of(recipe: TrainingConfig, data: Data) -> Steps:
 
 
 def learning_rate(recipe: TrainingConfig, steps: Steps, step: int) -> float:
-    """Learning rate of `step`, counted from 0."""
-    warmup = min(round(recipe.warmup_epochs * steps.per_epoch), steps.number - 1)
+    """Learning rate of `step`, counted from 0. Warm-up takes half of the steps at most: the rate must fall again."""
+    warmup = min(round(recipe.warmup_epochs * steps.per_epoch), steps.number // 2)
     return recipe.lr * warmup_cosine(step, steps.number, warmup)
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoprune.common.errors import reason_of
 from evoprune.space.space import Code
 from evoprune.space.traced import TracedSpace
 from evoprune.tracing.surgery import masks_of
@@ -91,7 +92,7 @@ def stacking_fault(space: TracedSpace, network: nn.Module) -> str | None:
             logits = stacked.train()(images)
         F.cross_entropy(logits.flatten(0, 1), torch.zeros(4, dtype=torch.int64, device=device)).backward()
     except Exception as error:  # the network's own code may do anything
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        return f"{type(error).__name__}: {reason_of(error)}"
     return None
 
 

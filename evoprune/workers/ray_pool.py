@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from itertools import count, islice
 from typing import Any
 
-from evoprune.common.errors import TIME_IS_UP, UserError
+from evoprune.common.errors import TIME_IS_UP, UserError, reason_of
 from evoprune.config import WorkersConfig
 from evoprune.workers.jobs import (
     Died,
@@ -181,7 +181,7 @@ class RayWorkers:
             self._forget(stream)
             self._nodes.look_soon()
             self._start(worker)
-            return Died(worker, _first_line(error))
+            return Died(worker, reason_of(error))
         if not isinstance(value, Raised):
             return Said(worker, value)
         self._rest(stream)
@@ -253,10 +253,6 @@ class RayWorkers:
         return next(iter(self._gone.values()), "all have ended")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def _cause(error: Exception) -> str:
     """Of an error raised while an actor was made Ray's first line says no more than that; the last one is the error."""
     first, *rest = str(error).splitlines()
@@ -269,7 +265,7 @@ def _share(factory: JobFactory, ray: Any) -> Any:
         return ray.put(factory)
     except (ray.exceptions.ObjectStoreFullError, ray.exceptions.OutOfDiskError) as error:
         raise UserError(
-            f"data.root: the images do not fit Ray's object store: {_first_line(error)}; free memory, /dev/shm "
+            f"data.root: the images do not fit Ray's object store: {reason_of(error)}; free memory, /dev/shm "
             "or disk, start a cluster with a larger --object-store-memory and name it in workers.address, or set "
             "workers.backend: local"
         ) from None

@@ -15,14 +15,24 @@ def parse(**retrain: object) -> RetrainConfig:
 def test_networks_are_chosen_by_a_word_by_number_or_by_their_keys():
     assert [parse(select=word).select for word in ("all", "knees")] == ["all", "knees"]
     assert parse(select={"count": 5}).select == CountSelection(count=5)
-    assert parse(select=["k1", "k2"]).select == ("k1", "k2")
+    assert parse(select=["k1", "k2", "k1"]).select == ("k1", "k2"), "one training each"
     select = parse(select={"max": {"macs": [30e6, "15%"], "params": 1000}}).select
     assert select == MaxSelection(max={"flops": (30e6, "15%"), "params": (1000,)})
 
 
 @pytest.mark.parametrize(
     "bounds",
-    [{}, 5, {"accuracy": 90}, {"flops": []}, {"flops": "15"}, {"flops": [None]}, {"flop": 3}, {"flops": 1, "macs": 2}],
+    [
+        {},
+        5,
+        {"accuracy": 90},
+        {"flops": []},
+        {"flops": "15"},
+        {"flops": [None]},
+        {"flop": 3},
+        {"flops": [-5]},
+        {"flops": 1, "macs": 2},
+    ],
 )
 def test_other_bounds_are_refused(bounds):
     with pytest.raises(UserError, match=r"x: retrain\.select"):

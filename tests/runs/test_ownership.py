@@ -41,6 +41,14 @@ def begun(tiny, tmp_path: Path) -> Path:
     return folder.path
 
 
+def test_what_another_experiment_has_left_before_its_first_result_is_forgotten(tiny, tmp_path):
+    folder = begin(tmp_path / "run", tiny(seed=3))
+    folder.search_space.write_text("what was read from another network")
+    assert begin(folder.path, tiny(seed=3)).search_space.exists(), "the same experiment goes on with it"
+    again = begin(folder.path, tiny(seed=4))
+    assert not again.search_space.exists() and again.facts()["seed"] == 4
+
+
 def test_a_new_folder_holds_the_experiment_and_how_the_run_began(tiny, tmp_path):
     with open_run_folder(tmp_path / "deep" / "run", tiny(seed=3)) as folder:
         assert folder.config.read_text() == tiny(seed=3).to_yaml()

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from helpers import make_searcher
 from pymoo.indicators.hv import HV
-from searching import Objective, all_failed, codes_of, evolve, flat, loss_and_cost, small_config
+from searching import Objective, all_failed, codes_of, evolve, flat, loss_and_cost, make_proposal, small_config
 
 from evoprune import compute_costs
 from evoprune.config import LimitConfig
 from evoprune.search.candidate import Candidate
 from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
 
 
@@ -21,6 +22,28 @@ def many_losses(num_objectives: int, length: int) -> Objective:
 def test_the_first_generation_is_the_full_network_and_first_codes_of_the_proposal(small_space):
     first = make_searcher(small_space, small_config(random_samples=10)).ask(10)
     assert [candidate.proposal for candidate in first] == ["full"] + 9 * ["evolution"]
+
+
+class Same:
+    """Proposes one code again and again."""
+
+    def __init__(self, code: np.ndarray):
+        self._code = code
+
+    def first(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        return np.tile(self._code, (number, 1))
+
+    def propose(self, parents: np.ndarray, progress: float, rng: np.random.Generator) -> np.ndarray:
+        return np.tile(self._code, (len(parents), 1))
+
+
+def test_where_the_proposals_know_no_new_code_the_one_that_stands_by_makes_what_is_missing(small_space):
+    proposals = {"same": (1.0, Same(small_space.smallest_code())), "evolution": (0.0, make_proposal(small_space))}
+    config = small_config()
+    searcher = NSGA3Searcher(small_space, config, make_limits(small_space, {}), proposals, 0)
+    generations = evolve(searcher, loss_and_cost(small_space), 2)
+    assert [len(generation) for generation in generations] == [10, 8, 8]
+    assert [one.proposal for one in generations[0]] == ["full", "same", *8 * ["evolution"]]
 
 
 def test_later_generations_are_children(small_space):

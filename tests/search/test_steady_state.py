@@ -95,6 +95,17 @@ def test_rows_of_an_earlier_process_lead_to_the_same_decisions(small_space):
         assert feeder.num_told == whole.num_told
 
 
+def test_a_row_of_a_higher_rung_whose_lower_one_was_deleted_is_learned_all_the_same(small_space):
+    feeder = make_feeder(small_space)
+    rows = work(feeder, small_space, feeder.batches())
+    promoted = next(row["id"] for row in rows if row["rung"] == 1)
+    left = [row for row in rows if (row["id"], row["rung"]) != (promoted, 0)]
+    again = make_feeder(small_space)
+    again.replay(left, small_space)
+    work(again, small_space, again.batches())  # a candidate may earn the next rung in its place
+    assert again.num_told == feeder.num_told
+
+
 def test_first_codes_are_made_again_only_where_one_of_them_is_missing(small_space, monkeypatch):
     """A worker may have been at one of them when the process ended, while children were measured already."""
     made = []

@@ -71,6 +71,11 @@ def test_a_bound_that_no_network_keeps_says_the_smallest(tiny):
         select_rows(front(3), tiny(retrain={"select": {"max": {"flops": [20, 9]}}}), BASE)
 
 
+def test_a_share_of_what_the_base_network_does_not_tell_is_refused(tiny):
+    with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: got 50%, a share of what is not known"):
+        select_rows(front(3), tiny(retrain={"select": {"max": {"latency": "50%"}}}), {"flops": 120.0})
+
+
 def test_a_cost_that_was_not_measured_bounds_nothing(tiny):
     rows = [{"key": "k0", "accuracy": 90.0, "flops": 50, "latency": None}]
     with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: the search did not measure latency"):

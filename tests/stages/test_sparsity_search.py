@@ -91,3 +91,13 @@ def test_the_front_of_equal_rows_has_them_all():
 def test_a_mistake_is_told_as_everywhere(tmp_path, capsys, cache):
     file = write_experiment(tmp_path, base={"cache": str(cache)})
     assert "search.generations" in refusal(capsys, "search", file, "--weights", "--set", "search.generations=-1")
+
+
+def test_a_longer_search_measures_its_baselines_once(steps, searched, tmp_path, cache):
+    (tmp_path / "longer").mkdir()
+    longer = make_steps(tmp_path / "longer", cache)
+    run = longer("search", "--weights", **SMALL)
+    before = (run / "sweep" / "search-baselines.csv").read_bytes()
+    longer("search", "--weights", search={**SMALL["search"], "generations": 3})
+    assert (run / "sweep" / "search-baselines.csv").read_bytes() == before
+    assert len(pd.read_csv(run / "sweep" / "search.csv")) > len(pd.read_csv(searched / "sweep" / "search.csv"))

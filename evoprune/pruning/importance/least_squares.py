@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from evoprune.common.progress import Meter, Silent
 from evoprune.pruning.compensation import RIDGE
@@ -158,10 +157,12 @@ class _Reader:
 
 
 def _scale(norm: nn.Module) -> Tensor:
-    """By how much a batch norm in eval mode multiplies."""
-    assert isinstance(norm, _BatchNorm) and norm.running_var is not None
-    scale = (norm.running_var + norm.eps).rsqrt().double()
-    return scale if norm.weight is None else scale * norm.weight
+    """By how much a norm with statistics of each channel multiplies in eval mode, be it torch's or a user's own."""
+    variance, weight = getattr(norm, "running_var", None), getattr(norm, "weight", None)
+    if not isinstance(variance, Tensor):
+        return torch.ones(1, dtype=torch.float64)
+    scale = (variance + getattr(norm, "eps", 0.0)).rsqrt().double()
+    return scale * weight if isinstance(weight, Tensor) else scale
 
 
 def _eliminate(readers: Sequence[_Reader], width: int) -> list[Scores]:

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, UserError
 from evoprune.common.seeds import derive_seed
@@ -199,8 +198,9 @@ def _clamp(scales: Mapping[str, Tensor]) -> None:
 def _gamma(network: nn.Module, layer: Layer) -> Scores:
     assert layer.norm is not None
     norm = network.get_submodule(layer.norm)
-    assert isinstance(norm, _BatchNorm)
-    return np.ones(norm.num_features) if norm.weight is None else _values(norm.weight)
+    weight = getattr(norm, "weight", None)
+    channels = len(network.get_parameter(f"{layer.name}.weight"))
+    return _values(weight) if isinstance(weight, Tensor) else np.ones(channels)
 
 
 def _values(tensor: Tensor) -> Scores:

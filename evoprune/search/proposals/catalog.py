@@ -50,8 +50,12 @@ class Knowledge:
 
 
 def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
-    """The proposals that an experiment names, by name, each with its share of the codes."""
+    """The proposals that an experiment names, by name, each with its share of the codes.
+
+    The surrogate's front may hold no new code, as where widths are coarse. Evolution stands by for that.
+    """
     shares = knowledge.experiment.search.proposal
+    shares = {**shares, **({"evolution": 0.0} if "surrogate" in shares and "evolution" not in shares else {})}
     return {name: (share, _rounded(knowledge, name, PROPOSALS[name](knowledge))) for name, share in shares.items()}
 
 

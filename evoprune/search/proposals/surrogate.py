@@ -55,7 +55,7 @@ class Surrogate:
         searching: tuple[Proposal, Limits],
     ):
         self._space, self._config, self._seed = space, experiment.search, experiment.seed
-        self._model, (self._evolution, self._limits) = model, searching
+        self._scores, self._model, (self._evolution, self._limits) = scores, model, searching
         self._places = [np.argsort(np.argsort(-group.of(scores), kind="stable")) for group in space.groups]
         self._shares = np.zeros((0, len(space.groups)))
         self._new: list[Codes] = []
@@ -114,7 +114,7 @@ class Surrogate:
             searcher.tell(told, self._predict(codes[-1]), np.zeros(len(told)))
         pool = np.concatenate(codes)
         allowed = self._limits.allow(pool)  # ordering the channels of tied segments may have changed the costs
-        return self._refined(pool[allowed] if allowed.any() else pool, np.random.default_rng(seed))
+        return self._repaired(self._refined(pool[allowed] if allowed.any() else pool, np.random.default_rng(seed)))
 
     def _refined(self, codes: Codes, rng: np.random.Generator) -> Codes:
         """Of `codes`, and of what small changes of widths make of the best, those that none beats; cheapest first."""
@@ -125,6 +125,15 @@ class Surrogate:
             known = np.concatenate([losses, self._predict(children)])
             codes, losses = self._best(np.concatenate([codes, children]), known)
         return codes
+
+    def _repaired(self, codes: Codes) -> Codes:
+        """What `codes` become where channels must be chosen together, by importance; those that none beats."""
+        repaired = np.stack([self._space.repair(code, self._scores) for code in codes])
+        if np.array_equal(repaired, codes):
+            return codes
+        allowed = self._limits.allow(repaired)
+        repaired = repaired[allowed] if allowed.any() else repaired
+        return self._best(repaired, self._predict(repaired))[0]
 
     def _changed(self, codes: Codes, rng: np.random.Generator) -> Codes:
         """In each of `codes` one to three groups get some channels or give some."""

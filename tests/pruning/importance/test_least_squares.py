@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from evoprune.pruning.compensation import RIDGE
-from evoprune.pruning.importance.least_squares import activation_scores, least_squares_scores
+from evoprune.pruning.importance.least_squares import _scale, activation_scores, least_squares_scores
 from evoprune.pruning.moments import Moments, measure_moments
 from evoprune.space.groups import Layer, Segment
 from evoprune.space.space import SearchSpace
@@ -117,3 +118,16 @@ def test_activation_is_deviation_times_norm_by_hand(network, moments, images):
     deviation = images.double().std((0, 2, 3), correction=0)
     norm = network.get_submodule("1").weight.detach().double().flatten(1).norm(dim=0)
     assert scores == pytest.approx((deviation * norm).numpy(), rel=1e-4)
+
+
+def test_norms_that_are_no_batch_norm_of_torch_scale_as_theirs_do():
+    """Of a network of the user's own; they ended in an error without a word."""
+    frozen = FrozenBatchNorm2d(3, eps=0.5)
+    frozen.running_var.copy_(torch.tensor([0.5, 3.5, 1.5]))
+    frozen.weight.copy_(torch.tensor([1.0, 2.0, -1.0]))
+    torch.testing.assert_close(_scale(frozen), torch.tensor([1.0, 1.0, -(0.5**0.5)], dtype=torch.float64))
+    instance = nn.InstanceNorm2d(2, eps=0.0, track_running_stats=True)
+    assert instance.running_var is not None
+    instance.running_var.copy_(torch.tensor([4.0, 1.0]))
+    torch.testing.assert_close(_scale(instance), torch.tensor([0.5, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(_scale(nn.GroupNorm(1, 2)), torch.ones(1, dtype=torch.float64))

@@ -38,6 +38,13 @@ def test_each_proposal_has_its_own_share_and_its_own_scores(small_space):
         assert first == scores[name][last].argmin()
 
 
+def test_evolution_stands_by_for_the_surrogate_and_nothing_for_others(small_space):
+    for proposal, wanted in (("surrogate", {"surrogate": 1, "evolution": 0}), ("magnitude", {"magnitude": 1})):
+        experiment = parse_experiment({**MINIMAL, "search": {"proposal": proposal}}, "test")
+        made = make_proposals(Knowledge(small_space, experiment, {"magnitude": random_scores(small_space)}))
+        assert {name: share for name, (share, _) in made.items()} == wanted
+
+
 def test_offsets_reach_the_first_codes_of_evolution(small_space):
     experiment = parse_experiment({**MINIMAL, "search": {"prior": None, "proposal": "evolution"}}, "test")
     offsets = np.zeros(len(small_space.groups))

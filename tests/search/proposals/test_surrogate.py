@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import random_scores
 from searching import MINIMAL, flops_shares, make_proposal
+from torch import nn
 
-from evoprune import UserError, compute_costs
+from evoprune import UserError, compute_costs, trace_search_space
 from evoprune.config import SearchConfig, parse_experiment
 from evoprune.search.accuracy_model import AccuracyModel
 from evoprune.search.pareto import hypervolume
@@ -32,7 +34,7 @@ def curves_of(space: SearchSpace) -> list[tuple[np.ndarray, np.ndarray]]:
 def make_surrogate(space: SearchSpace, **known: object) -> Surrogate:
     experiment = parse_experiment({**MINIMAL, "search": {"proposal": "surrogate"}}, "test")
     knowledge = Knowledge(space, experiment, {"magnitude": random_scores(space)}, base_accuracy=90.0, **known)
-    ((_, proposal),) = make_proposals(knowledge).values()
+    proposal = make_proposals(knowledge)["surrogate"][1]
     assert isinstance(proposal, Surrogate) and isinstance(proposal, Learner)
     return proposal
 
@@ -143,10 +145,21 @@ def test_where_accuracy_is_no_objective_costs_alone_decide(small_space):
     search = {"proposal": "surrogate", "objectives": ["flops", "params"]}
     experiment = parse_experiment({**MINIMAL, "search": search}, "test")
     knowledge = Knowledge(small_space, experiment, {"magnitude": random_scores(small_space)})
-    ((_, proposal),) = make_proposals(knowledge).values()
+    proposal = make_proposals(knowledge)["surrogate"][1]
     codes = proposal.first(3, np.random.default_rng(0))
     proposal.learn(list(codes), np.ones((3, 2)))
     assert proposal.propose(np.zeros((2, 2, small_space.length), np.uint8), 0.0, np.random.default_rng(0)).shape[0] == 2
+
+
+def test_channels_that_must_be_chosen_together_are(small_space):
+    """Of a grouped convolution every group keeps equally many; which ones, importance says."""
+    layers = [nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 3, groups=4), nn.Conv2d(16, 8, 1), nn.AdaptiveAvgPool2d(1)]
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 10)).eval()
+    space = trace_search_space(network, torch.zeros(2, 3, 8, 8))
+    scores = random_scores(space)
+    codes = make_surrogate(space).first(30, np.random.default_rng(0))
+    assert len(np.unique(codes, axis=0)) > 5
+    assert all((space.repair(code, scores) == code).all() for code in codes)
 
 
 def test_latency_cannot_be_predicted():
