@@ -78,7 +78,7 @@ def simulate(path: Path, experiment: Experiment, number: int) -> tuple[Overtakin
     """A search whose accuracies are made up: its workers and its rows."""
     with open_run_folder(path, experiment) as folder:
         context = Context(experiment, folder)
-        context.base, context.moments = Base(torch.nn.Identity(), {}), None
+        context.base, context.moments = Base(torch.nn.Identity(), {"validation_accuracy": 90.0}), None
         context.scores = lambda name: random_scores(context.space)
         workers = Overtaking(context.space, number)
         search(context, workers.open)

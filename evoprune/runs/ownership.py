@@ -35,7 +35,7 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
         raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
     with lock_folder(path):
         _clear(folder)
-        if not is_begun(folder, experiment):  # what another experiment has left there came to nothing
+        if is_left_over(folder, experiment):
             folder.search_space.unlink(missing_ok=True)
             folder.run_json.unlink(missing_ok=True)
         if not folder.run_json.exists():
@@ -101,11 +101,13 @@ def _check_same(folder: RunFolder, there: dict[str, Any], experiment: Experiment
         raise UserError(f"{folder.path} belongs to another experiment ({text}){edited}; choose another --out")
 
 
-def is_begun(folder: RunFolder, experiment: Experiment) -> bool:
-    """Whether what lies in a folder is of this experiment."""
+def is_left_over(folder: RunFolder, experiment: Experiment) -> bool:
+    """Whether a folder has what another experiment has left in it before its first result."""
+    if _has_results(folder):
+        return False
     try:
-        return _has_results(folder) or _identity_of(folder) == experiment.identity()
-    except UserError:
+        return _identity_of(folder) != experiment.identity()
+    except UserError:  # nobody knows whose it is
         return False
 
 

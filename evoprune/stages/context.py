@@ -15,7 +15,7 @@ from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
 from evoprune.data.split import make_dataset
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.ownership import is_begun
+from evoprune.runs.ownership import is_left_over
 from evoprune.runs.scores_csv import read_scores
 from evoprune.space.from_yaml import load_search_space
 from evoprune.space.ranking import Scores
@@ -66,7 +66,7 @@ class Context:
 
         spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
         config = self.experiment.search_space
-        own = [self.folder.search_space] if is_begun(self.folder, self.experiment) else []
+        own = [] if is_left_over(self.folder, self.experiment) else [self.folder.search_space]
         known = [*own, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
