@@ -158,7 +158,12 @@ def test_networks_of_fronts_are_trained_at_the_same_multiply_adds(load):
 def test_the_arm_of_first_codes_spreads_all_its_codes_evenly(load, small_space):
     benchmark = load(BENCHMARKS / "search_quality.py")
     experiment = parse_experiment({**MINIMAL, "search": {"sensitivity": None, "proposal": "evolution"}}, "test")
-    context = SimpleNamespace(space=small_space, experiment=experiment, scores=lambda name: random_scores(small_space))
+    context = SimpleNamespace(
+        space=small_space,
+        experiment=experiment,
+        base=SimpleNamespace(info={"validation_accuracy": 90.0}),
+        scores=lambda name: random_scores(small_space),
+    )
     searcher = benchmark["Ours"](context, None, seed=0, first=200)
     codes = searcher.ask(1000)
     assert len(codes) == 200 > experiment.search.random_samples
