@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from evoprune.common.objectives import OBJECTIVES, OK, Row
+from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun
 from evoprune.report.tables import fragile_groups, knee_of
@@ -39,8 +40,19 @@ def draw_hypervolume(paths: Paths, volumes: Sequence[float], names: Sequence[str
     _save(figure, paths)
 
 
-def draw_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], names: Sequence[str], every: int) -> None:
-    """One panel for every objective against the first: all candidates, the front of some generations, test accuracy."""
+def draw_front(
+    paths: Paths, rows: Sequence[Row], front: Sequence[Row], experiment: Experiment, published: Sequence[Row] = ()
+) -> None:
+    """One panel for every objective against the first: all candidates, the front of some generations, test accuracy.
+
+    Args:
+        paths: files to write, of any formats.
+        rows: of `reports.csv`.
+        front: of `output.csv`, with test accuracies where there are any.
+        experiment: its objectives, and how often a front is drawn.
+        published: networks of others to mark, each with `flops` and `accuracy`.
+    """
+    names, every = experiment.search.objectives, experiment.report.every
     figure, panels = _panels(names)
     good = [row for row in latest_rows(rows) if row["status"] == OK]
     fronts = fronts_by_generation(rows, names)
@@ -55,6 +67,8 @@ def draw_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], names: S
         _stars(axes, front, names, name, {"color": "crimson", "label": "fully trained, test"})
         if base is not None:
             _diamond(axes, base, names, name, {"color": "black", "label": "base network"})
+        if published and (names[0], name) == ("accuracy", "flops"):
+            axes.scatter(*_columns(published, name, names[0]), color="darkorange", marker="v", s=24, label="published")
         axes.legend(fontsize=8)
     _save(figure, paths)
 

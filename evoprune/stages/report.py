@@ -15,6 +15,7 @@ from evoprune.report.latencies import base_latency_ms, latency_text
 from evoprune.report.output import tested_front, write_front, write_hypervolumes
 from evoprune.report.page import PAGE_NAME, write_page
 from evoprune.report.page_data import compared_data, page_data, sensitivity_data
+from evoprune.report.published import published_for
 from evoprune.report.tables import result_table, shown_rows
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
@@ -42,7 +43,7 @@ def report(context: Context, others: Sequence[ComparedRun] = ()) -> str:
     rows = _rows(context)
     front = write_front(folder, rows, experiment, space)
     names, pictures = experiment.search.objectives, experiment.report
-    draw_front(pictures.files(folder.path / "front"), rows, front, names, pictures.every)
+    draw_front(pictures.files(folder.path / "front"), rows, front, experiment, published_for(experiment, space))
     volumes = hypervolumes(rows, names, space)
     draw_hypervolume(pictures.files(folder.path / "hypervolume"), volumes, names)
     write_hypervolumes(folder.path / "hypervolume.csv", rows, names, space)

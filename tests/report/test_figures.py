@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evoprune.common.objectives import OBJECTIVES
-from evoprune.config import ReportConfig
+from evoprune.config import Experiment, ReportConfig, parse_experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun
 from evoprune.report.figures import draw_comparison, draw_front, draw_hypervolume, draw_sensitivity, draw_sweep
@@ -54,9 +54,15 @@ def clouds(figure: Figure, panel: int = 0) -> dict[str, list[tuple[float, float]
     }
 
 
+def drawn_as(names: list[str], every: int) -> Experiment:
+    """An experiment with these objectives."""
+    given = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}}
+    return parse_experiment({**given, "search": {"objectives": names}, "report": {"every": every}}, "test")
+
+
 @pytest.mark.parametrize("names", [NAMES, ["accuracy", "flops", "params", "latency"]])
 def test_the_front_has_a_panel_for_every_objective_but_the_first(tmp_path, drawn, names):
-    draw_front([tmp_path / "front.png"], rows(6), [], names, every=1)
+    draw_front([tmp_path / "front.png"], rows(6), [], drawn_as(names, 1))
     assert Image.open(tmp_path / "front.png").size == (7 * (len(names) - 1) * DPI, 5 * DPI)
     for panel, name in enumerate(names[1:]):
         assert clouds(drawn(), panel) == {"candidates": [(row[name], row["accuracy"]) for row in rows(6)]}
@@ -65,27 +71,33 @@ def test_the_front_has_a_panel_for_every_objective_but_the_first(tmp_path, drawn
 
 
 def test_the_front_of_every_so_many_generations_is_a_line_from_left_to_right(tmp_path, drawn):
-    draw_front([tmp_path / "front.png"], rows(20), [], NAMES, every=4)
+    draw_front([tmp_path / "front.png"], rows(20), [], drawn_as(NAMES, 4))
     wanted = {}
     for generation in (0, 4, 8, 9):
         front = fronts_by_generation(rows(20), NAMES)[generation]
         wanted[f"front, generation {generation}"] = sorted((row["flops"], row["accuracy"]) for row in front)
     assert lines(drawn()) == wanted
-    draw_front([tmp_path / "front.png"], rows(20), [], NAMES, every=100)
+    draw_front([tmp_path / "front.png"], rows(20), [], drawn_as(NAMES, 100))
     assert [*lines(drawn())] == ["front, generation 0", "front, generation 9"]
 
 
 def test_stars_stand_for_test_accuracies(tmp_path, drawn):
     front = [{**row, "test_accuracy": tested} for row, tested in zip(rows(6)[4:], (60.0, None), strict=True)]
-    draw_front([tmp_path / "front.png"], rows(6), front, NAMES, every=1)
+    draw_front([tmp_path / "front.png"], rows(6), front, drawn_as(NAMES, 1))
     assert clouds(drawn())["fully trained, test"] == [(1000, 60.0)]
-    draw_front([tmp_path / "front.png"], rows(6), front, ["params", "flops"], every=1)
+    draw_front([tmp_path / "front.png"], rows(6), front, drawn_as(["params", "flops"], 1))
     assert [*clouds(drawn())] == ["candidates"], "there is no axis for them"
+
+
+def test_published_networks_are_marked_where_accuracy_stands_over_multiply_adds(tmp_path, drawn):
+    published = [{"flops": 700, "accuracy": 91.0}]
+    draw_front([tmp_path / "front.png"], rows(6), [], drawn_as(["accuracy", "flops", "params"], 1), published)
+    assert clouds(drawn(), 0)["published"] == [(700, 91.0)] and "published" not in clouds(drawn(), 1)
 
 
 def test_the_base_network_is_marked(tmp_path, drawn):
     uncut = {**rows(1)[0], "proposal": "full"}
-    draw_front([tmp_path / "front.png"], [uncut, *rows(6)[1:]], [], NAMES, every=1)
+    draw_front([tmp_path / "front.png"], [uncut, *rows(6)[1:]], [], drawn_as(NAMES, 1))
     assert clouds(drawn())["base network"] == [(1000, 50.0)]
 
 
@@ -117,7 +129,7 @@ def test_a_picture_comes_as_every_kind_of_file_with_letters_that_can_be_read(tmp
 
 def test_failed_candidates_are_not_in_the_picture(tmp_path, drawn):
     failed = [{**row, "status": "failed", "accuracy": None} for row in rows(2)]
-    draw_front([tmp_path / "front.png"], failed, [], NAMES, every=1)
+    draw_front([tmp_path / "front.png"], failed, [], drawn_as(NAMES, 1))
     assert clouds(drawn()) == {"candidates": []} and all(points == [] for points in lines(drawn()).values())
     assert Image.open(tmp_path / "front.png").size == (7 * DPI, 5 * DPI)
 
@@ -167,5 +179,5 @@ def test_a_sweep_is_two_lines_and_a_star_on_the_knee(tmp_path, drawn, tuned):
 def test_pictures_are_closed_when_they_are_saved(tmp_path):
     before = plt.get_fignums()
     draw_hypervolume([tmp_path / "volume.png"], [0.1], NAMES)
-    draw_front([tmp_path / "front.png"], rows(2), [], NAMES, every=1)
+    draw_front([tmp_path / "front.png"], rows(2), [], drawn_as(NAMES, 1))
     assert plt.get_fignums() == before
