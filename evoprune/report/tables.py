@@ -41,7 +41,7 @@ def threshold_table(curves: Curves, losses: Sequence[float] = (0.5, 1, 2, 5)) ->
 
 def share_text(cost: float, whole: float) -> str:
     """A share of the base network's cost, in %."""
-    percent = 100 * cost / whole if whole else 100.0  # nothing of a base network that has nothing counted
+    percent = 100 * cost / whole if whole else 100.0  # of quantised ONNX files nothing is counted
     return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2f} %"
 
 

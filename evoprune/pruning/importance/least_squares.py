@@ -125,7 +125,7 @@ class _Reader:
         whole = network.get_submodule(layer.name).state_dict()["weight"].double()
         weight, inputs = whole.flatten(1), whole.shape[1]
         if layer.norm is not None:
-            weight = weight * _scale(network.get_submodule(layer.norm))[:, None]
+            weight = weight * _scale(network.get_submodule(layer.norm)).to(weight.device)[:, None]
         second = weight.new_tensor(moments.layers[layer.name].covariance)
         energy = float((weight @ second * weight).sum().clamp(min=1e-12))
         second.diagonal().add_(RIDGE * second.diagonal().mean().clamp(min=1e-12))
