@@ -33,8 +33,7 @@ def open_run_folder(path: Path, experiment: Experiment) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be made a folder ({error.strerror}); choose another --out") from None
-    with lock_folder(path):
-        _clear(folder)
+    with _alone_in(folder):
         if is_left_over(folder, experiment):
             folder.search_space.unlink(missing_ok=True)
             folder.run_json.unlink(missing_ok=True)
@@ -63,15 +62,20 @@ def reopen_run_folder(path: Path, experiment: Experiment, measures: bool = True)
         check_owner(folder, experiment)
     else:
         _check_same(folder, _read_config(folder).identity(), experiment)
-    with lock_folder(path):
-        _clear(folder)
+    with _alone_in(folder):
         yield folder
 
 
-def _clear(folder: RunFolder) -> None:
-    """Remove what a process that was killed has left."""
-    remove_parts(folder.path)
-    folder.progress.unlink(missing_ok=True)
+@contextmanager
+def _alone_in(folder: RunFolder) -> Iterator[None]:
+    """Hold a folder; what a process that was killed has left is removed, and so is what an own worker leaves."""
+    with lock_folder(folder.path):
+        folder.progress.unlink(missing_ok=True)
+        remove_parts(folder.path)
+        try:
+            yield
+        finally:
+            remove_parts(folder.path)
 
 
 def check_owner(folder: RunFolder, experiment: Experiment) -> None:

@@ -49,6 +49,17 @@ def test_what_another_experiment_has_left_before_its_first_result_is_forgotten(t
     assert not again.search_space.exists() and again.facts()["seed"] == 4
 
 
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_a_worker_had_half_written_when_the_run_was_stopped_is_removed(begun, tiny, reopened):
+    part = begun / "models" / "k1" / ".training.ckpt.7.part"
+    part.parent.mkdir(parents=True)
+    opened = reopen_run_folder if reopened else open_run_folder
+    with pytest.raises(KeyboardInterrupt), opened(begun, tiny()) as folder:
+        part.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+    assert not part.exists() and folder.reports.exists()
+
+
 def test_a_new_folder_holds_the_experiment_and_how_the_run_began(tiny, tmp_path):
     with open_run_folder(tmp_path / "deep" / "run", tiny(seed=3)) as folder:
         assert folder.config.read_text() == tiny(seed=3).to_yaml()
