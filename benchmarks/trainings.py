@@ -1,15 +1,18 @@
-"""Trainings of given codes by the experiment's `retrain` recipe, kept in a table as they end: run again, it goes on."""
+"""Trainings of given codes by the experiment's `retrain` recipe, kept in a table as they end.
+
+Run again, it goes on, within a training too: its state is kept beside the table after each epoch.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
+from evoprune.common.seeds import derive_seed
 from evoprune.config import Experiment, Fidelity, RetrainConfig
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import place_data
@@ -50,14 +53,12 @@ def train_networks(
     missing = [row for row in networks if tuple(str(row[name]) for name in IDENTITY) not in known]
     base, dataset = context.base.network, context.dataset
     factory = partial(_job, _Jobs(context.experiment, recipes or {}, context.space, base, dataset, context.moments))
-    with TemporaryDirectory() as work, open_workers(context.experiment.workers, factory) as workers:
+    settings = context.experiment.to_yaml(), recipes
+    states = [_state(path, *(row[name] for name in IDENTITY), *settings) for row in missing]
+    with open_workers(context.experiment.workers, factory) as workers:
         items = [
-            (
-                row["inherit"],
-                row["method"],
-                Task("all", row["code"], row["seed"], f"{work}/{index}.ckpt"),
-            )  # a seed, the same images
-            for index, row in enumerate(missing)
+            (row["inherit"], row["method"], Task("all", row["code"], row["seed"], str(state)))  # seed: of the images
+            for row, state in zip(missing, states, strict=True)
         ]
         found: dict[int, dict[str, Any]] = {}
         for event in dispatch(workers, items):
@@ -69,8 +70,14 @@ def train_networks(
                 scores = {"validation": event.value.validation_accuracy, "test": event.value.test_accuracy}
                 row = pd.DataFrame([{**missing[event.index], **costs, **scores}])[COLUMNS]
                 row.to_csv(path, mode="a", header=not path.exists(), index=False)
+                states[event.index].unlink(missing_ok=True)
                 print(row.drop(columns="code").to_dict("records")[0], flush=True)
     return pd.read_csv(path)
+
+
+def _state(table: Path, *identity: object) -> Path:
+    """Where the state of a training is kept until it ends; another identity, another file."""
+    return table.absolute().with_name(f"{table.stem}-{derive_seed(*identity):016x}.ckpt")
 
 
 @dataclass(frozen=True)

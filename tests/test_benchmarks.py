@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,8 @@ from evoprune.data.sources import load_raw_data
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import prune_uniform
+from evoprune.training.loop import Epoch
+from evoprune.workers.dispatch import dispatch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 FILES = sorted(BENCHMARKS.glob("*.py"))
@@ -65,6 +68,31 @@ def test_published_codes_are_trained_again_by_more_seeds(load, tiny, small_space
     with pytest.raises(SystemExit):
         load(BENCHMARKS / "replay_codes.py")["main"]()
     assert "has no code of these methods and shares" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_of_a_benchmark_goes_on(load, tiny, small_space, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(tiny(retrain={"epochs": 3}).to_yaml())
+    rows = [("a", 1.0, small_space.format_code(small_space.full_code()))]
+    pd.DataFrame(rows, columns=["method", "share", "code"]).to_csv(tmp_path / "codes.csv", index=False)
+    words = ["replay_codes.py", str(tmp_path / "tiny.yaml"), str(tmp_path / "codes.csv"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1"])
+    benchmark, epochs = load(BENCHMARKS / "replay_codes.py"), []
+
+    def interrupted(*of, after: int):
+        for event in dispatch(*of):
+            if isinstance(event.value, Epoch):
+                epochs.append(event.value.number)
+                if len(epochs) == after:
+                    raise KeyboardInterrupt
+            yield event
+
+    monkeypatch.setattr(sys.modules["trainings"], "dispatch", partial(interrupted, after=2))
+    with pytest.raises(KeyboardInterrupt):
+        benchmark["main"]()
+    monkeypatch.setattr(sys.modules["trainings"], "dispatch", partial(interrupted, after=9))
+    benchmark["main"]()
+    assert epochs == [1, 2, 3] and len(pd.read_csv(tmp_path / "replayed_codes.csv")) == 1
+    assert not list(tmp_path.glob("*.ckpt"))
 
 
 def test_a_virtual_worker_alone_is_always_busy_and_more_are_not(load, tmp_path):
