@@ -36,7 +36,7 @@ def _selection(value: Any) -> Any:
             return CountSelection(count=count)
     if isinstance(value, dict) and set(value) == {"max"}:
         return MaxSelection(max=value["max"])
-    raise ValueError("all, knees, a list of keys, or {count: N} with N at least 1, or {max: {flops: [30e6, 15%]}}")
+    raise ValueError("all, knees, a list of keys, {count: N} with N at least 1, or {max: {flops: [30e6, 15%]}}")
 
 
 class RetrainConfig(TrainingConfig):
