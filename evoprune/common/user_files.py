@@ -25,24 +25,44 @@ def find_factory(source: str) -> Callable[..., Any]:
     Raises:
         UserError: no such file, one that cannot be imported, or no such function in it.
     """
-    name, _, function = source.rpartition(_SEPARATOR)
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"{name}: no such file")
+    path, function = _existing(source), source.rpartition(_SEPARATOR)[2]
     found = getattr(_import(path), function, None)
     if not callable(found):
-        raise UserError(f"{source}: {name} has no function {function!r} that makes the network")
+        raise UserError(f"{source}: {path} has no function {function!r} that makes the network")
     return found
 
 
+def is_missing(source: str) -> bool:
+    """Whether a source names a function in a file that is not there, as it is from another folder."""
+    return is_user_file(source) and not _file(source).is_file()
+
+
 def file_digest(source: str) -> str:
-    """What tells the versions of a source's file apart."""
-    return hashlib.sha256(Path(source.rpartition(_SEPARATOR)[0]).read_bytes()).hexdigest()[:16]
+    """What tells the versions of a source's file apart.
+
+    Raises:
+        UserError: no such file.
+    """
+    return hashlib.sha256(_existing(source).read_bytes()).hexdigest()[:16]
 
 
 def user_modules() -> list[ModuleType]:
     """The files that were imported. What runs elsewhere must bring them along."""
     return [module for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]
+
+
+def _file(source: str) -> Path:
+    return Path(source.rpartition(_SEPARATOR)[0])
+
+
+def _existing(source: str) -> Path:
+    path = _file(source)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file in {Path.cwd()}, and the network is made by it; work in the folder in which the run "
+            "was started, or give the whole path"
+        )
+    return path
 
 
 def _import(path: Path) -> ModuleType:

@@ -181,5 +181,5 @@ def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]
 
 def _save(figure: Any, paths: Paths) -> None:
     for path in paths:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path, dpi=300)
     plt.close(figure)

@@ -17,6 +17,7 @@ from evoprune.runs.folder import RunFolder
 PAGE_NAME = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 _VEGA = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
+_TOLD = ("started", "finished", "seconds", "hardware", "workers", "failed_trainings")
 _SCRIPTS = ("tools.js", "charts.js", "front.js", "parts.js")
 
 
@@ -29,9 +30,7 @@ def write_page(folder: RunFolder, title: str, data: Mapping[str, Any]) -> None:
         data: of `page_data`.
     """
     facts = folder.facts()
-    told: dict[str, Any] = {
-        name: facts[name] for name in ("started", "finished", "seconds", "hardware", "workers") if name in facts
-    }
+    told: dict[str, Any] = {name: facts[name] for name in _TOLD if name in facts}
     told["latency"] = latency_text(folder)
     whole = {**data, "run": str(folder.path), "facts": told}
     text = json.dumps(whole, separators=(",", ":")).replace("<", "\\u003c")  # no `</script>` inside a script

@@ -32,14 +32,14 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         space: the search space.
 
     Returns:
-        The page's data. `others` (of `compared_data`), `sensitivity` (of `sensitivity_data`) and `live` (whether the
-        run goes on) are empty.
+        The page's data. `others` (of `compared_data`), `sensitivity` (of `sensitivity_data`), `live` (whether the
+        run goes on) and `stage` (how far it is then) are empty.
     """
     names = experiment.search.objectives
     candidates = latest_rows(rows)
-    drawn = _drawn([row for row in candidates if row["status"] in (OK, INFEASIBLE)], front)
-    place = {row["id"]: index for index, row in enumerate(drawn)}
     fronts = fronts_by_generation(rows, names)
+    drawn = _drawn([row for row in candidates if row["status"] in (OK, INFEASIBLE)], [*fronts, front])
+    place = {row["id"]: index for index, row in enumerate(drawn)}
     shown = [name for name in OBJECTIVES if name in rows[0]]
     spreads = ["latency_spread"] if any(row.get("latency_spread") is not None for row in rows) else []
     facts = [*_FACTS, *shown, *spreads]
@@ -50,8 +50,9 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         "columns": facts,
         "points": [[row[name] for name in facts] for row in drawn],
         "failures": _failures(candidates),
-        "fronts": [[place[row["id"]] for row in one if row["id"] in place] for one in fronts],
+        "fronts": [[place[row["id"]] for row in one] for one in fronts],
         "front": [{"key": row["key"], "proposal": row["proposal"], "test": row.get("test_accuracy"),
+                   "std": row.get("test_accuracy_std"), "seeds": row.get("num_seeds"),
                    "kept": [row[f"kept.{segment.name}"] for segment in space.segments],
                    "at": place[row["id"]]} for row in front],
         "segments": [[segment.name, segment.width] for segment in space.segments],
@@ -69,6 +70,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         "others": [],
         "sensitivity": [],
         "live": False,
+        "stage": "",
     }  # fmt: skip
 
 
@@ -102,14 +104,14 @@ def _measure(name: str, is_objective: bool) -> Mapping[str, Any]:
             "objective": is_objective}  # fmt: skip
 
 
-def _drawn(good: Sequence[Row], front: Sequence[Row]) -> list[Row]:
-    """All that were measured; where they are too many to draw, the front and a sample at even steps."""
+def _drawn(good: Sequence[Row], fronts: Sequence[Sequence[Row]]) -> list[Row]:
+    """All that were measured; where they are too many to draw, those of all fronts and a sample at even steps."""
     if len(good) <= MOST_POINTS:
         return list(good)
-    keys = {row["id"] for row in front}
-    others = [row for row in good if row["id"] not in keys]
-    some = np.linspace(0, len(others) - 1, max(0, MOST_POINTS - len(keys))).astype(int)
-    chosen = keys | {others[index]["id"] for index in some}
+    members = {row["id"] for front in fronts for row in front}
+    others = [row for row in good if row["id"] not in members]
+    some = np.linspace(0, len(others) - 1, max(0, MOST_POINTS - len(members))).astype(int)
+    chosen = members | {others[index]["id"] for index in some}
     return [row for row in good if row["id"] in chosen]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from evoprune.common.errors import UserError
 from evoprune.common.files import check_plain
+from evoprune.common.user_files import is_missing
 from evoprune.config import Experiment, ImportanceName, NetworkConfig, load_experiment
 from evoprune.data.dataset import Dataset, DataShape
 from evoprune.data.sources import DataSource
@@ -21,7 +22,7 @@ from evoprune.space.from_yaml import load_search_space
 from evoprune.space.ranking import Scores
 from evoprune.space.space import SearchSpace
 from evoprune.space.traced import TracedSpace
-from evoprune.space.traced_yaml import read_fitting_space
+from evoprune.space.traced_yaml import read_fitting_space, read_space
 
 if TYPE_CHECKING:  # a report is written without torch
     from evoprune.networks.base import Base
@@ -62,15 +63,18 @@ class Context:
 
     def _traced_space(self, network: NetworkConfig, shape: DataShape) -> TracedSpace:
         """The one that this run has read before, that of the user's file, or what is read from the network now."""
-        from evoprune.networks.sources import source_spec
-
-        spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
         config = self.experiment.search_space
         own = [] if is_left_over(self.folder, self.experiment) else [self.folder.search_space]
         known = [*own, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
             self._check_space(written)
+            if written == self.folder.search_space and is_missing(network.full_source):
+                return read_space(written)  # a report needs no network, and may be written from any folder
+        from evoprune.networks.sources import source_spec
+
+        spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
+        if written is not None:
             return read_fitting_space(written, spec, asdict(shape))
         from evoprune.networks.traced import read_network
 
@@ -142,12 +146,12 @@ def _is_shape(shape: dict[str, object]) -> bool:
 def experiment_of_run(path: Path, overrides: Sequence[str]) -> Experiment:
     """The experiment that a run's folder holds, with overrides."""
     config = RunFolder(path).config
-    check_plain(path)
     if not config.is_file():
         what = f"{config} is a folder; remove it" if config.is_dir() else f"it has no {config.name}"
         raise UserError(
             f"{path}: not the folder of a run; {what}; `evoprune run` of the experiment writes it, soon after it starts"
         )
+    check_plain(path)
     try:
         return load_experiment(str(config), overrides)
     except UserError as error:

@@ -254,7 +254,7 @@ def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:
     say(report(context, others))
     names = ["front", "hypervolume", *(["comparison"] if others else [])]
     pictures = [file.name for name in names for file in context.experiment.report.files(Path(name))]
-    files = ["report.html", "output.csv", "reports.csv", "table.md", "models/", *pictures]
+    files = ["report.html", "output.csv", "reports.csv", "hypervolume.csv", "table.md", "models/", *pictures]
     say(f"results: {context.folder.path}/  ({', '.join(files)})")
 
 

@@ -63,8 +63,13 @@ def report(context: Context, others: Sequence[ComparedRun] = ()) -> str:
     return front_table(shown_rows(front, experiment), known) + said.rstrip()
 
 
-def write_live_page(context: Context, others: Sequence[ComparedRun] = ()) -> None:
+def write_live_page(context: Context, stage: str, others: Sequence[ComparedRun] = ()) -> None:
     """Write `report.html` of a run that goes on, and nothing else.
+
+    Args:
+        context: of the run.
+        stage: how far it is.
+        others: as in `report`.
 
     Raises:
         UserError: nothing is measured yet.
@@ -72,8 +77,8 @@ def write_live_page(context: Context, others: Sequence[ComparedRun] = ()) -> Non
     rows = _rows(context)
     front = tested_front(context.folder, rows, context.experiment)
     data = _data(context, rows, front, _side_by_side(context, rows, others))
-    sensitivity = _sensitivity(context, lambda _: None)
-    write_page(context.folder, context.experiment.name, {**data, "sensitivity": sensitivity, "live": True})
+    live = {"sensitivity": _sensitivity(context, lambda _: None), "live": True, "stage": stage}
+    write_page(context.folder, context.experiment.name, {**data, **live})
 
 
 def other_run(other: Context, experiment: Experiment) -> ComparedRun:

@@ -45,6 +45,7 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     if tasks:
         with timed_stage(folder, "retrain"):
             failures = _train_all(tasks, context, open_workers)
+        folder.note(failed_trainings=failures)
     written = write_front(folder, rows, experiment, context.space)
     if failures:
         raise IncompleteError(

@@ -32,10 +32,12 @@ class View:
     """What a run has come to.
 
     Attributes:
+        progress: how far it is.
         line: how far it is, and its best trade-offs.
         block: the same with a table of networks of the front, for a terminal.
     """
 
+    progress: str
     line: str
     block: str
 
@@ -76,7 +78,8 @@ def watch_page(path: Path, overrides: Sequence[str], others: Sequence[ComparedRu
             say(f"not yet: {told}")
         if works and stamp != known and stamp:
             try:
-                write_live_page(context_of_run(path, overrides), others)
+                context = context_of_run(path, overrides)
+                write_live_page(context, look(context).progress, others)
                 known = stamp
             except UserError as error:  # a table may be half written: the next look decides
                 if str(error) != told:
@@ -94,7 +97,7 @@ def look(context: Context) -> View:
     rows, stage = measured_rows(context) if folder.reports.exists() else [], read_progress(folder)
     if not rows:
         text = f"{experiment.name}: before the search" + (f"; {stage}" if stage else "")
-        return View(text, text)
+        return View(text, text, text)
     front = tested_front(folder, rows, experiment)
     done, planned = num_candidates(rows), experiment.num_evaluations
     left = seconds_left(rows, planned, _num_workers(folder.facts()))
@@ -108,7 +111,7 @@ def look(context: Context) -> View:
     base = {**base_of(rows, context.space), "test_accuracy": folder.facts().get("base", {}).get("test_accuracy")}
     table = front_table(picked, base)
     shown = f"{len(front):,} on the front" + (f", {len(picked)} shown" if len(picked) < len(front) else "")
-    return View(f"{text}; {trade_offs(rows, experiment)}", f"{text}\n{counts}; {shown}\n{table}")
+    return View(text, f"{text}; {trade_offs(rows, experiment)}", f"{text}\n{counts}; {shown}\n{table}")
 
 
 def seconds_left(rows: Sequence[Row], planned: int, workers: int) -> float:
@@ -133,8 +136,9 @@ def _looks(path: Path) -> Iterator[bool]:
 
 
 def _stamp(folder: RunFolder) -> tuple[float, ...]:
-    """Another one when the table of candidates or the facts of the run have changed; empty without candidates."""
+    """Another one when candidates, trained networks or facts of the run have changed; empty without candidates."""
     if not folder.reports.exists():
         return ()
-    return tuple(number for path in (folder.reports, folder.run_json) if path.exists()
+    trained = sorted(folder.path.glob(f"models/**/{DESCRIPTION_NAME}"))
+    return tuple(number for path in (folder.reports, folder.run_json, *trained) if path.exists()
                  for number in (path.stat().st_mtime, path.stat().st_size))  # fmt: skip

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from evoprune import UserError
-from evoprune.common.user_files import file_digest, find_factory, is_user_file, user_modules
+from evoprune.common.user_files import file_digest, find_factory, is_missing, is_user_file, user_modules
 
 TEXT = "class Thing:\n    pass\n\ndef make_net():\n    return Thing()\n"
 
@@ -46,3 +46,10 @@ def test_mistakes(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(UserError, match=message):
         find_factory(f"{path}:make_net")
+    assert is_missing(f"{path}:make_net") == (text is None)
+
+
+def test_a_file_that_is_not_there_has_no_digest(tmp_path):
+    with pytest.raises(UserError, match="work in the folder in which the run was started, or give the whole path"):
+        file_digest(f"{tmp_path}/mynet.py:make_net")
+    assert not is_missing("torchvision:resnet50")

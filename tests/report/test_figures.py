@@ -17,7 +17,7 @@ from evoprune.report.figures import draw_comparison, draw_front, draw_hypervolum
 from evoprune.search.front import fronts_by_generation
 from evoprune.space.space import SearchSpace
 
-DPI = 120
+DPI = 300
 NAMES = ["accuracy", "flops"]
 
 

@@ -59,6 +59,7 @@ const cells = id => every(`#${id} tbody tr`).map(row => [...row.cells].map(cell 
 const found = {legend: every("#plot .role-legend-label text").map(e => e.textContent), fronts: cells("fronts"),
   papers: cells("published"), dashed: marks("steps").filter(p => p.getAttribute("stroke-dasharray") === "6,3").length,
   squares: squares(), live: shown("live"), sensitive: shown("sensitive"), losses: cells("losses").length};
+found.stage = $("stage").textContent;
 found.tip = marks("points").map(one => one.__data__.datum).filter(one => one.kind === "other").map(one => one.told);
 $("segment").value = "layer1.0.middle"; await $("segment").onchange();
 found.curves = every("#curves path").filter(one => one.__data__ && one.__data__.mark.marktype === "line").length;
@@ -198,7 +199,8 @@ def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, 
     groups = small_space.groups
     curves = Curves(small_space, (np.array([0.0, 0.5]),) * len(groups), (np.array([0.0, 3.0]),) * len(groups))
     names = [measure["name"] for measure in data["measures"]]
-    extra = {"others": compared_data([other], names), "published": [paper], "live": True, "name": "mine"}
+    live = {"live": True, "stage": "so far"}
+    extra = {"others": compared_data([other], names), "published": [paper], **live, "name": "mine"}
     write_page(RunFolder(tmp_path), "tiny", {**data, **extra, "sensitivity": [sensitivity_data("prior", curves)]})
     found = visit(tmp_path / PAGE_NAME, tmp_path, BESIDE)
     assert found["legend"] == [
@@ -210,6 +212,7 @@ def test_other_runs_published_results_and_curves_are_drawn_and_are_tables(tiny, 
         "base networks",
     ]
     assert found["dashed"] == 1 and found["squares"] == 1 and found["live"] and found["sensitive"]
+    assert found["stage"] == "so far"
     assert found["fronts"][0][:4] == ["mine", "base network", "resnet20", "digits"]
     assert found["fronts"][-1][:6] == ["other", "k0", "resnet8", "photos", "85", "12,000"]
     assert found["papers"] == [["A & B", "5000", "50", "88", "", "x"]]
@@ -226,18 +229,31 @@ def test_numbers_are_written_as_people_read_them(tiny, small_space, tmp_path):
     table = [{**row, "id": 1000 + row["id"], "accuracy": 70 + row["id"] / 4} for row in rows(small_space, 16)]
     table[3] |= {"status": "lost", "error": "its worker died"}
     folder = RunFolder(tmp_path)
-    folder.note(finished="2026-01-02T03:04:05+0000")
+    folder.note(finished="2026-01-02T03:04:05+0000", failed_trainings=["k7 seed 1: loss is not finite"])
     write_page(folder, "tiny", page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space))
     script = """const texts = (q) => every(q).map(e => e.textContent);
     tell({ticks: texts("#volume .role-axis-label text"), read: every("#volume path[aria-label]").at(-1).ariaLabel,
-      failed: texts("#failures tbody td")[0], facts: $("facts").textContent, captions: texts("caption"),
+      failed: texts("#failures tbody td")[0], untrained: texts("#untrained tbody td"),
+      facts: $("facts").textContent, captions: texts("caption"),
       accuracies: every("#table tbody tr").map(row => row.cells[1].textContent)});"""
     found = visit(folder.path / PAGE_NAME, tmp_path, script)
     assert found["ticks"] and not [tick for tick in found["ticks"] if tick.endswith("m")]
     assert re.fullmatch(r"evaluation \d+: hypervolume 0\.\d+", found["read"])
     assert found["failed"] == "1003" and found["facts"].endswith("last stage ended 2026-01-02 03:04 UTC.")
     assert {len(text.partition(".")[2]) for text in found["accuracies"]} == {2}
-    assert len(found["captions"]) == 4 and "Candidates that failed or were lost" in found["captions"]
+    assert found["untrained"] == ["k7 seed 1: loss is not finite"]
+    assert len(found["captions"]) == 5 and "Candidates that failed or were lost" in found["captions"]
+
+
+def test_a_candidate_off_the_front_leads_to_one_that_can_be_trained(page, tmp_path):
+    script = """const at = D.points.findIndex((_, i) => !D.front.some(f => f.at === i)); choose(at);
+    const said = $("choice").textContent, commands = every("#choice code").length;
+    document.querySelector("#choice button").click(); const found = D.front.find(f => f.at === state.chosen);
+    const worse = objectives.filter(m => (value(found.at, m.name) - value(at, m.name)) * (m.more ? 1 : -1) < 0).length;
+    tell({said, commands, worse, trains: $("choice").textContent.includes(`select=[${found.key}]`)});"""
+    found = visit(page, tmp_path, script)
+    assert "It is not on the front, and only networks of the front are trained." in found["said"]
+    assert (found["commands"], found["worse"], found["trains"]) == (0, 0, True)
 
 
 def test_a_page_of_one_run_shows_nothing_that_is_not_there(page, tmp_path):

@@ -10,7 +10,7 @@ from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report import page_data as module
 from evoprune.report.compared import ComparedRun
 from evoprune.report.page_data import compared_data, page_data, sensitivity_data
-from evoprune.search.front import front_rows
+from evoprune.search.front import front_rows, fronts_by_generation
 
 
 def test_points_fronts_and_kept_channels_belong_together(tiny, small_space):
@@ -43,11 +43,14 @@ def test_who_breaks_a_limit_is_a_point_and_who_failed_is_a_reason(tiny, small_sp
     assert data["front"] == [] and data["knee"] is None
 
 
-def test_of_too_many_candidates_the_front_and_a_sample_are_drawn(tiny, small_space, monkeypatch):
+def test_of_too_many_candidates_all_fronts_and_a_sample_are_drawn(tiny, small_space, monkeypatch):
     monkeypatch.setattr(module, "MOST_POINTS", 20)
-    table = rows(small_space, 40)
-    front = front_rows(table, ["accuracy", "flops"])[:8]
+    table = [{**row, "accuracy": row["accuracy"] if row["id"] % 4 == 0 else 1.0} for row in rows(small_space, 40)]
+    names = ["accuracy", "flops"]
+    front, fronts = front_rows(table, names), fronts_by_generation(table, names)
     data = page_data(table, front, tiny(), small_space)
+    drawn = [point[data["columns"].index("id")] for point in data["points"]]
+    assert [[drawn[at] for at in one] for one in data["fronts"]] == [[row["id"] for row in one] for one in fronts]
     assert len(data["points"]) == 20 and data["total"] == 40
     keys = {point[data["columns"].index("key")] for point in data["points"]}
     assert {row["key"] for row in front} <= keys

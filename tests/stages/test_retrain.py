@@ -15,6 +15,7 @@ from evoprune.cli import main
 from evoprune.common.errors import IncompleteError
 from evoprune.config import Experiment
 from evoprune.evaluation.training_job import Task
+from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.stages.retrain import _job_factory, retrain
 
@@ -156,7 +157,10 @@ def test_a_training_that_fails_costs_no_other_one_and_is_named(tiny, searched):
     ):
         run_retrain(experiment, searched)
     assert "test_accuracy" not in pd.read_csv(searched / "output.csv").columns
+    failed = RunFolder(searched).facts()["failed_trainings"]
+    assert len(failed) == 2 and all(" seed 0: TrainingError: " in text for text in failed)
     assert run_retrain(tiny(), searched).test_accuracy.notna().sum() == 2
+    assert RunFolder(searched).facts()["failed_trainings"] == []
 
 
 def test_training_one_network_again_keeps_the_others_and_the_configuration(copied):

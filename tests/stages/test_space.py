@@ -24,6 +24,21 @@ def folder(tmp_path):
     return RunFolder(tmp_path / "run")
 
 
+def test_a_run_is_looked_at_from_a_folder_that_lacks_the_file_of_its_network(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_bytes(STRANGERS.read_bytes())
+    experiment = experiment_of("mine.py:make_branches")
+    context = Context(experiment, folder)
+    provide_space(context)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    elsewhere = Context(experiment, folder)
+    assert elsewhere.space.length == context.space.length
+    folder.search_space.unlink()
+    with pytest.raises(UserError, match=r"mine\.py: no such file in .*elsewhere.*work in the folder in which"):
+        Context(experiment, folder).space  # noqa: B018
+
+
 def test_the_space_is_written_and_read_back(folder):
     context = Context(experiment_of(f"{STRANGERS}:make_branches"), folder)
     provide_space(context)

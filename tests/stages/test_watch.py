@@ -144,6 +144,22 @@ def test_a_page_is_written_again_whenever_the_table_has_grown(copied, goes_on, c
     assert (copied / "table.md").read_text() == table
 
 
+def test_a_page_is_written_again_when_a_network_is_trained(copied, goes_on):
+    pages: list[str] = []
+    trained = sorted(copied.glob("models/*/model.json"))
+    away = [path.rename(path.with_suffix(".away")) for path in trained[:1]]
+
+    def train() -> None:
+        pages.append((copied / "report.html").read_text())
+        for path in away:
+            path.rename(path.with_suffix(".json"))
+
+    goes_on([train, lambda: pages.append((copied / "report.html").read_text())])
+    assert main(["report", str(copied), "--watch"]) == 0
+    stages = [page.split('"stage":"')[1].split('"')[0] for page in pages]
+    assert stages == ["tiny: 8 of 8 candidates, 1 trained", "tiny: 8 of 8 candidates, 2 trained"]
+
+
 def test_a_page_waits_for_a_table_that_is_half_written(copied, goes_on, capsys):
     cut(copied, 1, "bad\n7,0")
     goes_on([lambda: None, lambda: cut(copied, 8)])

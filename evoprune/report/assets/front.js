@@ -3,7 +3,10 @@ const yName = objectives[0].name, xs = D.measures.filter(m => m.name !== yName);
 const state = {x: (objectives[1] || xs[0]).name, generation: Math.max(0, D.fronts.length - 1), chosen: null};
 const papers = () => yName === "accuracy" && state.x === "flops" ? D.published : [];
 const broken = at => value(at, "status") !== "ok";
-const testOf = at => (D.front.find(f => f.at === at) || {}).test;
+const testOf = at => {
+  const {test, std, seeds} = D.front.find(f => f.at === at) || {};
+  return test == null ? {} : {"test accuracy after full training": number(test) + " %" + (std == null ? "" : `, std ${number(std)} of ${seeds} seeds`)};
+};
 let view = null;  // the drawn front
 
 function said(m, v) { return number(+v) + (m.unit ? " " + m.unit : ""); }
@@ -16,9 +19,8 @@ const runName = o => Object.values(KIND).includes(o.name) ? `"${o.name}"` : o.na
 const trainedOf = o => runName(o) + ", after full training";
 const told = ({title, ...rest}) => `${title}: ` + Object.entries(rest).map(([name, v]) => `${name} ${v}`).join(", ");
 function candidate(at) {
-  const test = testOf(at);
   return facts({title: value(at, "key")}, name => value(at, name), {
-    ...(test != null ? {"test accuracy after full training": number(test) + " %"} : {}),
+    ...testOf(at),
     ...(value(at, "latency_spread") != null ? {"latency spread": number(value(at, "latency_spread")) + " %"} : {}), candidate: value(at, "id"),
     generation: value(at, "generation"), from: value(at, "proposal"), ...(broken(at) ? {limits: "broken"} : {})});
 }
@@ -28,8 +30,8 @@ function kinds() {  // of marks, in the order in which they are drawn and listed
     {name: KIND.own, size: 50, shape: "circle", color: css("front")},
     ...D.others.map((o, i) => ({name: runName(o), size: 36, shape: "circle", color: css("more" + i % 5)})),
     ...D.others.map((o, i) => ({name: trainedOf(o), size: 130, shape: STAR, color: css("more" + i % 5)})),
-    {name: KIND.test, size: 130, shape: STAR, color: css("pick")},
     {name: KIND.paper, size: 55, shape: "square", color: css("ink")},
+    {name: KIND.test, size: 130, shape: STAR, color: css("pick")},
     {name: KIND.base, size: 160, shape: "diamond", color: css("base")}];
 }
 function marks(all) {
@@ -80,13 +82,22 @@ function choose(at, why, from) {  // from: the box of a table, which stays where
   advise(at, why);
 }
 function advise(at, why) {
-  const key = value(at, "key"), quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
+  const key = value(at, "key"), better = D.front.some(f => f.at === at) ? null : betterThan(at), quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
   const box = $("choice"); box.textContent = "";
   make(box, "p", {}, (why ? why + " " : "") + told(candidate(at)));
+  if (better) {
+    make(box, "p", {}, "It is not on the front, and only networks of the front are trained." + (better.key ? " This one is, and is worse in nothing:" : ""));
+    if (better.key) make(make(box, "p"), "button", {type: "button"}, better.key).onclick = () => choose(better.at);
+    return;
+  }
   for (const [what, command] of [["train it", `evoprune retrain ${quoted} --set 'retrain.select=[${key}]'`],
     ["export it, once it is trained", `evoprune export ${quoted}/models/${key} --format onnx`]])
     make(make(box, "p", {}, what + ": "), "code", {}, command);
-  if (!D.run.startsWith("/")) make(box, "p", {}, "Run them in the folder in which the run was started.");
+  if (!D.run.startsWith("/")) make(box, "p", {}, `Run them in the folder that has ${D.run}.`);
+}
+function betterThan(at) {  // of the front; without a key where there is none, as for a candidate that breaks a limit
+  const [own, their] = [m => value(at, m.name), (f, m) => value(f.at, m.name)];
+  return D.front.find(f => objectives.every(m => m.more ? their(f, m) >= own(m) : their(f, m) <= own(m))) || {};
 }
 function ask() {
   const name = $("of").value, limit = parseFloat($("limit").value), more = measure(yName).more ? 1 : -1;

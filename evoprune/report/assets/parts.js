@@ -11,7 +11,7 @@ table($("heat"), ["network", ...D.segments.map(s => `${s[0]} /${s[1]}`)],
   D.front.map(f => [f.key, ...f.kept.map((k, i) => ({value: k, shade: +(.75 * k / D.segments[i][1]).toFixed(3)}))]),
   D.front.map(f => f.at));
 $("all").parentElement.ontoggle = () => { if (!$("all").firstChild)
-  table($("all"), D.columns, D.points, D.points.map((_, i) => i)); };
+  table($("all"), D.columns.map(name => measure(name) ? label(measure(name)) : name), D.points, D.points.map((_, i) => i)); };
 if (D.others.length) {
   $("compared").hidden = false;
   const own = {name: D.name, network: D.network, dataset: D.dataset, base: D.base,
@@ -60,16 +60,19 @@ const drawVolume = () => embed("volume", 240, volumeChart(D.hypervolume.map((h, 
 const from = {}; for (const f of D.front) from[f.proposal] = (from[f.proposal] || 0) + 1;
 table($("origin"), ["proposal", "networks of the front"], Object.entries(from));
 if (D.failures.length) table($("failures"), ["candidate", "key", "what", "reason"], D.failures);
+const untrained = D.facts.failed_trainings || [];
+if (untrained.length) table($("untrained"), ["network, seed and reason"], untrained.map(text => [text]));
 table($("costs"), ["stage", "seconds"], Object.entries(D.facts.seconds || {}));
 $("facts").textContent = [`${number(D.total)} candidates of ${D.space}`,
   ...Object.entries(D.status).map(([name, n]) => `${number(n)} ${name}`), `${D.front.length} on the front`,
   ...(D.front.length ? [] : ["no candidate keeps all limits of search.limits"]),
-  ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${number(D.points.length)} drawn: the front and a sample`] : []),
+  ...(D.points.length < (D.status.ok || 0) + (D.status.infeasible || 0) ? [`${number(D.points.length)} drawn: the fronts and a sample`] : []),
   ...(D.rank_correlation != null ? [`rank correlation of search and test accuracy ${D.rank_correlation}, of ${D.front.filter(f => f.test != null).length} networks`] : []),
   ...(D.facts.latency ? [D.facts.latency] : []),
   ...(D.facts.hardware ? [D.facts.hardware.gpus && D.facts.hardware.gpus.join(", ") || D.facts.hardware.cpu] : []),
   ...(D.facts.finished && !D.live ? [`last stage ended ${D.facts.finished.slice(0, 16).replace("T", " ")} UTC`] : [])].join("; ") + ".";
 $("live").hidden = !D.live;
+$("stage").textContent = D.stage;
 if (D.live) setInterval(() => { if ($("reload").checked) { remember(); location.reload(); } }, 30000);
 const drawAll = () => Promise.all([draw(), drawVolume(), drawCurves()]);
 matchMedia("(prefers-color-scheme: dark)").onchange = drawAll;
