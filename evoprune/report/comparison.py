@@ -24,8 +24,8 @@ _FACTS = ("model", "accuracy", "flops", "params", "file_bytes")
 def columns() -> list[str]:
     """Columns of `evaluation.csv`; `docs/files.md` says what each means."""
     timed = [f"{runtime}_{name}_{batch}" for runtime in RUNTIMES for batch in BATCHES
-             for name in ("ms", "p90_ms", "spread", "speed_up")]  # fmt: skip
-    return [*_FACTS, *timed]
+             for name in ("ms", "p90_ms", "spread", "speed_up", "speed_up_spread")]  # fmt: skip
+    return [*_FACTS, "device", "threads", *timed]
 
 
 def comparison_table(rows: Sequence[Row]) -> str:
@@ -97,7 +97,8 @@ def _latency(row: Row, runtime: str, batch: int) -> str:
         return "not measured"
     gain, slow = row.get(f"{runtime}_speed_up_{batch}"), row[f"{runtime}_p90_ms_{batch}"]
     spread = spread_text(row.get(f"{runtime}_spread_{batch}"))
-    return f"{value:.2f} ms{spread}, p90 {slow:.2f}" + (f", {gain:.2f}x" if gain else "")
+    faster = f", {gain:.2f}x{_gain_spread(row, runtime, batch)}" if gain else ""
+    return f"{value:.2f} ms{spread}, p90 {slow:.2f}{faster}"
 
 
 def _short_latency(row: Row, runtime: str, batch: int) -> str:
@@ -105,5 +106,9 @@ def _short_latency(row: Row, runtime: str, batch: int) -> str:
     if value is None:
         return "-"
     spread = spread_text(row.get(f"{runtime}_spread_{batch}")).replace(" ", "")
-    gain = row.get(f"{runtime}_speed_up_{batch}")
-    return f"{value:.2f}{spread}" + (f" {gain:.2f}x" if gain else "")
+    gain, about = row.get(f"{runtime}_speed_up_{batch}"), "~" if _gain_spread(row, runtime, batch) else ""
+    return f"{value:.2f}{spread}" + (f" {about}{gain:.2f}x" if gain else "")
+
+
+def _gain_spread(row: Row, runtime: str, batch: int) -> str:
+    return spread_text(row.get(f"{runtime}_speed_up_spread_{batch}"))

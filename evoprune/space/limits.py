@@ -74,6 +74,16 @@ class Limits:
             total += max(0.0, (value - high) / max(abs(high), 1e-12)) if np.isfinite(high) else 0.0
         return total
 
+    def faults(self, row: Mapping[str, Any]) -> list[str]:
+        """What a measured row has too much or too little of, and how much is allowed."""
+        found = []
+        for name, (low, high) in self.bounds.items():
+            value, unit = float(row[name]), OBJECTIVES[name].unit
+            if not low <= value <= high:
+                allowed = f"at most {high:,.7g}" if value > high else f"at least {low:,.7g}"
+                found.append(f"{name} {value:,.7g} ({unit}), {allowed} allowed")
+        return found
+
     def _closed_form(self) -> dict[str, tuple[float, float]]:
         return {name: bound for name, bound in self.bounds.items() if OBJECTIVES[name].closed_form}
 
@@ -98,7 +108,7 @@ def make_limits(
     bounds = {}
     for name, limit in config.items():
         for value, end in ((limit.min, "min"), (limit.max, "max")):
-            _check_share(value, f"search.limits.{name}.{end}", name)
+            _check_value(value, f"search.limits.{name}.{end}", name)
         low, high = (
             absolute_bound(limit.min, base.get(name), -np.inf),
             absolute_bound(limit.max, base.get(name), np.inf),
@@ -126,9 +136,11 @@ def absolute_bound(value: float | str | None, base: float | None, default: float
     return default if value is None else float(value)
 
 
-def _check_share(value: float | str | None, key: str, name: str) -> None:
+def _check_value(value: float | str | None, key: str, name: str) -> None:
     if isinstance(value, str) and name == "accuracy":
         raise UserError(f"{key}: got {value}; a limit of accuracy is a number ({OBJECTIVES[name].unit}), no share")
+    if name == "latency" and key.endswith(".max") and value is not None and absolute_bound(value, 1.0, np.inf) <= 0:
+        raise UserError(f"{key}: got {value}; every network takes some time: a limit above 0 is wanted")
 
 
 def _check_possible(name: str, bounds: tuple[float, float], costs: tuple[int, int], space: str) -> None:

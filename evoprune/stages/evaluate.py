@@ -18,7 +18,7 @@ from evoprune.common.model_files import (
     read_description,
     read_preprocessing,
 )
-from evoprune.common.objectives import Row
+from evoprune.common.objectives import WIDEST_SPREAD, Row
 from evoprune.common.progress import say
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import to_split
@@ -93,7 +93,8 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     for model in models:
         say(f"measuring {model.path} ({len(rows) + 1} of {len(paths)})")
         calls = model_calls(model.path, model.network, model.preprocessing.shape, model.compute)
-        rows.append({**_row(model, dataset), **measure_times(calls, base_calls)})
+        place = {"device": device_name(model.compute.device), "threads": torch.get_num_threads()}
+        rows.append({**_row(model, dataset), **place, **measure_times(calls, base_calls)})
         base_calls = base_calls or calls
     waited = max(row.pop("waited") for row in rows)
     facts = _facts(paths, compute, waited) | {
@@ -117,7 +118,7 @@ def _facts(paths: Sequence[Path], compute: Compute, waited: float) -> dict[str, 
         facts["ONNX Runtime"] = f"{version('onnxruntime')} on {device_name(CPU.device)}, {threads}"
     if any(path.suffix != ".onnx" for path in paths):
         facts["PyTorch"] = f"{torch.__version__} on {device_name(compute.device)}, {threads}"
-    facts["speed-up"] = f"over {paths[0]}, in turns with it"
+    facts["speed-up"] = f"over {paths[0]}, in turns with it; ~: not known within {WIDEST_SPREAD:g} %"
     if waited > _MOST_WAITED and compute.device.type == "cpu":
         facts["latency"] = (
             f"other processes had the processor for up to {waited:.0f} % of the time: times are too long and speed-ups "

@@ -52,7 +52,8 @@ def model_calls(path: Path, network: nn.Module | OnnxNetwork, shape: tuple[int, 
 
 
 def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
-    """Cells of `evaluation.csv`: for each runtime and batch size `ms`, `p90_ms`, `spread` and `speed_up`.
+    """Cells of `evaluation.csv`: for each runtime and batch size `ms`, `p90_ms`, `spread`, `speed_up`
+    and `speed_up_spread`.
 
     Beside them `waited`, the most that `time_calls` says.
 
@@ -75,8 +76,9 @@ def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
             if base is None:
                 found[f"{runtime}_speed_up_{batch}"] = 1.0
             elif runtime in base:
-                ratio = compare_calls(call, base[runtime](batch), LIMIT_S).ratio
-                found[f"{runtime}_speed_up_{batch}"] = round(1 / ratio, 3)
+                compared = compare_calls(call, base[runtime](batch), LIMIT_S)
+                found[f"{runtime}_speed_up_{batch}"] = round(1 / compared.ratio, 3)
+                found[f"{runtime}_speed_up_spread_{batch}"] = compared.spread
     return found
 
 

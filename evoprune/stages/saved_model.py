@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from evoprune.common.errors import UserError
-from evoprune.common.model_files import Preprocessing
+from evoprune.common.model_files import DESCRIPTION_NAME, Preprocessing
 from evoprune.config import Experiment, load_experiment
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import Data, place_data
@@ -52,7 +52,7 @@ def check_is_model(path: Path) -> None:
     """Refuse a path that cannot be a model, before anything is read or measured.
 
     Raises:
-        UserError: nothing is there, or it is the folder of a run.
+        UserError: nothing is there, or it is the folder of a run, or of something else.
     """
     if not path.exists():
         of_run = (path.parent.parent / CONFIG_NAME).is_file()  # where a run keeps its models
@@ -60,6 +60,8 @@ def check_is_model(path: Path) -> None:
         raise UserError(f"{path}: no such file or folder{hint}")
     if (path / CONFIG_NAME).is_file():
         raise UserError(f"{path}: the folder of a run; name a model in it, such as {path / 'models'}/KEY")
+    if path.is_dir() and not (path / DESCRIPTION_NAME).is_file():
+        raise UserError(f"{path}: no saved model; the folder of one has {DESCRIPTION_NAME}")
 
 
 def check_outputs(outputs: Tensor, dataset: Dataset, path: Path) -> None:

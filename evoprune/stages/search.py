@@ -61,15 +61,20 @@ def search(context: Context, open_workers: OpenWorkers = open_workers) -> None:
             state = _begin(context, table, curves, meter, start_workers)
             {"generational": _by_generation, "steady_state": _steadily}[config.mode](state)
     if not front_rows(table.rows, config.objectives):
-        raise UserError(nothing_found(table.rows, context.folder.reports))
+        raise UserError(nothing_found(table.rows, context.folder.reports, state.limits))
 
 
-def nothing_found(rows: Sequence[Row], path: Path) -> str:
+def nothing_found(rows: Sequence[Row], path: Path, limits: Limits) -> str:
     """Why a search has no front."""
-    broken = sum(row["status"] == INFEASIBLE for row in rows)
+    broken = [row for row in rows if row["status"] == INFEASIBLE]
+    failed = f"{len(rows) - len(broken)} of the {len(rows)} rows of {path} failed, as their column error says"
+    if not broken:
+        return f"no candidate succeeded: {failed}; put that right"
+    nearest = min(broken, key=limits.violation)
+    rounding = f", or lower search.round_to ({limits.round_to}), which keeps networks wide" * (limits.round_to > 1)
     return (
-        f"no candidate succeeded: {len(rows) - broken} of the {len(rows)} rows of {path} failed, as their column error "
-        f"says, and {broken} break search.limits; put that right, or raise the limits"
+        f"no candidate succeeded: {len(broken)} break search.limits, and {failed}. The nearest, {nearest['key']}, has "
+        f"{', '.join(limits.faults(nearest))}; widen that limit, or search for longer{rounding}"
     )
 
 

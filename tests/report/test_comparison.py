@@ -36,8 +36,12 @@ def test_it_fits_the_terminal():
     row = {"accuracy": 98.05, "flops": 40_813_184, "params": 25_557_032, "file_bytes": 102_400_000}
     for place in ("torch_{}_1", "torch_{}_128", "onnx_{}_1", "onnx_{}_128"):
         row |= {place.format("ms"): 14.64, place.format("spread"): 12.0, place.format("speed_up"): 1.06}
+        row |= {place.format("speed_up_spread"): 8.0}
     text = terminal_tables([{**row, "model": f"results/long/models/{name}"} for name in ("base", "k" * 40)])
     assert max(map(len, text.splitlines())) <= COLUMNS and "…kkk" in text and "results" not in text
+    assert "14.64±12% ~1.06x" in text
+    slow = {f"{runtime}_p90_ms_{batch}": 20.0 for runtime in ("torch", "onnx") for batch in (1, 128)}
+    assert "14.64 ms ±12 %, p90 20.00, 1.06x ±8 %" in comparison_table([{**row, **slow, "model": "a"}])
 
 
 def test_files_have_the_same_numbers(tmp_path: Path):

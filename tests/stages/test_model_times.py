@@ -48,6 +48,7 @@ def test_a_machine_that_slows_down_changes_no_speed_up(machine):
     half = measure_times(calls(20.0), calls(40.0))
     assert half["torch_ms_1"] > base["torch_ms_1"], "it looks slower"
     assert half["torch_speed_up_1"] == pytest.approx(2.0, rel=0.05)
+    assert half["torch_speed_up_spread_1"] < 3.0
 
 
 def test_a_runtime_that_the_base_network_lacks_has_times_and_no_speed_up(machine):

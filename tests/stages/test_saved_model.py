@@ -31,6 +31,8 @@ def test_a_network_that_is_not_trained_yet_is_named_as_such(ran: Path, tmp_path:
         check_is_model(ran / "models" / "k0")
     with pytest.raises(UserError, match=r"k0: no such file or folder$"):
         check_is_model(tmp_path / "k0")
+    with pytest.raises(UserError, match=r"no saved model; the folder of one has model\.json$"):
+        check_is_model(tmp_path)
 
 
 def test_images_are_prepared_as_the_model_says(tiny):

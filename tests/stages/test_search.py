@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import NINE_CODES, TINY, merge, prepared, run_search, without_checks
@@ -13,6 +14,7 @@ from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
 from evoprune.runs.ownership import open_run_folder
 from evoprune.search.nsga3 import NSGA3Searcher
+from evoprune.space.limits import Limits
 from evoprune.stages.search import nothing_found, search
 
 LADDER = [{"epochs": 0, "promote": 0.5}]
@@ -220,10 +222,16 @@ def test_a_search_without_one_success_says_so(tiny, tmp_path):
     assert set(reports.status) == {"failed"} and reports.error.str.contains("time limit").all()
 
 
-def test_a_search_without_a_front_says_what_its_rows_have_come_to():
+def test_a_search_without_a_front_says_what_its_rows_have_come_to(small_space):
     """It once sent to the column `error`, where `none` stood in each row that only broke a limit."""
-    said = nothing_found([{"status": status} for status in ("infeasible", "infeasible", "failed")], Path("reports.csv"))
-    assert "1 of the 3 rows of reports.csv failed" in said and "2 break search.limits" in said
+    rows = [{"status": "infeasible", "key": f"k{ms}", "latency": ms, "accuracy": 50.0} for ms in (0.8, 0.653, 2.0)]
+    limits = Limits(small_space, {"latency": (-np.inf, 0.589), "accuracy": (60.0, np.inf)}, round_to=8)
+    said = nothing_found([*rows, {"status": "failed"}], Path("reports.csv"), limits)
+    assert "1 of the 4 rows of reports.csv failed" in said and "3 break search.limits" in said
+    assert "k0.653, has latency 0.653 (ms), at most 0.589 allowed, accuracy 50 (%), at least 60 allowed" in said
+    assert "or lower search.round_to (8)" in said
+    said = nothing_found([{"status": "failed"}], Path("reports.csv"), limits)
+    assert "1 of the 1 rows" in said and "limits" not in said
 
 
 def test_a_row_of_another_code_than_the_one_asked_for_stops_the_search(tiny, copied, small_space):

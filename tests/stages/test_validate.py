@@ -45,6 +45,7 @@ def test_a_word_that_is_neither_measured_nor_a_file_is_refused(tiny):
 SEARCH_MISTAKES = [
     ({"limits": {"flops": {"max": 10}}}, r"search\.limits\.flops\.max: got 10"),
     ({"num_individual": 2, "objectives": ["accuracy", "flops", "params"]}, r"search\.num_individual: got 2.*so 3"),
+    ({"round_to": 100}, r"search\.round_to: got 100, but the widest segment of resnet20 has 16 channels"),
     ({"sensitivity": "no.csv"}, r"search\.sensitivity: no\.csv"),
 ]
 
