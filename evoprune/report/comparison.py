@@ -24,7 +24,7 @@ _FACTS = ("model", "accuracy", "flops", "params", "file_bytes")
 def columns() -> list[str]:
     """Columns of `evaluation.csv`; `docs/files.md` says what each means."""
     timed = [f"{runtime}_{name}_{batch}" for runtime in RUNTIMES for batch in BATCHES
-             for name in ("ms", "p90_ms", "spread", "speed_up", "speed_up_spread")]  # fmt: skip
+             for name in ("ms", "median_ms", "p90_ms", "spread", "speed_up", "speed_up_spread")]  # fmt: skip
     return [*_FACTS, "device", "threads", *timed]
 
 
@@ -95,10 +95,10 @@ def _latency(row: Row, runtime: str, batch: int) -> str:
     value = row.get(f"{runtime}_ms_{batch}")
     if value is None:
         return "not measured"
-    gain, slow = row.get(f"{runtime}_speed_up_{batch}"), row[f"{runtime}_p90_ms_{batch}"]
+    gain, median, slow = (row.get(f"{runtime}_{name}_{batch}") for name in ("speed_up", "median_ms", "p90_ms"))
     spread = spread_text(row.get(f"{runtime}_spread_{batch}"))
     faster = f", {gain:.2f}x{_gain_spread(row, runtime, batch)}" if gain else ""
-    return f"{value:.2f} ms{spread}, p90 {slow:.2f}{faster}"
+    return f"{value:.2f} ms{spread}, median {median:.2f}, p90 {slow:.2f}{faster}"
 
 
 def _short_latency(row: Row, runtime: str, batch: int) -> str:

@@ -52,8 +52,8 @@ def model_calls(path: Path, network: nn.Module | OnnxNetwork, shape: tuple[int, 
 
 
 def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
-    """Cells of `evaluation.csv`: for each runtime and batch size `ms`, `p90_ms`, `spread`, `speed_up`
-    and `speed_up_spread`.
+    """Cells of `evaluation.csv`: for each runtime and batch size `ms`, `median_ms`, `p90_ms`, `spread`,
+    `speed_up` and `speed_up_spread`.
 
     Beside them `waited`, the most that `time_calls` says.
 
@@ -69,6 +69,7 @@ def measure_times(calls: Calls, base: Calls | None = None) -> dict[str, Any]:
             timing = time_calls(call, LIMIT_S)
             found |= {
                 f"{runtime}_ms_{batch}": timing.ms,
+                f"{runtime}_median_ms_{batch}": timing.median_ms,
                 f"{runtime}_p90_ms_{batch}": timing.p90_ms,
                 f"{runtime}_spread_{batch}": timing.spread,
                 "waited": max(found["waited"], timing.waited),

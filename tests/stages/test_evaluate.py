@@ -35,7 +35,7 @@ def test_a_model_and_its_onnx_file_beside_the_base_network(copied, model, tmp_pa
     assert slim["file_bytes"] == (model / "model.safetensors").stat().st_size
     assert onnx["file_bytes"] == (model / "model.onnx").stat().st_size
     for timed in ("torch_ms_1", "torch_ms_128", "onnx_ms_1", "onnx_ms_128"):
-        assert slim[timed] > 0 and slim[timed.replace("ms", "p90_ms")] >= slim[timed]
+        assert slim[timed.replace("ms", "p90_ms")] >= slim[timed.replace("ms", "median_ms")] >= slim[timed] > 0
         assert slim[timed.replace("ms", "speed_up")] > 0 and base[timed.replace("ms", "speed_up")] == 1
         assert slim[timed.replace("ms", "spread")] >= 0
     assert pd.isna(onnx["torch_ms_1"]) and onnx["onnx_ms_1"] > 0

@@ -200,7 +200,9 @@ def test_an_input_that_nobody_describes_is_asked_for(model, tmp_path, capsys):
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path, capsys):
-    assert "no saved model; the folder of one has model.json" in refusal(capsys, "export", str(tmp_path), "--format", "onnx")
+    assert "no saved model; the folder of one has model.json" in refusal(
+        capsys, "export", str(tmp_path), "--format", "onnx"
+    )
     (tmp_path / "a.onnx").touch()
     assert "a.onnx: an exported file; name" in refusal(capsys, "export", str(tmp_path / "a.onnx"), "--format", "onnx")
     with pytest.raises(UserError):
