@@ -110,7 +110,8 @@ def test_the_more_it_knows_the_less_often_it_learns(small_space, truth, monkeypa
     """Asked after each of 320 measurements; and asked once, as where a search goes on, it has the same codes."""
     fitted: list[int] = []
     fit = AccuracyModel.fit
-    monkeypatch.setattr("evoprune.search.proposals.surrogate._GENERATIONS", 1)
+    for name in ("_GENERATIONS", "_ROUNDS"):  # of what looks for codes, which is not asked about here
+        monkeypatch.setattr(f"evoprune.search.proposals.surrogate.{name}", 1)
     monkeypatch.setattr(
         AccuracyModel, "fit", lambda self, shares, told: fitted.append(len(told)) or fit(self, shares, told)
     )
