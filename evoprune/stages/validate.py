@@ -48,8 +48,8 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
-    widest = max(segment.width for segment in space.segments)
-    if config.round_to >= widest:
+    widest = max((segment.width for segment in space.segments), default=0)
+    if 1 < config.round_to >= widest:
         raise UserError(
             f"search.round_to: got {config.round_to}, but the widest segment of {space.name} has {widest} channels, so "
             "that nothing could be pruned; take at most half of that"

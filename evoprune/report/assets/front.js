@@ -82,7 +82,8 @@ function choose(at, why, from) {  // from: the box of a table, which stays where
   advise(at, why);
 }
 function advise(at, why) {
-  const key = value(at, "key"), better = D.front.some(f => f.at === at) ? null : betterThan(at), quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
+  const key = value(at, "key"), better = D.front.some(f => f.at === at) ? null : betterThan(at);
+  const quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
   const box = $("choice"); box.textContent = "";
   make(box, "p", {}, (why ? why + " " : "") + told(candidate(at)));
   if (better) {
