@@ -29,11 +29,9 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "lr 0.1, distilled 0.9, T 4": (COMPENSATED, {"lr": LR, "distillation": STRONG}),
     "lr 0.1, distilled 0.9, T 2": (COMPENSATED, {"lr": LR, "distillation": {"weight": 0.9, "temperature": 2.0}}),
     "lr 0.05, distilled 0.9, T 4": (COMPENSATED, {"lr": 0.05, "distillation": STRONG}),
-    "lr 0.1, distilled 0.9, T 4, averaged": (COMPENSATED, {"lr": LR, "distillation": STRONG, "averaging": 0.999}),
-    "lr 0.1, distilled 0.9, T 4, less decay": (COMPENSATED, {"lr": LR, "distillation": STRONG, "weight_decay": 1e-4}),
+    "lr 0.1, averaged": (COMPENSATED, {"lr": LR, "averaging": 0.999}),
     "lr 0.1, less decay": (COMPENSATED, {"lr": LR, "weight_decay": 1e-4}),
-    "lr 0.1, distilled 0.9, T 4, from plain weights": (PLAIN, {"lr": LR, "distillation": STRONG}),
-    "lr 0.1, distilled 0.9, T 4, from scratch": (PLAIN, {"lr": LR, "distillation": STRONG, "from": "scratch"}),
+    "lr 0.1, from plain weights": (PLAIN, {"lr": LR}),
     "lr 0.1, from scratch": (PLAIN, {"lr": LR, "from": "scratch"}),
 }
 """What the weights begin with, and what the recipe has otherwise."""

@@ -1,6 +1,6 @@
 """Are the published networks as accurate as the table says? Loads each, and tests it on CIFAR-10's test images.
 
-Usage: python benchmarks/verify.py [FILE.npz] [--models results/resnet20_cifar10/models]
+Usage: python benchmarks/verify.py [FILE.npz] [--models results/resnet20_cifar10/models ...]
 FILE.npz has CIFAR-10 in MedMNIST's layout. Without it torchvision downloads CIFAR-10 into data/. Nothing is trained.
 The exit status is 1 where a network differs from its table by more than a hundredth of a point.
 """
@@ -55,14 +55,21 @@ def check(folder: Path, test: Part) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?")
-    parser.add_argument("--models", type=Path, default=Path("results/resnet20_cifar10/models"))
+    parser.add_argument(
+        "--models", type=Path, nargs="+", default=sorted(Path("results").glob("resnet*_cifar10/models"))
+    )
     arguments = parser.parse_args()
     given = {"dataset": "cifar10", "root": "data"}
     if arguments.file is not None:
         given = {"dataset": "npz", "root": str(arguments.file)}
     test = load_raw_data(DataConfig.model_validate(given)).test
-    folders = sorted(path.parent for path in arguments.models.rglob("model.json"))
-    table = pd.DataFrame([check(folder, test) for folder in folders])
+    table = pd.DataFrame(
+        [
+            {"run": models.resolve().parent.name, **check(path.parent, test)}
+            for models in arguments.models
+            for path in sorted(models.rglob("model.json"))
+        ]
+    )
     print(markdown(table))
     return 0 if len(table) and table["same"].all() else 1
 

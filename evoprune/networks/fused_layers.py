@@ -16,7 +16,8 @@ from evoprune.networks.convolution import convolve
 
 _MOST_COLUMNS = 1024
 Array = npt.NDArray[Any]
-_folds: ContextVar[dict[nn.Conv2d, tuple[Tensor, Tensor]] | None] = ContextVar("folds", default=None)
+Layers = tuple[nn.Conv2d, nn.BatchNorm2d]
+_folds: ContextVar[dict[Layers, tuple[Tensor, Tensor]] | None] = ContextVar("folds", default=None)
 
 
 @contextmanager
@@ -53,8 +54,15 @@ def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor
         and conv.padding_mode == "zeros"
         and not (conv._forward_hooks or conv._forward_pre_hooks)
         and _can_fuse(norm, x.to(torch.bfloat16))  # autocast would cast an image too
-        and (residual is None or _can_fuse(norm, residual))
+        and (residual is None or (_can_fuse(norm, residual) and residual.shape == _output_shape(conv, x)))
     )
+
+
+def _output_shape(conv: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
+    """Of a convolution whose padding is given in numbers."""
+    layer = zip(x.shape[2:], conv.padding, conv.dilation, conv.kernel_size, conv.stride, strict=True)
+    sizes = ((size + 2 * int(pad) - gap * (kernel - 1) - 1) // step + 1 for size, pad, gap, kernel, step in layer)
+    return (x.shape[0], conv.out_channels, *sizes)
 
 
 @lru_cache(maxsize=1)
@@ -70,14 +78,14 @@ def _has_folded_convolution() -> bool:
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, bfloat16, of the convolution that does the norm's work too."""
     known = _folds.get()
-    if known is not None and conv in known:
-        return known[conv]
+    if known is not None and (conv, norm) in known:
+        return known[conv, norm]
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = (conv.weight * scale[:, None, None, None]).bfloat16()
     bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1).bfloat16()
     if known is not None:
-        known[conv] = weight, bias
+        known[conv, norm] = weight, bias
     return weight, bias
 
 
@@ -97,10 +105,10 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, r
     Args:
         norm: its running statistics are updated in training mode, as torch does it.
         x: output of a convolution.
-        residual: added before ReLU, same shape.
+        residual: added before ReLU; of the same shape, or one that broadcasts.
         relu: False leaves the sum as it is.
     """
-    if _can_fuse(norm, x) and (residual is None or _can_fuse(norm, residual)):
+    if _can_fuse(norm, x) and (residual is None or (residual.shape == x.shape and _can_fuse(norm, residual))):
         if norm.training:
             return _FusedNorm.apply(x, norm.weight, norm.bias, residual, (norm, relu))
         if not torch.is_grad_enabled():

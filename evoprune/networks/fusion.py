@@ -98,7 +98,7 @@ def _fuse(graph: fx.Graph, norm: fx.Node, modules: dict[str, nn.Module], places:
     if _changes_between(conv, end, (norm, last, end), modules):
         return
     plan = modules[str(conv.target)], modules[str(norm.target)], with_relu
-    spare = residual is not None and not _may_overwrite(residual, last, modules, places)
+    spare = residual is not None and not _may_overwrite(residual, conv, last, modules, places)
     with graph.inserting_before(end):
         new = graph.call_function(_Fused(plan, spare), (conv.args[0], *([residual] if residual is not None else [])))
     places[new] = places[end]
@@ -150,10 +150,16 @@ def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _may_overwrite(
-    residual: fx.Node, addition: fx.Node, modules: dict[str, nn.Module], places: dict[fx.Node, int]
+    residual: fx.Node, conv: fx.Node, addition: fx.Node, modules: dict[str, nn.Module], places: dict[fx.Node, int]
 ) -> bool:
-    """Whether an addend is a tensor of its own that nothing needs afterwards."""
-    is_own = isinstance(residual.target, _Fused) or (
-        residual.op == "call_module" and isinstance(modules[str(residual.target)], _FRESH)
+    """Whether an addend is a tensor of its own that nothing needs afterwards, nor the convolution it is added to."""
+    others = [user for user in residual.users if user is not addition]
+    return _is_own(residual, modules) and all(
+        user is not conv and _is_own(user, modules) and places[user] <= places[addition] for user in others
     )
-    return is_own and all(places[user] <= places[addition] for user in residual.users)
+
+
+def _is_own(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether what a node computes shares no memory with anything: it is no view."""
+    is_fresh = node.op == "call_module" and isinstance(modules[str(node.target)], _FRESH)
+    return is_fresh or isinstance(node.target, _Fused)
