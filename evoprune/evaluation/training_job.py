@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from evoprune.evaluation.accuracy import accuracy
 from evoprune.evaluation.worker import worker_compute
 from evoprune.networks.build import build_network
 from evoprune.networks.device import Compute
+from evoprune.networks.draws import generators, seeded
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.moments import Moments
 from evoprune.pruning.widening import Widened, widen
@@ -25,8 +25,6 @@ from evoprune.training.batch_norm import recalibrate
 from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train
 from evoprune.workers.jobs import Job
-
-_global_rng = Lock()  # workers may be threads, and a network's first weights come from the one generator of all
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,7 @@ class _Trainer:
             images, seed = self._experiment.evaluation.recalibration_images, self._experiment.seed
             recalibrate(slim, self._data, images, self._compute, seed)
             return slim
-        with _global_rng, torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with generators, seeded(seed):
             return build_network(self._space, code)
 
     def _widened(self, slim: nn.Module, task: Task) -> Widened | None:

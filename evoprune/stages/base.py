@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from evoprune.common.errors import UserError
@@ -23,6 +22,7 @@ from evoprune.networks.base import Base, load_base, save_base
 from evoprune.networks.build import build_network
 from evoprune.networks.checkpoints import load_weights
 from evoprune.networks.device import Compute
+from evoprune.networks.draws import seeded
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
@@ -106,8 +106,7 @@ def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> d
     experiment, space, compute = context.experiment, context.space, context.compute
     data = place_data(context.dataset.arrays, compute.device)
     seed = derive_seed(experiment.seed, "base")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = build_network(space).to(compute.device)
     checkpoint = folder / "training.ckpt"
     options = TrainingOptions(seed, checkpoint=checkpoint, notice=say)

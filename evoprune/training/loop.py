@@ -18,11 +18,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from evoprune.common.errors import LOSS_NOT_FINITE, TIME_IS_UP, TrainingError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.common.schedules import warmup_cosine
+from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
 from evoprune.data.augment import Plan
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU, Compute
+from evoprune.networks.draws import seeded
 from evoprune.networks.fusion import fused
 from evoprune.training.cuda_graph import GraphedStep
 from evoprune.training.distillation import Teacher
@@ -46,7 +48,8 @@ class TrainingOptions:
     """What a training may have beside its recipe.
 
     Attributes:
-        seed: of the order of images and their augmentation; the same seed and arithmetic give the same weights.
+        seed: of the order of images, their augmentation, and dropout; the same seed and arithmetic give the same
+            weights.
         teacher: a network to distil from as well.
         averaging: decay of a moving average over the weights and buffers of all steps, which the training then leaves.
         deadline: `time.monotonic()` after which training stops with an error.
@@ -139,7 +142,7 @@ class _Loop:
         self.network.train()
         first, last = self.steps.first_of(index), self.steps.first_of(index + 1)
         total = torch.zeros((), device=self.compute.device)
-        with fused(self.network, self.compute):
+        with fused(self.network, self.compute), seeded(derive_seed(self.options.seed, "network", index)):
             for step, plan in self.steps.plans(self.data, self.options.seed, index):
                 self._set_lr(learning_rate(self.recipe, self.steps, step))
                 total += self._run(*plan)

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
 from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
+from evoprune.networks.draws import seeded
 from evoprune.space.space import Code, SearchSpace
 from evoprune.space.traced import TracedSpace
 from evoprune.training.cuda_graph import capture
@@ -87,8 +89,9 @@ class StackedTraining:
             self._step = _Step(self.network, recipe, self._setup.compute, shape, self._graph)
         self._step.reset()
         self.network.train()
-        for epoch in range(steps.num_epochs):
-            for number, images, labels in steps.batches(data, seed, epoch):
+        batches = (batch for epoch in range(steps.num_epochs) for batch in steps.batches(data, seed, epoch))
+        with seeded(derive_seed(seed, "network")):
+            for number, images, labels in batches:
                 self._step(images, labels, learning_rate(recipe, steps, number))
                 if number % BATCHES_PER_CHECK == 0:
                     self._step.losses.cpu()  # waits for the device, without which a deadline means nothing

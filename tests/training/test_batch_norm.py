@@ -67,6 +67,26 @@ def test_recalibration_forgets_earlier_statistics_and_keeps_weights():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), two_norms().parameters(), strict=True))
 
 
+def test_every_kind_of_batch_norm_is_measured_again():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4))
+    network[2].running_mean.fill_(100.0)
+    data = random_data(64)
+    recalibrate(network, data, 64)
+    with torch.no_grad():
+        seen = network[:2](data.normalise(data.train.batch(torch.arange(64))[0]))
+    torch.testing.assert_close(network[2].running_mean, seen.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_network_draws_is_the_same_again():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Dropout(0.5), nn.BatchNorm2d(4))
+    found = []
+    for _ in range(2):
+        recalibrate(network, random_data(64), 64)
+        found.append(network[2].running_mean.clone())
+    assert torch.equal(*found)
+
+
 def neutral_network() -> nn.Sequential:
     """A norm that stands for 'no norm' behind a convolution whose outputs are far from mean 0 and variance 1."""
     torch.manual_seed(1)

@@ -127,6 +127,26 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(small_space, digit
     assert same_weights(resumed, whole)
 
 
+def test_what_a_network_draws_comes_from_the_seed_alone(digits, tmp_path: Path):
+    """Dropout, after any number of other draws, and where a training is continued."""
+
+    def dropping() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Dropout(0.5), nn.Linear(8, 10))
+
+    whole, other, again = (dropping() for _ in range(3))
+    train_all(whole, digits, RECIPE)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train_all(other, digits, RECIPE)
+    assert torch.equal(torch.get_rng_state(), before), "draws of others go on as if there had been no training"
+    options = TrainingOptions(checkpoint=tmp_path / "training.ckpt")
+    for _ in zip(range(2), train(dropping(), digits, RECIPE, CPU, options), strict=False):
+        pass
+    list(train(again, digits, RECIPE, CPU, options))
+    assert same_weights(whole, other) and same_weights(whole, again)
+
+
 def test_averaged_weights_are_a_moving_average_of_those_of_all_steps(small_space, digits):
     """By hand: after step 1 those of step 1, then 0.9 of the average and 0.1 of the step's; the same of buffers."""
     seen: list[dict[str, torch.Tensor]] = []
