@@ -88,6 +88,20 @@ class Asks(nn.Module):
         return self.head(x * 2 if self.training and x.sum().item() > 1e9 else x)
 
 
+class Attention(nn.Module):
+    """Attention over the pixels of a map, between layers with weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.query, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).flatten(2).mT
+        x = torch.softmax(self.query(x) @ x.mT, 2) @ x
+        heads = x[:, None]
+        return self.last(F.scaled_dot_product_attention(heads, heads, heads).mean((1, 2)))
+
+
 STRANGERS = {"branches": Branches, "padded": Padded, "grouped": Grouped}
 
 

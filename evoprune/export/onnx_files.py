@@ -121,7 +121,7 @@ class OnnxNetwork(nn.Module):
 
 
 def count_costs(file: Path) -> dict[str, int]:
-    """Multiply-adds of one image, of convolutions and matrix products, and parameters.
+    """Multiply-adds of one image, of convolutions and of products with weights, and parameters.
 
     Parameters are counted as the file has them: exporters fold norms, and may write biases of zeros.
 
@@ -136,9 +136,10 @@ def count_costs(file: Path) -> dict[str, int]:
     floats = {one.name: list(one.dims) for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
     statistics = {name for node in graph.node if node.op_type == "BatchNormalization"
                   for name in node.input[-_STATISTICS:]}  # fmt: skip
+    constants = _constants(graph)
     sizes = {one.name: _sizes(one) for one in (*graph.value_info, *graph.input, *graph.output)} | floats
     return {
-        "flops": sum(_multiply_adds(node, sizes) for node in graph.node),
+        "flops": sum(_multiply_adds(node, sizes) for node in graph.node if not _is_of_activations(node, constants)),
         "params": sum(int(np.prod(dims)) for name, dims in floats.items() if name not in statistics),
     }
 
@@ -150,6 +151,20 @@ def count_bytes(file: Path) -> int:
     places = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     beside = [file.parent / Path(place).name for place in places]
     return file.stat().st_size + sum(path.stat().st_size for path in beside if path.is_file())
+
+
+def _constants(graph: Any) -> set[str]:
+    """Tensors that no input decides, such as weights and what is computed from them alone."""
+    found = {one.name for one in graph.initializer}
+    for node in graph.node:
+        if all(name in found for name in node.input if name):
+            found.update(node.output)
+    return found
+
+
+def _is_of_activations(node: Any, constants: set[str]) -> bool:
+    """Whether a node multiplies activations by each other, as attention does."""
+    return node.op_type == "MatMul" and not constants & {*node.input}
 
 
 def _sizes(value: Any) -> list[int]:

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils.flop_counter import FlopCounterMode
 
 from evoprune.networks.sparse_linear import CsrLinear
+
+_PRODUCTS = ("aten.convolution", "aten._convolution", "aten.linear", "aten.mm", "aten.addmm")
+"""Operators of layers with weights. Attention multiplies activations by each other, in others (`bmm`)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,21 @@ def count(network: nn.Module, example: Tensor) -> Counts:
     tensors = [*network.parameters(), *stored]
     nonzero = sum(int(tensor.count_nonzero()) for tensor in tensors)
     return Counts(sum(tensor.numel() for tensor in tensors), nonzero, sums["all"], sums["nonzero"])
+
+
+@torch.no_grad()
+def count_costs(network: nn.Module, image: Tensor) -> dict[str, int]:
+    """`flops` and `params` as a search space states them, counted by operators: weights need not be those of layers.
+
+    Args:
+        network: without CSR layers, whose operator torch does not count; is left in eval mode.
+        image: one, shape (1, channels, height, width), on the network's device.
+    """
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(image)
+    found = counter.get_flop_counts()["Global"]
+    flops = sum(number for operator, number in found.items() if str(operator) in _PRODUCTS)
+    return {"flops": flops // 2, "params": sum(parameter.numel() for parameter in network.parameters())}
 
 
 def _stored(layer: CsrLinear) -> list[Tensor]:

@@ -1,17 +1,15 @@
 """A search space is held against the network that it is said to be of."""
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from evoprune.common.errors import UserError
+from evoprune.networks.counts import count_costs
 from evoprune.space.costs import code_costs
 from evoprune.space.traced import TracedSpace
 from evoprune.tracing.surgery import narrow
 
 _NUM_CODES = 3
-_COUNTED = ("conv", "mm", "linear")
 
 
 def check_tensors(space: TracedSpace, network: nn.Module) -> None:
@@ -62,14 +60,3 @@ def check_costs(space: TracedSpace, network: nn.Module, images: Tensor) -> None:
                     f"{space.name}: a narrow network has {value:,} {name}, its search space says {stated[name]:,}; the "
                     "rows of `layers` and `tensors` must name every layer with its kernel and positions"
                 )
-
-
-@torch.no_grad()
-def count_costs(network: nn.Module, image: Tensor) -> dict[str, int]:
-    """`flops` and `params` of a network, counted while it runs on one image."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        network.eval()(image)
-    found = counter.get_flop_counts()["Global"]
-    flops = sum(number for operator, number in found.items() if any(word in str(operator) for word in _COUNTED))
-    return {"flops": flops // 2, "params": sum(parameter.numel() for parameter in network.parameters())}

@@ -6,13 +6,14 @@ from collections import Counter
 import onnx
 import pytest
 import torch
-from strangers import Branches
+from strangers import Attention, Branches
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from traced import images, ready
 
 from evoprune import UserError
 from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed, to_onnx
+from evoprune.networks import counts as networks
 from evoprune.tracing.graph import export
 
 FACTS = {"mean": "[0.5]"}
@@ -74,6 +75,13 @@ def test_costs_are_those_that_torch_counts(network, zeros, tmp_path):
         network(images()[:1])
     params = sum(parameter.numel() for parameter in network.parameters())
     assert count_costs(file) == {"flops": counter.get_total_flops() // 2, "params": params + zeros}
+
+
+def test_products_of_activations_are_no_layers(tmp_path):
+    file, image = tmp_path / "network.onnx", images()[:1]
+    network = Attention().eval()
+    file.write_bytes(written(network, images()))
+    assert count_costs(file)["flops"] == networks.count_costs(network, image)["flops"]
 
 
 class Bessel(nn.Module):

@@ -1,11 +1,12 @@
 """Counts on a network, by hand and against torch's own counter."""
 
 import torch
+from strangers import Attention
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoprune import compute_costs
-from evoprune.networks.counts import Counts, count
+from evoprune.networks.counts import Counts, count, count_costs
 from evoprune.networks.sparse_linear import to_csr
 
 
@@ -37,3 +38,11 @@ def test_as_the_search_space_and_torch_count(small_space, small_base):
     with torch.no_grad(), counter:
         small_base(torch.zeros(1, 1, 8, 8))
     assert found.flops == counter.get_total_flops() // 2
+
+
+def test_products_of_activations_are_no_layers():
+    network, image = Attention().eval(), torch.zeros(1, 3, 8, 8)
+    wanted = {"flops": 64 * 27 * 4 + 64 * 16 + 8, "params": 112 + 20 + 10}
+    assert count_costs(network, image) == wanted
+    found = count(network, image)
+    assert {"flops": found.flops, "params": found.params} == wanted

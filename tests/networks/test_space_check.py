@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from strangers import Branches
 from traced import images, ready
 
 from evoprune import UserError, trace_search_space
-from evoprune.networks.space_check import check_costs, check_tensors, count_costs
+from evoprune.networks.space_check import check_costs, check_tensors
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +61,3 @@ def test_an_axis_that_should_follow_a_segment_is_found(space, network):
     )
     with pytest.raises(UserError, match="a narrow network does not run"):
         check_costs(changed(space, tensors=rows), network, images())
-
-
-def test_costs_are_counted_by_hand():
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(256, 2))
-    assert count_costs(network, images()[:1]) == {"flops": 64 * 27 * 4 + 512, "params": 112 + 514}

@@ -9,8 +9,8 @@ from traced import images, ready
 
 from evoprune import UserError, compute_costs, load_model, network_spec, save_model, slim_network, trace_search_space
 from evoprune.networks.build import build_network
+from evoprune.networks.counts import count_costs
 from evoprune.networks.sources import source_spec
-from evoprune.networks.space_check import count_costs
 from evoprune.networks.traced import read_network
 from evoprune.tracing.surgery import masked
 
