@@ -17,14 +17,14 @@ from evoprune.config import Experiment, Fidelity, RetrainConfig
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import place_data
 from evoprune.evaluation.evaluator import Evaluator
-from evoprune.evaluation.training_job import Task, Trained, training_job
+from evoprune.evaluation.training_job import Notice, Task, Trained, TrainingFailed, training_job
 from evoprune.evaluation.worker import worker_compute
 from evoprune.pruning.moments import Moments
 from evoprune.space.costs import code_costs
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
-from evoprune.workers.dispatch import dispatch
-from evoprune.workers.jobs import Job
+from evoprune.workers.dispatch import Broken, Lost, dispatch
+from evoprune.workers.jobs import Job, Workers
 from evoprune.workers.pool import open_workers
 
 IDENTITY = ["method", "share", "inherit", "seed", "code"]
@@ -46,6 +46,9 @@ def train_networks(
         path: the table. A row has these, `flops`, and in percent `recalibrated` (validation accuracy without training,
             of seed 0), `validation` and `test` at the last epoch.
         recipes: by method, where a method has another recipe than the experiment's.
+
+    Raises:
+        SystemExit: some failed, when the others are done; with the reasons.
     """
     known = set()
     if path.exists():
@@ -60,19 +63,45 @@ def train_networks(
             (row["inherit"], row["method"], Task("all", row["code"], row["seed"], str(state)))  # seed: of the images
             for row, state in zip(missing, states, strict=True)
         ]
-        found: dict[int, dict[str, Any]] = {}
-        for event in dispatch(workers, items):
-            if isinstance(event.value, dict):
-                found[event.index] = event.value
-            elif isinstance(event.value, Trained):
-                code = context.space.parse_code(missing[event.index]["code"])
-                costs = {"flops": code_costs(context.space, code)["flops"], **found.pop(event.index)}
-                scores = {"validation": event.value.validation_accuracy, "test": event.value.test_accuracy}
-                row = pd.DataFrame([{**missing[event.index], **costs, **scores}])[COLUMNS]
-                row.to_csv(path, mode="a", header=not path.exists(), index=False)
-                states[event.index].unlink(missing_ok=True)
-                print(row.drop(columns="code").to_dict("records")[0], flush=True)
+        failures = _trained(workers, items, _Results(context.space, path, missing, states))
+    if failures:
+        raise SystemExit("\n".join(failures))
     return pd.read_csv(path)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Where trainings are kept, and what they are of."""
+
+    space: SearchSpace
+    path: Path
+    rows: Sequence[dict[str, Any]]
+    states: Sequence[Path]
+
+    def keep(self, index: int, before: float, trained: Trained) -> None:
+        code = self.space.parse_code(self.rows[index]["code"])
+        costs = {"flops": code_costs(self.space, code)["flops"], "recalibrated": before}
+        scores = {"validation": trained.validation_accuracy, "test": trained.test_accuracy}
+        row = pd.DataFrame([{**self.rows[index], **costs, **scores}])[COLUMNS]
+        row.to_csv(self.path, mode="a", header=not self.path.exists(), index=False)
+        self.states[index].unlink(missing_ok=True)
+        print(row.drop(columns="code").to_dict("records")[0], flush=True)
+
+
+def _trained(workers: Workers, items: Sequence[Any], results: _Results) -> list[str]:
+    """Keep each training with the accuracy before it, as it ends; returns what those that failed say."""
+    before, failures = dict[int, float](), []
+    for event in dispatch(workers, items):
+        match event.value:
+            case float() as accuracy:
+                before[event.index] = accuracy
+            case Trained() as trained:
+                results.keep(event.index, before[event.index], trained)
+            case Notice(text):
+                print(text, flush=True)
+            case Lost(reason) | Broken(reason) | TrainingFailed(reason):
+                failures.append(f"{items[event.index][1]}: {reason}")
+    return failures
 
 
 def _state(table: Path, *identity: object) -> Path:
@@ -116,7 +145,10 @@ def _job(jobs: _Jobs) -> Job:
         inherit, method, task = item
         own = method if method in jobs.recipes else ""
         (measured,) = evaluator(inherit).evaluate([jobs.space.parse_code(task.code)], Fidelity(0.0))
-        yield {"recalibrated": measured["accuracy"]}
+        if "accuracy" not in measured:
+            yield TrainingFailed(measured["error"])
+            return
+        yield float(measured["accuracy"])
         yield from training(inherit, own)(task)
 
     return job

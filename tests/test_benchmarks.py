@@ -70,6 +70,16 @@ def test_published_codes_are_trained_again_by_more_seeds(load, tiny, small_space
     assert "has no code of these methods and shares" in capsys.readouterr().err
 
 
+def test_a_training_of_a_benchmark_that_fails_is_told(load, tiny, small_space, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(tiny(retrain={"epochs": 1, "lr": 1e30, "warmup_epochs": 0}).to_yaml())
+    rows = [("a", 1.0, small_space.format_code(small_space.full_code()))]
+    pd.DataFrame(rows, columns=["method", "share", "code"]).to_csv(tmp_path / "codes.csv", index=False)
+    words = ["replay_codes.py", str(tmp_path / "tiny.yaml"), str(tmp_path / "codes.csv"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1"])
+    with pytest.raises(SystemExit, match="a: .*loss is not finite"):
+        load(BENCHMARKS / "replay_codes.py")["main"]()
+
+
 def test_an_interrupted_training_of_a_benchmark_goes_on(load, tiny, small_space, tmp_path, monkeypatch):
     (tmp_path / "tiny.yaml").write_text(tiny(retrain={"epochs": 3}).to_yaml())
     rows = [("a", 1.0, small_space.format_code(small_space.full_code()))]

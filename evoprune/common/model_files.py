@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,14 @@ WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "model.json"
 FORMAT = 1
 _MOST_BYTES = 16_000_000
+_MOST = 1e300
 CHECKSUM = "sha256"
 """The key of `model.json` that says what the bytes of the weights hash to."""
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number; True is none."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    """Whether it is a finite number that a float can hold; True is none."""
+    return type(value) in (int, float) and -_MOST <= value <= _MOST  # type: ignore[operator]
 
 
 _KINDS: dict[str, tuple[set[str], Callable[[Any], bool]]] = {

@@ -72,6 +72,11 @@ class Experiment(Section):
         return self.base.weights if self.network is None or self.network.weights is None else self.network.weights
 
     @property
+    def base_weights_key(self) -> str:
+        """The key that gives them."""
+        return "base.weights" if self.network is None or self.network.weights is None else "network.weights"
+
+    @property
     def num_evaluations(self) -> int:
         """How many candidates a whole search measures."""
         return self.search.random_samples + self.search.generations * self.search.num_individual

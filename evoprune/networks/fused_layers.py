@@ -59,9 +59,11 @@ def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor
 
 
 def _output_shape(conv: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
-    """Of a convolution whose padding is given in numbers."""
-    layer = zip(x.shape[2:], conv.padding, conv.dilation, conv.kernel_size, conv.stride, strict=True)
-    sizes = ((size + 2 * int(pad) - gap * (kernel - 1) - 1) // step + 1 for size, pad, gap, kernel, step in layer)
+    """Of a convolution's output."""
+    assert isinstance(conv.padding, tuple)
+    reach = [gap * (kernel - 1) + 1 for gap, kernel in zip(conv.dilation, conv.kernel_size, strict=True)]
+    padded = [size + 2 * pad for size, pad in zip(x.shape[2:], conv.padding, strict=True)]
+    sizes = ((size - one) // step + 1 for size, one, step in zip(padded, reach, conv.stride, strict=True))
     return (x.shape[0], conv.out_channels, *sizes)
 
 

@@ -145,7 +145,7 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
         return [], []
     if not lines[0].endswith("\n"):
         raise _damaged(path, 1)
-    columns = lines[0].rstrip("\n").split(",")
+    columns = next(csv.reader(lines[:1]))
     is_checked = columns[-1] == CHECK
     parsers = [(name, _parser(name)) for name in columns[: len(columns) - is_checked]]
     rows = []
@@ -160,11 +160,11 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
 
 def write_table(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write a table such as `output.csv`, whole or not at all."""
-    write_atomically(path, ",".join(columns) + "\n" + "".join(_format_row(row, columns) for row in rows))
+    write_atomically(path, _format_cells(columns) + "".join(_format_row(row, columns) for row in rows))
 
 
 def _format_checked(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    return ",".join([*columns, CHECK]) + "\n" + "".join(_with_check(_format_row(row, columns)) for row in rows)
+    return _format_cells([*columns, CHECK]) + "".join(_with_check(_format_row(row, columns)) for row in rows)
 
 
 def _with_check(line: str) -> str:
@@ -180,8 +180,11 @@ def _without_check(line: str) -> str:
 
 
 def _format_row(row: Mapping[str, Any], columns: Sequence[str]) -> str:
+    return _format_cells([_format_cell(name, row.get(name)) for name in columns])
+
+
+def _format_cells(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
-    cells = [_format_cell(name, row.get(name)) for name in columns]
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     return buffer.getvalue()
 

@@ -14,7 +14,7 @@ from evoprune.common.errors import TrainingError, UserError
 from evoprune.common.objectives import Row
 from evoprune.common.progress import progress, say
 from evoprune.common.seeds import derive_seed
-from evoprune.config import TrainingConfig, WeightsConfig
+from evoprune.config import WeightsConfig
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.counts import count
 from evoprune.networks.device import Compute
@@ -27,6 +27,7 @@ from evoprune.runs.models import training_settings
 from evoprune.runs.table import Table, read_rows
 from evoprune.stages.prune_step import groups_of
 from evoprune.stages.workspace import Workspace
+from evoprune.training.distillation import make_teacher
 from evoprune.training.loop import TrainingOptions, train
 
 NUM_POINTS = 21
@@ -119,10 +120,10 @@ def _measure(workspace: Workspace, wanted: Sweep, share: float) -> Row:
 def _finetuned(workspace: Workspace, network: nn.Module, masks: Masks, wanted: Sweep) -> float | None:
     """Validation accuracy in % after fine-tuning; None where nothing is learnt."""
     experiment = workspace.context.experiment
-    names = TrainingConfig.model_fields
-    recipe = TrainingConfig(**{name: getattr(experiment.retrain, name) for name in names})
-    recipe = recipe.model_copy(update={"epochs": wanted.epochs})
-    options = TrainingOptions(derive_seed(experiment.seed, "sweep"), after_step=KeptZero(network, masks))
+    recipe = experiment.retrain.model_copy(update={"epochs": wanted.epochs})
+    teacher = make_teacher(workspace.context.base.network, workspace.data, recipe, workspace.compute)
+    seed, kept = derive_seed(experiment.seed, "sweep"), KeptZero(network, masks)
+    options = TrainingOptions(seed, teacher, recipe.averaging, after_step=kept)
     try:
         for _ in train(network, workspace.data, recipe, workspace.compute, options):
             pass

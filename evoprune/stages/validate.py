@@ -33,8 +33,8 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     space = context.space
     weights = experiment.base_weights
     if weights is not None and not Path(weights).exists():
-        raise UserError(f"base.weights: {weights}: no such file")
-    _check_memory(space)
+        raise UserError(f"{experiment.base_weights_key}: {weights}: no such file")
+    _check_memory(space, "search_space.width" if experiment.network is None else "network.source")
     if importances is None:
         _check_search(experiment.search, space)
     if "scop" in (experiment.search.importances if importances is None else importances):
@@ -42,7 +42,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
 
         check_scop(space, experiment.importance.scop)
     if weights is not None:
-        _check_weights(space, weights)
+        _check_weights(space, weights, experiment.base_weights_key)
     for fact in context.source.facts():  # last: decoding takes longest
         say(fact)
 
@@ -67,21 +67,21 @@ def _check_search(config: SearchConfig, space: SearchSpace) -> None:
             raise UserError(f"search.sensitivity: {error}; or take `measured`, or null") from None
 
 
-def _check_memory(space: SearchSpace) -> None:
+def _check_memory(space: SearchSpace, key: str) -> None:
     """Raise UserError where the base network's weights, gradients and momenta alone are more than this machine has."""
     params, memory = code_costs(space, space.full_code())["params"], total_memory()
     if memory is not None and _COPIES * BYTES_PER_VALUE * params > memory:
         raise UserError(
-            f"search_space.width: the base network has {params:,} parameters, which cannot be trained in "
+            f"{key}: the base network has {params:,} parameters, which cannot be trained in "
             f"{memory / 1e9:.0f} GB of memory; take a smaller network"
         )
 
 
-def _check_weights(space: SearchSpace, weights: str) -> None:
+def _check_weights(space: SearchSpace, weights: str, key: str) -> None:
     from evoprune.networks.build import build_network
     from evoprune.networks.checkpoints import load_weights
 
     try:
         load_weights(build_network(space), weights)
     except UserError as error:
-        raise UserError(f"base.weights: {error}") from None
+        raise UserError(f"{key}: {error}") from None

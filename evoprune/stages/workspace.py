@@ -100,6 +100,7 @@ class Workspace:
             "search_space": self.context.space.name,
             "base": base_digest(self.context.folder),
             "preprocessing": self.data.preprocessing,
+            "classes": self.data.classes,
         }
 
     def test_accuracy(self, network: nn.Module) -> float:

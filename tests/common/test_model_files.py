@@ -43,6 +43,7 @@ def test_a_model_is_named_by_its_folder_or_either_file(tmp_path):
         (json.dumps({**GOOD, "params": {"a": 1}}).encode(), "params is a whole number, got {'a': 1}"),
         (json.dumps({**GOOD, "accuracy": "\x1b"}).encode(), r"accuracy is a number, got '\\x1b'"),
         (json.dumps({**GOOD, "test_accuracy": float("inf")}).encode(), "test_accuracy is a number, got inf"),
+        (b'{"format": 1, "network": {}, "accuracy": 1' + b"0" * 400 + b"}", "accuracy is a number, got 1000"),
         (b" " * 16_000_001, "not a model description: has more than 16,000,000 bytes"),
     ],
 )

@@ -219,6 +219,15 @@ def test_other_columns_may_say_which_row_it_is(tmp_path):
     assert table.find(1) == {"segment": "stem", "id": 1, "accuracy": 60.0}
 
 
+def test_a_column_may_have_a_comma_in_its_name(tmp_path):
+    """torch allows one in the names of modules."""
+    path, columns = tmp_path / "reports.csv", ["id", "kept.ops.3,3", 'kept.ops."a"']
+    Table(path, columns, place=("id",)).append({"id": 0, "kept.ops.3,3": 2, 'kept.ops."a"': 4})
+    assert pd.read_csv(path).columns.tolist() == [*columns, "check"]
+    again = Table(path, columns, place=("id",))
+    assert again.rows == read_rows(path) == [{"id": 0, "kept.ops.3,3": 2, 'kept.ops."a"': 4}]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"reports\.csv: no such file"):
         read_rows(tmp_path / "reports.csv")

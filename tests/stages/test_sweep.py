@@ -70,6 +70,15 @@ def test_it_goes_on_row_by_row_to_the_same_table(steps, tmp_path, few_points, mo
     assert tables[0].accuracy_finetuned.notna().all() and (tables[0].epochs == 0.5).all()
 
 
+def test_fine_tuning_is_by_all_keys_of_retrain(steps, few_points, tmp_path):
+    tables = []
+    for index, change in enumerate(("retrain.averaging=null", "retrain.averaging=0.9", "retrain.distillation={}")):
+        run = steps("sweep", "--weights", "--epochs", "0.5", *set_all(change))
+        tables.append(table_of(run, "weights-global-epochs-0.5").accuracy_finetuned.tolist())
+        (run / "sweep").rename(tmp_path / f"sweep-{index}")
+    assert tables[0] != tables[1] and tables[0] != tables[2]
+
+
 def test_a_table_of_another_fine_tuning_is_kept(steps, few_points, capsys):
     run = steps("sweep", "--weights", "--epochs", "0.2")
     before = (run / "sweep" / "weights-global-epochs-0.2.csv").read_text()

@@ -72,6 +72,13 @@ def test_weights_that_are_not_there_are_named(tiny, tmp_path):
         check(tiny(base={"weights": "nowhere.pt"}))
 
 
+def test_the_key_that_gives_the_weights_is_named(tiny, tmp_path):
+    (tmp_path / "own.py").write_text("from strangers import make_branches as make\n")
+    network = {"source": f"{tmp_path / 'own.py'}:make", "weights": "nowhere.pt"}
+    with pytest.raises(UserError, match=r"^network\.weights: nowhere\.pt: no such file"):
+        check(tiny(network=network, search_space=None))
+
+
 def test_weights_that_do_not_fit_are_found_before_a_run_starts(tiny, tmp_path, small_space, small_base):
     torch.save(small_base.state_dict(), tmp_path / "there.pt")
     check(tiny(base={"weights": str(tmp_path / "there.pt")}))

@@ -92,7 +92,7 @@ def _l2(weight: Tensor, norm: nn.Module | None) -> Tensor:
 
 
 def _bn_scale(weight: Tensor, norm: nn.Module | None) -> Tensor | None:
-    return None if norm is None else _weight(norm).abs()
+    return None if norm is None or norm.weight is None else _weight(norm).abs()
 
 
 def _geometric_median(weight: Tensor, norm: nn.Module | None) -> Tensor:

@@ -12,7 +12,7 @@ from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
 from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.pruning.importance.magnitude import writers
-from evoprune.space.space import SearchSpace
+from evoprune.space.space import Layer, SearchSpace
 
 _TAYLOR_BATCH = 128
 
@@ -32,8 +32,7 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
         compute: device and precision.
     """
     network = copy.deepcopy(network).eval().requires_grad_(True)
-    modules = {layer.name: network.get_submodule(layer.norm or layer.name) for layer in writers(space, network)}
-    parameters = {name: list(module.parameters()) for name, module in modules.items()}
+    parameters = {layer.name: _ending(network, layer) for layer in writers(space, network)}
     flat = [parameter for group in parameters.values() for parameter in group]
     totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}
     num_batches = 0
@@ -44,6 +43,12 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
             totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
         num_batches += 1
     return {name: total.numpy() / num_batches for name, total in totals.items()}
+
+
+def _ending(network: nn.Module, layer: Layer) -> list[nn.Parameter]:
+    """The parameters of the norm behind a layer, or of the layer where there is none or it has no parameters."""
+    of_norm = [] if layer.norm is None else list(network.get_submodule(layer.norm).parameters())
+    return of_norm or list(network.get_submodule(layer.name).parameters())
 
 
 def _losses(network: nn.Module, data: Data, num_images: int, compute: Compute) -> Iterator[Tensor]:

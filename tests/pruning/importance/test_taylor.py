@@ -10,7 +10,7 @@ from helpers import without_norm
 
 from evoprune.data.tensors import Data, load_data
 from evoprune.networks.device import CPU
-from evoprune.pruning.importance.magnitude import writers
+from evoprune.pruning.importance.magnitude import weight_scores, writers
 from evoprune.pruning.importance.taylor import taylor_scores
 
 
@@ -54,6 +54,14 @@ def test_taylor_is_the_squared_slope_of_the_loss_by_each_channel(small_space, sm
                 for part in (slice(0, 128), slice(128, 200))
             ]
             assert scores[layer.name][channel] == pytest.approx(np.mean(np.square(slopes)), rel=2e-3, abs=1e-9)
+
+
+def test_a_norm_without_parameters_leaves_the_filters(small_space, small_base, digits):
+    small_base.layer1[1].bn2 = torch.nn.BatchNorm2d(small_base.layer1[1].bn2.num_features, affine=False)
+    scores = taylor_scores(small_space, small_base, digits, 128, CPU)
+    assert scores["layer1.1.conv2"].shape == (small_base.layer1[1].conv2.out_channels,)
+    assert (scores["layer1.1.conv2"] > 0).all() and set(scores) == {w.name for w in writers(small_space, small_base)}
+    assert "layer1.1.conv2" not in weight_scores(small_space, small_base, "bn_scale")
 
 
 def test_taylor_leaves_the_network_alone(small_space, small_base, digits):
