@@ -76,7 +76,7 @@ def test_a_training_of_a_benchmark_that_fails_is_told(load, tiny, small_space, t
     pd.DataFrame(rows, columns=["method", "share", "code"]).to_csv(tmp_path / "codes.csv", index=False)
     words = ["replay_codes.py", str(tmp_path / "tiny.yaml"), str(tmp_path / "codes.csv"), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [*words, "--seeds", "1"])
-    with pytest.raises(SystemExit, match="a: .*loss is not finite"):
+    with pytest.raises(SystemExit, match=r"a: .*loss is not finite"):
         load(BENCHMARKS / "replay_codes.py")["main"]()
 
 

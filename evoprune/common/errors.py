@@ -41,4 +41,4 @@ OUTPUT_NOT_FINITE = "the network's output is not finite"
 
 
 class TrainingError(RuntimeError):
-    """A training that did not come to its end: the loss is not finite, or the time limit has passed."""
+    """A training or a measurement without a result: loss or output is not finite, or the time limit has passed."""

@@ -91,7 +91,7 @@ class Experiment(Section):
         return format_yaml(self._plain())
 
     def identity(self) -> dict[str, Any]:
-        """All that the measurements of a run depend on, as plain types; equal for the same run.
+        """The name, and all that the measurements of a run depend on, as plain types; equal for the same run.
 
         How long the search is to be is not in it, as a search can be continued.
         """

@@ -15,7 +15,6 @@ from evoprune.data.tensors import place_data, to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.evaluation.worker import worker_compute
 from evoprune.networks.build import build_network
-from evoprune.networks.device import Compute
 from evoprune.networks.draws import generators, seeded
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.moments import Moments
@@ -39,7 +38,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fully trained network: its state on the CPU, and accuracies in percent at the last epoch."""
+    """A fully trained network: its state on the CPU, accuracies in percent at the last epoch, and what its images need:
+    `image_size` in pixels, and `mean` and `std` by channel, of pixels in [0, 1].
+    """
 
     state: dict[str, Tensor]
     validation_accuracy: float
@@ -121,8 +122,7 @@ class _Trainer:
         return widen(self._space, (self._base, slim), code, self._compute.tile, images)
 
     def _trained(self, slim: nn.Module) -> Trained:
-        exact = Compute(self._compute.device, bf16=False)
         splits = self._data.validation, self._test
-        validation, tested = (accuracy(slim, self._data, split, exact) for split in splits)
+        validation, tested = (accuracy(slim, self._data, split, self._compute.exact) for split in splits)
         state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
         return Trained(state, validation, tested, self._data.preprocessing)

@@ -24,6 +24,11 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
 
     @property
+    def exact(self) -> "Compute":
+        """The same device in float32: for accuracies that are published."""
+        return Compute(self.device, bf16=False)
+
+    @property
     def tile(self) -> int:
         """Channels of which tensor cores take a multiple at once; 1 where there is no such number."""
         return 8 if self.bf16 and self.device.type == "cuda" else 1

@@ -80,7 +80,7 @@ def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, list[int]]:
         linear = network.get_submodule(name)
         assert isinstance(linear, nn.Linear)
         layer = CsrLinear.of(linear)
-        _replace(network, name, layer)
+        network.set_submodule(name, layer)
         known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
     return known
 
@@ -97,7 +97,7 @@ def with_csr(network: nn.Module, known: Any) -> None:
             f"csr names linear layers with their outputs, inputs and non-zero weights; got {str(known)[:100]}"
         )
     for name, (outputs, inputs, nonzero) in known.items():
-        _replace(network, name, CsrLinear((outputs, inputs), nonzero, linears[name].bias is not None))
+        network.set_submodule(name, CsrLinear((outputs, inputs), nonzero, linears[name].bias is not None))
 
 
 def check_csr(network: nn.Module) -> None:
@@ -120,11 +120,6 @@ def _is_sound(linear: nn.Linear | None, sizes: Any) -> bool:
     outputs, inputs, nonzero = sizes
     fits = 0 < outputs <= linear.out_features and 0 < inputs <= linear.in_features
     return fits and 0 <= nonzero <= outputs * inputs
-
-
-def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, layer)
 
 
 def sparse_layers(network: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ def fit_channels(network: nn.Module, in_channels: int) -> None:
     """Give the first convolution as many inputs as the images have channels; its weights are new then."""
     name, first = _first(network, nn.Conv2d)
     if first.in_channels != in_channels:
-        _replace(network, name, _like(first, in_channels))
+        network.set_submodule(name, _like(first, in_channels))
 
 
 def fit_small_images(network: nn.Module) -> None:
@@ -28,7 +28,7 @@ def fit_small_images(network: nn.Module) -> None:
     small = min(first.kernel_size[0], 3)
     if first.stride != (1, 1) or small < first.kernel_size[0]:
         new = nn.Conv2d(first.in_channels, first.out_channels, small, padding=small // 2, bias=first.bias is not None)
-        _replace(network, name, new)
+        network.set_submodule(name, new)
         _drop_first_pools(network)
     _pool_to_one(network)
 
@@ -39,7 +39,7 @@ def _drop_first_pools(network: nn.Module) -> None:
     for name, module in list(network.named_modules()):
         seen += isinstance(module, nn.Conv2d)
         if seen == 1 and isinstance(module, _POOLS):
-            _replace(network, name, nn.Identity())
+            network.set_submodule(name, nn.Identity())
 
 
 def _pool_to_one(network: nn.Module) -> None:
@@ -52,8 +52,8 @@ def _pool_to_one(network: nn.Module) -> None:
             if linear is not None and height and width and linear[1].in_features % (height * width) == 0:
                 old = linear[1]
                 new = nn.Linear(old.in_features // (height * width), old.out_features, old.bias is not None)
-                _replace(network, linear[0], new)
-                _replace(network, name, nn.AdaptiveAvgPool2d(1))
+                network.set_submodule(linear[0], new)
+                network.set_submodule(name, nn.AdaptiveAvgPool2d(1))
 
 
 def _first(network: nn.Module, kind: type[nn.Conv2d]) -> tuple[str, nn.Conv2d]:
@@ -72,8 +72,3 @@ def _like(conv: nn.Conv2d, in_channels: int) -> nn.Conv2d:
         conv.padding,  # type: ignore[arg-type]
         bias=conv.bias is not None,
     )
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(parent), leaf, module)

@@ -35,7 +35,7 @@ def round_code(space: SearchSpace, code: Code, multiple: int, keys: Keys, rng: n
         draw = rng.random()
         for place in group.slices:
             count = _target(int(rounded[place].sum()), group.width, multiple, draw)
-            rounded[place] = _to_count(rounded[place], keys[place], count)
+            rounded[place] = to_count(rounded[place], keys[place], count)
     return _settled(space, rounded, multiple, keys)
 
 
@@ -73,7 +73,7 @@ def _lose(code: Code, group: ChannelGroup, multiple: int, keys: Keys) -> bool:
     before = int(code.sum())
     for place in group.slices:
         count = (int(code[place].sum()) - 1) // multiple * multiple
-        code[place] = code[place] if count < 1 else _to_count(code[place], keys[place], count)
+        code[place] = code[place] if count < 1 else to_count(code[place], keys[place], count)
     return int(code.sum()) < before
 
 
@@ -87,7 +87,7 @@ def _settled(space: SearchSpace, code: Code, multiple: int, keys: Keys) -> Code:
         for segment in (space.segments[index] for index in odd):
             bits = settled[segment.slice]
             count = min(-(-int(bits.sum()) // multiple) * multiple, segment.width)
-            settled[segment.slice] = _to_count(bits, keys[segment.slice], count if number < _ROUNDS else segment.width)
+            settled[segment.slice] = to_count(bits, keys[segment.slice], count if number < _ROUNDS else segment.width)
         settled = space.repair(settled, keys)
     return space.full_code()
 
@@ -107,9 +107,20 @@ def _target(count: int, width: int, multiple: int, draw: float) -> int:
     return high if low == 0 or draw < (count - low) / (high - low) else low
 
 
-def _to_count(bits: Code, keys: Keys, count: int) -> Code:
-    """`bits` with the least of the kept channels gone, or the best of the others back, until `count` are kept."""
-    order = np.argsort(-np.where(bits == 1, keys - keys.min() + np.ptp(keys) + 1, keys - keys.min()), kind="stable")
-    kept = np.zeros_like(bits)
-    kept[order[:count]] = 1
-    return kept
+def to_count(bits: Code, keys: Keys, count: int) -> Code:
+    """`bits`, shape (width,), with kept channels of the smallest keys pruned, or pruned ones of the largest back.
+
+    Args:
+        bits: 0/1.
+        keys: shape (width,).
+        count: how many are kept at the end.
+    """
+    if count <= bits.sum():
+        return _best(np.where(bits == 1, keys, -np.inf), count)
+    return _best(np.where(bits == 1, np.inf, keys), count)
+
+
+def _best(keys: Keys, count: int) -> Code:
+    code = np.zeros(len(keys), dtype=np.uint8)
+    code[np.argsort(-keys, kind="stable")[:count]] = 1
+    return code

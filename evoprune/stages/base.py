@@ -142,13 +142,13 @@ def _given(context: Context) -> Base:
             "their accuracy tests its memory; set data.validation to images that it has not seen"
         ],
     }
-    exact = Compute(compute.device, bf16=False)
+    exact = compute.exact
     measure_neutral_norms(network, data, context.experiment.evaluation.recalibration_images, exact)
     return Base(network.cpu(), info)
 
 
 def _accuracies(network: nn.Module, context: Context, data: Data, compute: Compute) -> dict[str, float]:
-    exact = Compute(compute.device, bf16=False)
+    exact = compute.exact
     test = to_split(context.dataset.test, compute.device)
     return {
         "validation_accuracy": accuracy(network, data, data.validation, exact),

@@ -35,6 +35,7 @@ from evoprune.stages.saved_model import (
     check_is_model,
     check_outputs,
     fitted_data,
+    known_preprocessing,
     read_dataset,
     run_file,
 )
@@ -140,9 +141,7 @@ def _check_path(path: Path) -> None:
 
 
 def _load(path: Path, dataset: Dataset, compute: Compute, source: str | None) -> _Model:
-    arrays = dataset.arrays
-    _, height, width, _ = arrays.train[0].shape
-    known = {"mean": arrays.mean, "std": arrays.std, "image_size": (height, width)}
+    known = known_preprocessing(dataset)
     if path.suffix == ".onnx":
         onnx = OnnxNetwork(path)
         preprocessing = preprocessing_of_texts(onnx.facts) or read_preprocessing({}, known)

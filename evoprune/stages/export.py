@@ -16,7 +16,14 @@ from evoprune.export.folding import fold_batch_norms
 from evoprune.export.parity import check_parity
 from evoprune.networks.checkpoints import load_model
 from evoprune.networks.sparse_linear import check_dense
-from evoprune.stages.saved_model import DataRequest, check_is_model, check_outputs, fitted_data, read_dataset
+from evoprune.stages.saved_model import (
+    DataRequest,
+    check_is_model,
+    check_outputs,
+    fitted_data,
+    known_preprocessing,
+    read_dataset,
+)
 from evoprune.tracing.graph import export
 
 Format = Literal["onnx", "pt2"]
@@ -121,11 +128,7 @@ def _dataset(request: ExportRequest) -> tuple[Dataset | None, str]:
 
 
 def _preprocessing(description: dict, dataset: Dataset | None, folder: Path, why_not: str) -> Preprocessing:
-    known = None
-    if dataset is not None:
-        _, height, width, _ = dataset.arrays.train[0].shape
-        arrays = dataset.arrays
-        known = {"mean": arrays.mean, "std": arrays.std, "image_size": (height, width)}
+    known = None if dataset is None else known_preprocessing(dataset)
     found = read_preprocessing(description, known)
     if found is None:
         raise UserError(

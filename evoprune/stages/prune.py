@@ -103,7 +103,7 @@ def _do_step(work: _Work, step: int, choose: ChooseCode) -> None:
     before = _before(work, step)
     code = choose(_scores(work, before), step / work.pruning.steps) & before.code
     network = slim_network(before.space, before.network, code[before.code == 1], before.moments)
-    exact, validation = Compute(work.compute.device, bf16=False), work.data.validation
+    exact, validation = work.compute.exact, work.data.validation
     experiment = work.context.experiment
     measured = {"accuracy_before": before.accuracy, "accuracy_cut": accuracy(network, work.data, validation, exact)}
     recalibrate(network, work.data, experiment.evaluation.recalibration_images, work.compute, experiment.seed)

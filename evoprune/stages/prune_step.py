@@ -12,7 +12,6 @@ from evoprune.common.progress import say
 from evoprune.config import ImportanceName, WeightsConfig
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.build import build_network
-from evoprune.networks.device import Compute
 from evoprune.pruning.channels import inherited_changes, slim_network
 from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.pruning.step_targets import choose, step_target
@@ -153,7 +152,7 @@ def _leave(workspace: Workspace, network: nn.Module, masks: Masks, place: Round,
     """Apply the masks, measure batch norm again, and save."""
     experiment, data = workspace.context.experiment, workspace.data
     apply_masks(network, masks)
-    exact = Compute(workspace.compute.device, bf16=False)
+    exact = workspace.compute.exact
     cut = accuracy(network, data, data.validation, exact)
     recalibrate(network, data, experiment.evaluation.recalibration_images, workspace.compute, experiment.seed)
     workspace.save(network, masks, (place, "pruned"), {**facts, "round": place.number, "accuracy_cut": cut})

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,12 @@ class DataRequest:
         config = run_file(model, CONFIG_NAME)
         file = self.file or (str(config) if config is not None else None)
         return load_experiment(file, self.overrides) if file is not None else None
+
+
+def known_preprocessing(dataset: Dataset) -> dict[str, Any]:
+    """What images of a data set need, for a model that does not say it: `mean`, `std` and `image_size`."""
+    _, height, width, _ = dataset.arrays.train[0].shape
+    return {"mean": dataset.arrays.mean, "std": dataset.arrays.std, "image_size": (height, width)}
 
 
 def run_file(model: Path, name: str) -> Path | None:

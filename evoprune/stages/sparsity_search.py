@@ -30,7 +30,7 @@ from evoprune.space.ranking import Scores
 from evoprune.stages.workspace import Workspace
 from evoprune.training.batch_norm import recalibrate
 
-OBJECTIVES = ("accuracy", "params")
+_OBJECTIVES = ("accuracy", "params")
 _FIRST = ("id", "generation", "proposal", "key", "code", "accuracy", "nonzero_params", "nonzero_flops", "seconds")
 
 
@@ -90,7 +90,7 @@ def front_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def _losses(rows: Sequence[Row]) -> np.ndarray:
-    return to_losses([{**row, "params": row["nonzero_params"]} for row in rows], OBJECTIVES)
+    return to_losses([{**row, "params": row["nonzero_params"]} for row in rows], _OBJECTIVES)
 
 
 class _Measurer:
@@ -100,7 +100,7 @@ class _Measurer:
     def evolve(self, table: Table, config: SearchConfig) -> None:
         """Ask, measure, tell, a generation at a time."""
         space, seed = self._space, self._workspace.context.experiment.seed
-        search = config.model_copy(update={"objectives": OBJECTIVES})
+        search = config.model_copy(update={"objectives": _OBJECTIVES})
         proposal = Thresholds(space, search, self._magnitudes())
         searcher = NSGA3Searcher(space, search, make_limits(space, {}), {"evolution": (1.0, proposal)}, seed)
         for generation in range(config.generations + 1):

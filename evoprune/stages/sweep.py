@@ -17,7 +17,6 @@ from evoprune.common.seeds import derive_seed
 from evoprune.config import WeightsConfig
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.counts import count
-from evoprune.networks.device import Compute
 from evoprune.pruning.weights.hooks import KeptZero
 from evoprune.pruning.weights.masks import Masks, apply_masks, smallest_out, sparsity
 from evoprune.report.figures import draw_sweep
@@ -134,7 +133,7 @@ def _finetuned(workspace: Workspace, network: nn.Module, masks: Masks, wanted: S
 
 
 def _accuracy(workspace: Workspace, network: nn.Module) -> float:
-    exact = Compute(workspace.compute.device, bf16=False)
+    exact = workspace.compute.exact
     return accuracy(network, workspace.data, workspace.data.validation, exact)
 
 

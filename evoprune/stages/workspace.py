@@ -95,7 +95,7 @@ class Workspace:
     def facts(self, network: nn.Module) -> dict[str, Any]:
         """What every description has: accuracy on the validation split in %, counts, and where the network is from."""
         return {
-            "accuracy": accuracy(network, self.data, self.data.validation, Compute(self.compute.device, bf16=False)),
+            "accuracy": accuracy(network, self.data, self.data.validation, self.compute.exact),
             **asdict(count(network, self.example)),
             "search_space": self.context.space.name,
             "base": base_digest(self.context.folder),
@@ -105,7 +105,7 @@ class Workspace:
 
     def test_accuracy(self, network: nn.Module) -> float:
         """In %."""
-        return accuracy(network, self.data, self.test, Compute(self.compute.device, bf16=False))
+        return accuracy(network, self.data, self.test, self.compute.exact)
 
     def table(self) -> str:
         """Write `summary.csv` and `summary.md` of all states; returns the table."""

@@ -33,9 +33,9 @@ class StackedNetwork(nn.Module):
         with torch.device("meta"):  # `load` sets every value
             network = network_from_spec({**network_spec(space), "adapters": adapters})
             for layer in space.layers:
-                _replace(network, layer.name, _stacked_layer(network.get_submodule(layer.name), layer, size))
+                network.set_submodule(layer.name, _stacked_layer(network.get_submodule(layer.name), layer, size))
                 if layer.norm is not None:
-                    _replace(network, layer.norm, _stacked_norm(network.get_submodule(layer.norm), size))
+                    network.set_submodule(layer.norm, _stacked_norm(network.get_submodule(layer.norm), size))
         self.network = network.to_empty(device=device).to(memory_format=MEMORY_FORMAT)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -121,11 +121,6 @@ class _StackedAdapter(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, torch.where(self.trained, self.weight, self.selection), None)
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    owner, _, attribute = name.rpartition(".")
-    setattr(network.get_submodule(owner), attribute, module)
 
 
 def _stacked_layer(module: nn.Module, layer: Layer, size: int) -> nn.Module:

@@ -38,7 +38,7 @@ class Curves:
         """The largest loss on any curve, in points: at this threshold every group is pruned as far as was measured."""
         return max(float(values[np.isfinite(values)].max()) for values in self.losses)
 
-    def rates_at(self, loss: float) -> Points:
+    def kept_at(self, loss: float) -> Points:
         """Share of channels that each group keeps where it may cost `loss` points alone.
 
         The rate of a group is the largest one up to which its whole curve loses no more than that.
@@ -57,13 +57,13 @@ class Curves:
         low, high = 0.0, self.worst
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            low, high = (middle, high) if self.rates_at(middle).mean() > _HALF else (low, middle)
-        rates = self.rates_at(high)
-        return rates - rates.mean()
+            low, high = (middle, high) if self.kept_at(middle).mean() > _HALF else (low, middle)
+        kept = self.kept_at(high)
+        return kept - kept.mean()
 
     def counts_at(self, loss: float) -> list[int]:
-        """Channels that each of `space.groups` keeps at `rates_at(loss)`, rounded up."""
-        shares = zip(self.space.groups, self.rates_at(loss), strict=True)
+        """Channels that each of `space.groups` keeps at `kept_at(loss)`, rounded up."""
+        shares = zip(self.space.groups, self.kept_at(loss), strict=True)
         return [int(np.ceil(share * group.width - 1e-9)) for group, share in shares]
 
 

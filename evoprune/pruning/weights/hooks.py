@@ -77,7 +77,7 @@ class KeptZero:
         before, self._share = self._share, share
         if self._rising is not None:
             self.masks = smallest_out(self._network, self._rising.groups, self.masks, share)
-            if before != share and (before >= 0 or progress == 0):
+            if before >= 0 or progress == 0:
                 names = [name for group in self._rising.groups for name in group.parameters]
                 self._tell(f"sparsity {sparsity(self.masks, names):.1%} when {progress:.1%} of the training is done")
         self._weights = [self._network.get_parameter(name).data for name in self.masks]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from evoprune.config import SearchConfig
 from evoprune.space.costs import compute_costs
 from evoprune.space.ranking import Scores, mid_ranks
+from evoprune.space.rounding import to_count
 from evoprune.space.space import Code, SearchSpace
 
 _SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3  # of a segment's channels: from one of 64 to a clearly other width
@@ -157,7 +158,7 @@ class Evolution:
             bits = group.of(child)
             wanted = round(int(bits.sum()) * (1 + change) + rng.uniform(-0.5, 0.5))
             count = min(max(wanted, 1), len(bits))
-            group.put(child, _to_count(bits, group.of(keys), count))
+            group.put(child, to_count(bits, group.of(keys), count))
 
 
 def _resize(bits: Code, keys: Keys, rng: np.random.Generator) -> Code:
@@ -166,22 +167,9 @@ def _resize(bits: Code, keys: Keys, rng: np.random.Generator) -> Code:
     step, kept = max(1, round(share * len(bits))), int(bits.sum())
     match rng.choice(["prune", "take back", "exchange"]):
         case "prune":
-            return _to_count(bits, keys, max(1, kept - step))
+            return to_count(bits, keys, max(1, kept - step))
         case "take back":
-            return _to_count(bits, keys, min(len(bits), kept + step))
+            return to_count(bits, keys, min(len(bits), kept + step))
         case _:
-            fewer = _to_count(bits, keys, max(0, kept - min(step, len(bits) - kept)))
-            return _to_count(fewer, np.where(bits == 1, -np.inf, keys), kept)
-
-
-def _to_count(bits: Code, keys: Keys, count: int) -> Code:
-    """`bits` with kept channels of the smallest keys pruned, or pruned ones of the largest keys back, to `count`."""
-    if count <= bits.sum():
-        return _keep(np.where(bits == 1, keys, -np.inf), count)
-    return _keep(np.where(bits == 1, np.inf, keys), count)
-
-
-def _keep(keys: Keys, count: int) -> Code:
-    code = np.zeros(len(keys), dtype=np.uint8)
-    code[np.argsort(-keys, kind="stable")[:count]] = 1
-    return code
+            fewer = to_count(bits, keys, max(0, kept - min(step, len(bits) - kept)))
+            return to_count(fewer, np.where(bits == 1, -np.inf, keys), kept)

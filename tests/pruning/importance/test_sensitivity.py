@@ -58,12 +58,12 @@ def test_a_threshold_stops_before_the_first_place_that_costs_more(curves, small_
     assert widths["layer1.final"] == widths["stem"] == stem and widths["layer2.final"] == 1
 
 
-def test_rates_at_are_shares_kept_in_the_order_of_groups_and_fall_with_the_loss(curves, small_space):
-    rates = [curves.rates_at(loss) for loss in np.linspace(0, curves.worst, 50)]
+def test_kept_at_are_shares_kept_in_the_order_of_groups_and_fall_with_the_loss(curves, small_space):
+    rates = [curves.kept_at(loss) for loss in np.linspace(0, curves.worst, 50)]
     assert all(values.shape == (len(small_space.groups),) for values in rates)
     assert all((later <= earlier + 1e-12).all() for earlier, later in pairwise(rates))
     index = [group.segments for group in small_space.groups].index(("stem", "layer1.final"))
-    assert curves.rates_at(5.5)[index] == pytest.approx(0.625) and curves.rates_at(1.0)[index] == pytest.approx(0.75)
+    assert curves.kept_at(5.5)[index] == pytest.approx(0.625) and curves.kept_at(1.0)[index] == pytest.approx(0.75)
     assert curves.worst == 10.0
 
 
@@ -72,7 +72,7 @@ def test_offsets_are_what_groups_keep_beyond_the_mean_where_that_is_one_half(tmp
     (tmp_path / "nine.yaml").write_text(NINE_CODES)
     space = load_search_space(str(tmp_path / "nine.yaml"))
     curves = Curves(space, (np.array([0.0, 1.0]),) * 2, (np.array([0.0, 20.0]), np.array([0.0, 60.0])))
-    assert curves.rates_at(15.0) == pytest.approx([0.25, 0.75])
+    assert curves.kept_at(15.0) == pytest.approx([0.25, 0.75])
     assert curves.offsets() == pytest.approx([-0.25, 0.25], abs=1e-6)
 
 
