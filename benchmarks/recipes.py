@@ -1,7 +1,7 @@
 """How should a slim network be trained? One change of the recipe at a time, on validation accuracy.
 
 Usage: python benchmarks/recipes.py EXPERIMENT [--set KEY=VALUE] [--shares 0.3] [--seeds 1] [--out FOLDER]
-The network of each share is what the default of `evoprune prune --flops` leaves. Recipes are changes of the
+The network of each share has uniform widths and what the default criterion finds important. Recipes are changes of the
 experiment's `retrain`, all of the same length. What belongs to the images, such as `--set data.flip=alternating`, is
 another run with another FOLDER. Trainings are kept in FOLDER/recipes.csv at once, so that an interrupted
 run goes on; the table is recipes.md.

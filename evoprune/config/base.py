@@ -9,7 +9,8 @@ class BaseConfig(TrainingConfig):
 
     weights: PathText | None = None
     """A model of evoprune, or a checkpoint: a file with the network's `state_dict` (also under `state_dict`, also with
-    `module.`), every name and shape as in the network, its classifier too. The network must know your classes already.
-    Give `data.mean` and `data.std` of its training. By default the base network is trained."""
+    `module.`), every name and shape as in the network, its classifier too. The network must know your classes already:
+    fine-tune weights of others, such as ImageNet's, to yours first. Give `data.mean` and `data.std` of its training. By
+    default the base network is trained."""
     cache: PathText = "results/base"
     """Folder of trained base networks. The same recipe, data, seed and precision is not trained twice."""

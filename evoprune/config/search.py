@@ -35,7 +35,9 @@ class LimitConfig(Section):
 
 
 class SearchConfig(Section):
-    """NSGA-III: `random_samples` first codes, then `generations` times `num_individual` new ones."""
+    """`random_samples` first codes, then `generations` times `num_individual` new ones; NSGA-III chooses the survivors,
+    which `evolution` breeds from.
+    """
 
     mode: Literal["generational", "steady_state"] = "generational"
     """`generational` measures a whole generation before the next one is made. `steady_state` lets no worker wait for

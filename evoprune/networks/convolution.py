@@ -59,7 +59,7 @@ def _in_bf16() -> bool:
 
 
 def _is_slow_in_bf16(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Whether oneDNN's gradients of a depthwise convolution take 8 to 170 times as long in bfloat16 as in float32.
+    """Whether oneDNN's gradients of a depthwise convolution take 5 to 32 times as long in bfloat16 as in float32.
 
     They do where it is strided, and where the map is smaller than the kernel; `benchmarks/depthwise.py` has the times.
     """
