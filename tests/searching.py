@@ -11,7 +11,7 @@ from evoprune.search.candidate import Candidate
 from evoprune.search.proposals.catalog import Knowledge, make_proposals
 from evoprune.search.proposals.proposal import Proposal
 from evoprune.search.searcher import Searcher
-from evoprune.space.space import SearchSpace
+from evoprune.space.space import Code, SearchSpace
 
 Objective = Callable[[np.ndarray], np.ndarray]
 MINIMAL = {"name": "mine", "data": {"dataset": "digits"}, "search_space": {"name": "resnet20"}}
@@ -81,3 +81,8 @@ def random_parents(space: SearchSpace, count: int, seed: int = 0) -> np.ndarray:
 def flops_shares(space: SearchSpace, codes: np.ndarray) -> np.ndarray:
     costs = compute_costs(space, np.concatenate([space.full_code()[None], codes]))["flops"]
     return costs[1:] / costs[0]
+
+
+def is_rounded(space: SearchSpace, code: Code, multiple: int) -> bool:
+    """Whether every segment keeps a multiple of `multiple` channels, or all."""
+    return all(space.widths(code)[one.name] % multiple == 0 or code[one.slice].all() for one in space.segments)

@@ -12,11 +12,6 @@ _ROUNDS = 8  # of parts that keep equally many channels; two were enough for all
 _SHARE_OUT = 0.01  # of all channels that go at once
 
 
-def is_rounded(space: SearchSpace, code: Code, multiple: int) -> bool:
-    """Whether every segment of a repaired code keeps a multiple of `multiple` channels, or all."""
-    return not len(_odd_segments(space, code, multiple))
-
-
 def round_code(space: SearchSpace, code: Code, multiple: int, keys: Keys, rng: np.random.Generator) -> Code:
     """A repaired code near `code` whose segments keep a multiple of `multiple` channels, or all; none keeps fewer.
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from searching import is_rounded
 from strangers import Branches, Grouped
 from traced import images, ready
 
 from evoprune import load_search_space, slim_network, trace_search_space
-from evoprune.space.rounding import is_rounded, round_code, smaller_code, smallest_code
+from evoprune.space.rounding import round_code, smaller_code, smallest_code
 
 CARRIED = load_search_space("resnet20", width=12, num_classes=10, in_channels=1, image_size=8)
 

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from helpers import make_searcher
-from searching import flops_shares, make_proposal, random_parents
+from searching import flops_shares, is_rounded, make_proposal, random_parents
 
 from evoprune.config import LimitConfig, SearchConfig
 from evoprune.search.proposals.catalog import PROPOSALS
 from evoprune.search.proposals.rounded import Rounded
-from evoprune.space.rounding import is_rounded
 
 
 @pytest.mark.parametrize("name", PROPOSALS)
