@@ -19,8 +19,8 @@ from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.pruning.moments import Moments
 from evoprune.space.ranking import Scores
 from evoprune.space.space import Code, SearchSpace
-from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
+from evoprune.stages.curves import measure_sensitivity
 from evoprune.training.batch_norm import recalibrate
 
 FIDELITIES = {"compensated": (0.0, 0.1, 0.25, 0.5, 1.0), "plain": (0.0, 0.1)}

@@ -32,8 +32,8 @@ from evoprune.data.tensors import place_data
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import keep_best
 from evoprune.space.space import Code
-from evoprune.stages.analyse import measure_sensitivity
 from evoprune.stages.context import Context
+from evoprune.stages.curves import measure_sensitivity
 
 AGAIN = "trained again, other seed"
 

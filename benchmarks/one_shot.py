@@ -20,8 +20,8 @@ from evoprune.data.tensors import place_data
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import Ranking, Scores, prune_to_flops, prune_uniform
 from evoprune.space.space import Code
-from evoprune.stages.analyse import make_ranking
 from evoprune.stages.context import Context
+from evoprune.stages.curves import make_ranking
 
 DEFAULT = "evoprune prune"
 INHERIT = ("compensated", "plain")

@@ -34,8 +34,8 @@ from evoprune.search.nsga3 import NSGA3Searcher
 from evoprune.search.pareto import hypervolume, non_dominated
 from evoprune.search.proposals.catalog import make_proposals
 from evoprune.space.limits import make_limits
-from evoprune.stages.analyse import num_prior_measurements, prior_curves
 from evoprune.stages.context import Context
+from evoprune.stages.curves import num_prior_measurements, prior_curves
 from evoprune.stages.measure_candidates import job_factory
 from evoprune.stages.search import knowledge
 from evoprune.workers.dispatch import dispatch

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evoprune.stages import analyse, base, retrain, search
+from evoprune.stages import base, importance, retrain, search
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
 
@@ -40,7 +40,7 @@ def estimate(context: Context) -> Estimate:
         num_workers=probe.num_workers,
         stages={
             "base network": base.estimate_s(probe),
-            "scores": analyse.estimate_s(probe),
+            "scores": importance.estimate_s(probe),
             "search": search.estimate_s(probe, times),
             "full training": retrain.estimate_s(probe),
         },

@@ -136,7 +136,7 @@ def prune(request: Request, method: str, target: Mapping[Kind, str | None], step
     importance = parse_method(method)
     context = checked(request, (importance,))
     goal = parse_target(target, context.space)
-    from evoprune.stages.analyse import make_ranking, measure_sensitivity, measured_images
+    from evoprune.stages.curves import make_ranking, measure_sensitivity, measured_images
     from evoprune.stages.prune import make_pruning, prune
 
     pruning = make_pruning(context.experiment, importance, goal, steps)
@@ -162,7 +162,7 @@ def sensitivity(request: Request, method: str, images: int | None) -> Context:
     if images is not None and images < 1:
         raise UserError(f"--images is a whole number of at least 1; got {images}; leave it out for all")
     context = checked(request, (importance,))
-    from evoprune.stages.analyse import measure_sensitivity
+    from evoprune.stages.curves import measure_sensitivity
 
     with open_run_folder(context.folder.path, context.experiment):
         prepare(context, (importance,))
@@ -207,7 +207,7 @@ def prepare(context: Context, importances: Sequence[ImportanceName] | None = Non
         context: of the run.
         importances: which scores are wanted; by default those that the search's proposals need.
     """
-    from evoprune.stages.analyse import compute_importance
+    from evoprune.stages.importance import compute_importance
     from evoprune.stages.moments import provide_moments
 
     prepare_base(context)

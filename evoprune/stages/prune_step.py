@@ -24,8 +24,8 @@ from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.rounds import Round, round_to_prune
 from evoprune.space.costs import compute_costs
 from evoprune.space.space import Code
-from evoprune.stages.analyse import read_curves
 from evoprune.stages.context import Context
+from evoprune.stages.curves import read_curves
 from evoprune.stages.workspace import Workspace
 from evoprune.training.batch_norm import recalibrate
 

@@ -28,9 +28,9 @@ from evoprune.search.steady_state import Feeder
 from evoprune.search.stored_rows import check_rows
 from evoprune.space.limits import Limits, make_limits
 from evoprune.space.ranking import Scores
-from evoprune.stages.analyse import PRIOR_IMAGES, num_prior_measurements, prior_curves
 from evoprune.stages.base_latency import settle_base_latency
 from evoprune.stages.context import Context
+from evoprune.stages.curves import PRIOR_IMAGES, num_prior_measurements, prior_curves
 from evoprune.stages.lost_rows import LostRows
 from evoprune.stages.measure_candidates import Measurer, OpenWorkers, candidate_workers
 from evoprune.stages.probe import Probe, second_time

@@ -59,7 +59,7 @@ def _check_search(config: SearchConfig, space: SearchSpace) -> None:
 
     reference_directions(len(config.objectives), config.num_individual)
     if config.sensitivity_file is not None:
-        from evoprune.stages.analyse import read_curves
+        from evoprune.stages.curves import read_curves
 
         try:
             read_curves(config.sensitivity_file, space)

@@ -18,8 +18,8 @@ from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute
 from evoprune.pruning.moments import load_moments
 from evoprune.runs.table import Table
-from evoprune.stages import analyse
-from evoprune.stages.analyse import (
+from evoprune.stages import curves
+from evoprune.stages.curves import (
     PRIOR_IMAGES,
     PRIOR_RATES,
     num_prior_measurements,
@@ -139,13 +139,13 @@ def test_where_the_base_network_fails_the_first_codes_know_nothing(measuring, ti
 def test_the_code_of_the_base_network_is_measured_once_for_all_curves(monkeypatch, tiny, tmp_path):
     """As many measurements as different codes, whatever a worker takes at once."""
     sizes: list[int] = []
-    batch = analyse.Batch
+    batch = curves.Batch
 
     def counting(codes: tuple[str, ...], fidelity: Any) -> Any:
         sizes.append(len(codes))
         return batch(codes, fidelity)
 
-    monkeypatch.setattr(analyse, "Batch", counting)
+    monkeypatch.setattr(curves, "Batch", counting)
     run_search(tiny(search={"sensitivity": "measured"}, workers={"candidates_per_batch": 4}), tmp_path / "run")
     prior = pd.read_csv(tmp_path / "run" / "sensitivity" / "prior.csv")
     assert sum(sizes) == prior.code.nunique() < len(prior)

@@ -12,8 +12,8 @@ from evoprune import UserError
 from evoprune.config import Experiment
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
-from evoprune.stages.analyse import PRIOR_IMAGES
 from evoprune.stages.context import Context
+from evoprune.stages.curves import PRIOR_IMAGES
 from evoprune.stages.estimate import Estimate, estimate
 from evoprune.stages.probe import Probe
 

@@ -18,7 +18,7 @@ from evoprune.data.sources import load_raw_data
 from evoprune.data.tensors import load_data, to_split
 from evoprune.space.ranking import RANKINGS, prune_by_offsets
 from evoprune.space.space import SearchSpace
-from evoprune.stages.analyse import read_curves
+from evoprune.stages.curves import read_curves
 
 FILES = ["summary.csv", "summary.md"]
 
