@@ -3,8 +3,9 @@
 Usage: python benchmarks/replay_codes.py EXPERIMENT TABLE [--set KEY=VALUE] [--shares 0.15] [--methods NAME ...]
            [--seeds 3] [--out FOLDER]
 TABLE is any that the other benchmarks have left, with the columns method, share and code, such as trained_fronts.csv.
-Each of its codes is trained by the experiment's `retrain` recipe from the weights that `inherit` says. Trainings are
-kept in FOLDER/replayed_codes.csv at once, so that an interrupted run goes on; the table is replayed_codes.md.
+Each of its codes is trained by the experiment's `retrain` recipe, from scratch where `retrain.from` says so, else from
+the weights that `inherit` says. Trainings are kept in FOLDER/replayed_codes.csv at once, so that an interrupted run
+goes on; the table is replayed_codes.md.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 from benchmark_tools import add_arguments, describe, markdown, open_context
-from trainings import means, train_networks
+from trainings import SCRATCH, means, train_networks
 
 KNOWN_BY = ["method", "share", "code"]
 
@@ -40,13 +41,13 @@ def main() -> None:
     if not codes:
         parser.error(f"{arguments.table} has no code of these methods and shares")
     with open_context(arguments) as context:
-        inherit = context.experiment.inherit
+        recipe = context.experiment.retrain
+        inherit = SCRATCH if recipe.start == SCRATCH else context.experiment.inherit
         networks = [{**row, "inherit": inherit, "seed": seed} for seed in range(arguments.seeds) for row in codes]
         trained = train_networks(context, networks, arguments.out / "replayed_codes.csv")
-        recipe = context.experiment.retrain
         text = (
-            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}) from "
-            f"{inherit} weights; recalibrated: validation accuracy before.\n\n"
+            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}), weights "
+            f"at its start: {inherit}; recalibrated: validation accuracy of inherited weights.\n\n"
             f"{markdown(means(trained, ['share', 'method']))}\n"
         )
     (arguments.out / "replayed_codes.md").write_text(text)

@@ -64,6 +64,9 @@ def test_published_codes_are_trained_again_by_more_seeds(load, tiny, small_space
     trained = pd.read_csv(tmp_path / "replayed_codes.csv")
     assert list(zip(trained["method"], trained["seed"], strict=True)) == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert trained["flops"].iloc[0] > trained["flops"].iloc[1] and "| 1 | a | 2 |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*words, "--methods", "a", "--seeds", "1", "--set", "retrain.from=scratch"])
+    load(BENCHMARKS / "replay_codes.py")["main"]()  # another start is another training, and its row says so
+    assert list(pd.read_csv(tmp_path / "replayed_codes.csv")["inherit"]) == ["compensated"] * 4 + ["scratch"]
     monkeypatch.setattr(sys, "argv", [*words, "--shares", "0.7"])
     with pytest.raises(SystemExit):
         load(BENCHMARKS / "replay_codes.py")["main"]()
