@@ -15,7 +15,7 @@ from evoprune.common.objectives import OBJECTIVES, OK, Row
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun
-from evoprune.report.tables import fragile_groups, knee_of
+from evoprune.report.picks import fragile_groups, knee_of
 from evoprune.search.front import fronts_by_generation, full_row, latest_rows
 from evoprune.space.costs import COST_NAMES
 

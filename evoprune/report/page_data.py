@@ -10,8 +10,8 @@ from evoprune.common.objectives import INFEASIBLE, OBJECTIVES, OK, Row, to_losse
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
+from evoprune.report.picks import fragile_groups
 from evoprune.report.published import published_for
-from evoprune.report.tables import fragile_groups
 from evoprune.search.front import fronts_by_generation, hypervolume_by_evaluation, latest_rows
 from evoprune.search.pareto import knees
 from evoprune.space.space import SearchSpace

@@ -9,13 +9,13 @@ from evoprune.common.objectives import OBJECTIVES, Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.latencies import latency_cell
+from evoprune.report.picks import knee_of, shown_rows
 from evoprune.search.front import front_rows, full_row
 from evoprune.search.pareto import spread
 from evoprune.space.costs import COST_NAMES, code_costs
 from evoprune.space.ranking import keep_best
 from evoprune.space.space import SearchSpace
 
-_MOST_SHOWN = 12
 ACCURACIES = ("accuracy_before", "accuracy_cut", "accuracy_recalibrated", "accuracy", "test_accuracy")
 """Columns of `summary.csv`, in % on the validation split but for the last: the steps of a pruning."""
 
@@ -83,22 +83,6 @@ def result_table(front: Sequence[Row], experiment: Experiment, space: SearchSpac
     return markdown([*head, "test accuracy, fully trained"], [uncut, *rows])
 
 
-def shown_rows(front: Sequence[Row], experiment: Experiment) -> list[Row]:
-    """The networks of a front that a result is told of, the dearest first.
-
-    They are all where all are to be trained, those that are trained where some are, and a few otherwise.
-    """
-    if experiment.retrain.select == "all":
-        return list(reversed(front))
-    trained = [row for row in reversed(front) if row.get("test_accuracy") is not None]
-    return trained or few_rows(front, experiment.search.objectives)
-
-
-def few_rows(front: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """At most 12 networks of a front, spread over it, the dearest first."""
-    return [front[index] for index in sorted(spread(to_losses(front, names), _MOST_SHOWN), reverse=True)]
-
-
 def _front_line(row: Row, full: Mapping[str, int], timed: bool) -> list[str]:
     deviation = f" ± {row['test_accuracy_std']:.2f}" if row.get("test_accuracy_std") is not None else ""
     tested = f"{row['test_accuracy']:.2f} %{deviation}" if row.get("test_accuracy") is not None else "not trained"
@@ -136,37 +120,6 @@ def _steps_line(row: Row, base: Row) -> list[str]:
     counts = [f"{row['params']:,}", f"{row['nonzero_params']:,}", f"{row['flops']:,}", share]
     sizes = [f"{row[name]:,}" for name in ("file_bytes", "zipped_bytes")]
     return [str(row["round"] or ""), _STATES[row["state"]], *accuracies, *counts, *sizes]
-
-
-ALONE_POINTS, ALONE_RATE = 1.0, 0.1
-
-
-def fragile_groups(curves: Curves) -> list[str]:
-    """Groups to leave alone: with a tenth of their channels gone they cost more than a point of accuracy."""
-    names = []
-    for group, rates, losses in zip(curves.space.groups, curves.rates, curves.losses, strict=True):
-        finite = np.isfinite(losses)
-        if np.interp(ALONE_RATE, rates[finite], losses[finite]) > ALONE_POINTS:
-            names.append(group.name)
-    return names
-
-
-def alone_line(curves: Curves) -> str:
-    """Which groups to leave alone, in a line."""
-    names = ", ".join(fragile_groups(curves)) or "none"
-    return f"leave alone, as {ALONE_RATE:.0%} of the channels cost more than {ALONE_POINTS:g} point: {names}"
-
-
-def knee_of(rows: Sequence[Row]) -> Row:
-    """The row after which accuracy falls: the farthest above the line from the first row to the last one.
-
-    Both axes are scaled to [0, 1] (Satopaa et al. 2011, Finding a "Kneedle" in a Haystack).
-    """
-    accuracies = np.array([row["accuracy"] for row in rows], dtype=float)
-    sparsities = np.array([row["sparsity"] for row in rows], dtype=float)
-    span = np.ptp(accuracies) or 1.0
-    above = (accuracies - accuracies[-1]) / span + (sparsities - sparsities[0]) / np.ptp(sparsities)
-    return rows[int(above.argmax())]
 
 
 def sparsity_table(front: Sequence[Row], baselines: Sequence[Row]) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evoprune.stages import base, importance, retrain, search
+from evoprune.stages import base, importance, retrain, search_time
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
 
@@ -33,7 +33,7 @@ def estimate(context: Context) -> Estimate:
         UserError: the data set cannot be loaded, or the candidate fails.
     """
     probe = Probe(context)
-    times = search.time_candidate(probe)
+    times = search_time.time_candidate(probe)
     return Estimate(
         candidate=times.whole_s,
         flops_share=probe.flops_share,
@@ -41,7 +41,7 @@ def estimate(context: Context) -> Estimate:
         stages={
             "base network": base.estimate_s(probe),
             "scores": importance.estimate_s(probe),
-            "search": search.estimate_s(probe, times),
+            "search": search_time.estimate_s(probe, times),
             "full training": retrain.estimate_s(probe),
         },
     )

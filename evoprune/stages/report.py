@@ -15,8 +15,9 @@ from evoprune.report.latencies import base_latency_ms, latency_text
 from evoprune.report.output import tested_front, write_front, write_hypervolumes
 from evoprune.report.page import PAGE_NAME, write_page
 from evoprune.report.page_data import compared_data, page_data, sensitivity_data
+from evoprune.report.picks import shown_rows
 from evoprune.report.published import published_for
-from evoprune.report.tables import result_table, shown_rows
+from evoprune.report.tables import result_table
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.table import read_rows

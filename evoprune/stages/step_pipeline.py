@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def analyse(request: Request, method: str, images: int | None) -> None:
     """Base network, importance of its channels, and what each segment loses when it alone is pruned."""
-    from evoprune.report.tables import alone_line
+    from evoprune.report.picks import alone_line
     from evoprune.stages.curves import read_curves
     from evoprune.stages.pipeline import sensitivity
 

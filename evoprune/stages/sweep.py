@@ -20,7 +20,8 @@ from evoprune.networks.counts import count
 from evoprune.pruning.weights.hooks import KeptZero
 from evoprune.pruning.weights.masks import Masks, apply_masks, smallest_out, sparsity
 from evoprune.report.figures import draw_sweep
-from evoprune.report.tables import knee_of, sweep_table
+from evoprune.report.picks import knee_of
+from evoprune.report.tables import sweep_table
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.models import training_settings
 from evoprune.runs.table import Table, read_rows

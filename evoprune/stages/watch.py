@@ -15,7 +15,8 @@ from evoprune.common.progress import duration, live_text, say
 from evoprune.common.signals import Stopped, received
 from evoprune.report.compared import ComparedRun, base_of
 from evoprune.report.output import tested_front
-from evoprune.report.tables import few_rows, trade_offs
+from evoprune.report.picks import few_rows
+from evoprune.report.tables import trade_offs
 from evoprune.report.terminal import front_table
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.live_progress import read_progress

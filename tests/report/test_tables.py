@@ -5,8 +5,6 @@ import pytest
 
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.tables import (
-    alone_line,
-    knee_of,
     markdown,
     result_table,
     share_text,
@@ -123,22 +121,6 @@ def test_trade_offs_are_the_ends_of_the_front_in_a_few_words(tiny, small_space, 
 
 def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):
     assert trade_offs([front_row(small_space, 0.5, status="failed", accuracy=None)], tiny()) == "best: none yet"
-
-
-def test_groups_that_cost_a_point_with_a_tenth_gone_are_left_alone(small_space):
-    rates = tuple(np.array([0.0, 0.1, 0.5]) for _ in small_space.groups)
-    losses = [np.array([0.0, 1.0, 2.0]) for _ in small_space.groups]
-    assert alone_line(Curves(small_space, rates, tuple(losses))).endswith(": none")
-    losses[1] = losses[3] = np.array([0.0, 1.2, 2.0])
-    names = f"{small_space.groups[1].name}, {small_space.groups[3].name}"
-    assert alone_line(Curves(small_space, rates, tuple(losses))).endswith(f": {names}")
-
-
-def test_the_knee_is_the_farthest_above_the_line_between_both_ends():
-    """By hand: above the line from (0, 100) to (1, 0) by 0, 0.2, 0.3, 0.1, 0."""
-    rows = [{"sparsity": x / 4, "accuracy": y} for x, y in enumerate((100, 95, 80, 35, 0))]
-    assert knee_of(rows) is rows[2]
-    assert knee_of([{"sparsity": x / 4, "accuracy": 10} for x in range(5)])["sparsity"] == 1
 
 
 def test_a_sweep_table_marks_the_knee():

@@ -8,29 +8,27 @@ from typing import Any
 import pytest
 from helpers import prepared
 
-from evoprune import UserError
 from evoprune.config import Experiment
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.stages.context import Context
-from evoprune.stages.curves import PRIOR_IMAGES
 from evoprune.stages.estimate import Estimate, estimate
 from evoprune.stages.probe import Probe
 
-FIXED_S, EPOCH_S, CURVE_S = 2.0, 100.0, 0.5
+FIXED_S, EPOCH_S = 2.0, 100.0
 ONE_AT_ONCE = {"candidates_per_batch": 1}
 
 
 @pytest.fixture
 def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A candidate takes 2 s without training, 0.5 s for sensitivity, and 100 s an epoch; so does any other training."""
+    """A candidate takes 2 s without training, and 100 s an epoch; so does any other training."""
 
     def second_time(work: Callable[[], object]) -> float:
         assert isinstance(work, partial)
         fidelity, *_ = work.args
-        return CURVE_S if fidelity == (0.0, PRIOR_IMAGES) else FIXED_S + EPOCH_S * fidelity.epochs
+        return FIXED_S + EPOCH_S * fidelity.epochs
 
-    monkeypatch.setattr("evoprune.stages.search.second_time", second_time)
+    monkeypatch.setattr("evoprune.stages.search_time.second_time", second_time)
     monkeypatch.setattr(Probe, "epoch_s", lambda *_: EPOCH_S)
 
 
@@ -55,32 +53,6 @@ def test_every_candidate_trained(make_experiment: Any, round_numbers: None) -> N
         "full training": pytest.approx(2 * 2 * 100),  # 6 trainings on 4 workers: two after one another
     }
     assert 0 < found.flops_share < 1
-
-
-def test_sensitivity_is_measured_before_the_search(make_experiment: Any, round_numbers: None) -> None:
-    """4 groups of 4 channels keep 3, 2 and 1; 4 groups of 8 keep 6, 4, 2, 1; 4 groups of 16 keep 12, 8, 4, 2, 1."""
-    without = predict(make_experiment(workers=ONE_AT_ONCE))
-    found = predict(make_experiment(search={"sensitivity": "measured"}, workers=ONE_AT_ONCE))
-    assert found.stages["search"] - without.stages["search"] == pytest.approx((1 + 4 * 3 + 4 * 4 + 4 * 5) * CURVE_S)
-
-
-def test_the_ladder_measures_fewer_at_every_rung(make_experiment: Any, round_numbers: None) -> None:
-    ladder = [{"epochs": 0, "promote": 0.5}, {"epochs": 0.1, "promote": 0.25}]
-    found = predict(make_experiment(evaluation={"epochs": 1.0, "ladder": ladder}, workers=ONE_AT_ONCE))
-    by_hand = 2 + 0.5 * (2 + 10) + 0.5 * 0.25 * (2 + 100)
-    assert found.candidate == pytest.approx(102)
-    assert found.stages["search"] == pytest.approx(by_hand * 8)
-
-
-def test_candidates_that_are_measured_together_share_the_time(make_experiment: Any, round_numbers: None) -> None:
-    """Four at once take as long as one here."""
-    found = predict(make_experiment(workers={"candidates_per_batch": 4}))
-    assert found.candidate == pytest.approx(FIXED_S / 4) and found.stages["search"] == pytest.approx(8 * FIXED_S / 4)
-
-
-def test_a_candidate_that_fails_is_no_measure(make_experiment: Any) -> None:
-    with pytest.raises(UserError, match="time limit"):
-        predict(make_experiment(evaluation={"time_limit_s": 1e-9}))
 
 
 def test_a_base_network_that_is_there_costs_nothing(make_experiment: Any, tmp_path: Path) -> None:

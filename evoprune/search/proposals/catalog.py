@@ -16,7 +16,7 @@ from evoprune.search.proposals.ranked import Ranked
 from evoprune.search.proposals.rounded import Rounded
 from evoprune.search.proposals.surrogate import Surrogate
 from evoprune.space.costs import compute_costs
-from evoprune.space.limits import make_limits
+from evoprune.space.limits import Limits, make_limits
 from evoprune.space.ranking import RANKINGS, Ranking, Scores, prune_by_offsets, prune_uniform
 from evoprune.space.space import SearchSpace
 
@@ -48,6 +48,12 @@ class Knowledge:
     curves: Sequence[tuple[Values, Values]] | None = None
     base_accuracy: float = 100.0
 
+    @property
+    def limits(self) -> Limits:
+        """Those of the search, before the base network's latency is known."""
+        config = self.experiment.search
+        return make_limits(self.space, config.limits, round_to=config.round_to)
+
 
 def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
     """The proposals that an experiment names, by name, each with its share of the codes.
@@ -73,7 +79,7 @@ def _evolution(knowledge: Knowledge) -> Evolution:
     scores = None if config.prior is None else knowledge.scores[config.prior]
     lowest = compute_costs(space, prune_uniform(space, np.zeros(space.length), 1 - config.min_keep))["flops"][0]
     highest = compute_costs(space, space.full_code())["flops"][0]
-    least, most = make_limits(space, config.limits, round_to=config.round_to).bounds.get("flops", (lowest, highest))
+    least, most = knowledge.limits.bounds.get("flops", (lowest, highest))
     if most < lowest:  # a limit asks for less than min_keep leaves
         lowest = compute_costs(space, space.smallest_code())["flops"][0]
     return Evolution(space, config, scores, (max(lowest, least), min(highest, most)), knowledge.offsets)
@@ -88,11 +94,10 @@ def _scop(knowledge: Knowledge) -> Ranked:
 
 
 def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
-    space, experiment = knowledge.space, knowledge.experiment
-    ranking, most = _ranking(knowledge), 1 - experiment.search.min_keep
-    limits = make_limits(space, experiment.search.limits, round_to=experiment.search.round_to)
+    space = knowledge.space
+    ranking, most = _ranking(knowledge), 1 - knowledge.experiment.search.min_keep
     rates = np.linspace(0, 1, _RATES + 1)
-    allowed = rates[limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
+    allowed = rates[knowledge.limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
     least = float(allowed.min(initial=most))
     return Ranked(space, scores, ranking, (least, max(least, most)))
 
@@ -112,10 +117,9 @@ def _surrogate(knowledge: Knowledge) -> Surrogate:
         curves, trust = [_ANY_CURVE] * len(space.groups), 1.0
     model = AccuracyModel(curves, knowledge.base_accuracy, 100 / space.parameters["num_classes"], trust)
     prior = experiment.search.prior
-    limits = make_limits(space, experiment.search.limits, round_to=experiment.search.round_to)
     scores = np.zeros(space.length) if prior is None else knowledge.scores[prior]
     return Surrogate(
-        space, experiment, scores, model, (_rounded(knowledge, "evolution", _evolution(knowledge)), limits)
+        space, experiment, scores, model, (_rounded(knowledge, "evolution", _evolution(knowledge)), knowledge.limits)
     )
 
 
