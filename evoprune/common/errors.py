@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Something the user can put right: the message says the rule, what came, and what to do."""
 
 
+class NotAtHandError(UserError):
+    """Images that are not on this machine and cannot be fetched; another one may have them."""
+
+
 class IncompleteError(RuntimeError):
     """A command has come to its end without all that it was to do. What is done is on the disk."""
 

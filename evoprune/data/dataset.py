@@ -97,12 +97,12 @@ class Dataset:
     Attributes:
         arrays: training and validation images.
         test: contiguous, of no use to a search.
-        fingerprint: checksums of some training images and of their labels, by which data sets are told apart.
+        fingerprint: checksums of all images and labels, by which data sets are told apart.
     """
 
     arrays: Arrays
     test: Part
-    fingerprint: tuple[int, int]
+    fingerprint: tuple[int, ...]
 
 
 class Split(Protocol):

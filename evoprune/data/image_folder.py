@@ -16,6 +16,7 @@ from evoprune.data.image_cache import Decoded, ImageFile, Request, decode_files
 from evoprune.data.split import hold_out_test
 
 _PARTS = ("train", "test", "val")
+_LIKE_PARTS = {*_PARTS, "training", "testing", "valid", "validation"}
 _MOST_NAMES = 10
 
 
@@ -58,6 +59,11 @@ class ImageFolder:
         if len(classes) < 2:
             raise UserError(
                 f"data.root: {train} needs one folder for each of at least 2 classes, got {_some(classes) or 'none'}"
+            )
+        if _LIKE_PARTS.issuperset(name.lower() for name in classes):
+            raise UserError(
+                f"data.root: {train} has {_some(classes)} where class folders are looked for; parts are named "
+                f"{', '.join(_PARTS)}, in small letters: rename them"
             )
         return classes
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import NotAtHandError, UserError
 from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape, Part, RawData
 from evoprune.data.image_folder import ImageFolder
 from evoprune.data.npz_files import Archive, open_npz
+from evoprune.data.npz_parts import npz_fact, npz_part, npz_parts
 from evoprune.data.split import hold_out_test
-
-_MOST_CLASSES = 10**6
 
 
 class DataSource:
@@ -40,9 +39,9 @@ class DataSource:
         if config.dataset in _KNOWN_SHAPES:
             return _KNOWN_SHAPES[config.dataset]
         if config.dataset == "npz":
-            train, _, _ = _npz_parts(self)
-            _, height, width, channels = train[0].shape
-            return DataShape(int(train[1].max()) + 1, channels, (height, width))
+            images, labels = self.archive_parts["train"]
+            _, height, width, channels = images.shape
+            return DataShape(int(labels.max()) + 1, channels, (height, width))
         classes = self.folder.classes
         assert config.image_size is not None
         return DataShape(len(classes), 3, config.image_size)
@@ -57,15 +56,17 @@ class DataSource:
             if given is not None and len(given) != self.shape.in_channels:
                 raise UserError(f"data.{key}: one number per channel, so {self.shape.in_channels}; got {len(given)}")
         if self._has_foreign_validation:
-            _foreign_validation(self)
+            self._foreign_validation()
 
     def facts(self) -> list[str]:
-        """What is to be said of the images before a run; those of a folder are decoded for it, and so checked.
+        """What is to be said of the user's own images before a run; those of a folder are decoded for it.
 
         Raises:
             UserError: files that are no images, or no room for what is in them.
         """
-        return self.folder.facts() if self.config.dataset == "image_folder" else []
+        if self.config.dataset == "image_folder":
+            return self.folder.facts()
+        return [npz_fact(self.archive_parts)] if self.config.dataset == "npz" else []
 
     @cached_property
     def folder(self) -> ImageFolder:
@@ -81,14 +82,23 @@ class DataSource:
         """
         raw = _READERS[self.config.dataset](self)
         if self._has_foreign_validation:
-            raw = replace(raw, validation=_foreign_validation(self))
+            raw = replace(raw, validation=self._foreign_validation())
         self._archives.clear()
-        for name, part in (("train", raw.train), ("test", raw.test), ("validation", raw.validation)):
+        for name, part in (("training", raw.train), ("test", raw.test), ("validation", raw.validation)):
             if part is not None:
-                _check_part(name, part, raw)
+                _check_part(f"data: {name}", part, raw)
         return raw
 
-    def archive(self, path: str, key: str) -> Archive:
+    @property
+    def archive_parts(self) -> dict[str, Part]:
+        """The parts of the archive that `data.root` names."""
+        return npz_parts(self._archive(self.config.root, "data.root"), f"data.root: {self.config.root}")
+
+    def _foreign_validation(self) -> Part:
+        path = str(self.config.validation)
+        return npz_part(self._archive(path, "data.validation"), "val", f"data.validation: {path}")
+
+    def _archive(self, path: str, key: str) -> Archive:
         """The arrays of an .npz file, by name; `key` names it in errors."""
         if path not in self._archives:
             self._archives[path] = open_npz(path, key)
@@ -105,12 +115,10 @@ def load_raw_data(config: DataConfig) -> RawData:
 
 
 def _check_part(name: str, part: Part, raw: RawData) -> None:
+    """Raise UserError where a part has no image, or does not go with the training part."""
     images, labels = part
-    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
-        raise UserError(
-            f"{name} images are uint8 (N, height, width, channels), one label each; "
-            f"got {images.dtype} {images.shape}, {len(labels)} labels"
-        )
+    if not len(images):
+        raise UserError(f"{name} part: no images are left for it; more images of each class are wanted")
     if images.shape[1:] != raw.train[0].shape[1:]:
         raise UserError(f"{name} images have shape {images.shape[1:]}, training images {raw.train[0].shape[1:]}")
     if labels.min() < 0 or labels.max() >= raw.num_classes:
@@ -130,7 +138,7 @@ def _read_torchvision(source: DataSource) -> RawData:
         try:
             part: Any = dataset(config.root, train=train, download=True)
         except Exception as error:  # torchvision lets urllib's, zipfile's and its own errors through
-            raise UserError(
+            raise NotAtHandError(
                 f"data.root: {config.dataset} is not in {config.root!r} and could not be downloaded "
                 f"({type(error).__name__}: {error}); "
                 "put the unpacked archive there, or set data.dataset: npz and data.root to an .npz archive"
@@ -140,49 +148,8 @@ def _read_torchvision(source: DataSource) -> RawData:
 
 
 def _read_npz(source: DataSource) -> RawData:
-    train, test, validation = _npz_parts(source)
-    return RawData(train, test, validation, int(train[1].max()) + 1)
-
-
-def _npz_parts(source: DataSource) -> tuple[Part, Part, Part | None]:
-    """Training, test and (where it has one) validation part of an archive in MedMNIST's layout."""
-    path = source.config.root
-    arrays = source.archive(path, "data.root")
-    wanted = ["train_images", "train_labels", "test_images", "test_labels"]
-    wanted += ["val_labels"] if "val_images" in arrays else []
-    missing = [name for name in wanted if name not in arrays]
-    if missing:
-        raise UserError(f"data.root: {path} has no {', '.join(missing)}; it has {', '.join(sorted(arrays))}")
-    validation = _npz_part(arrays, "val", path) if "val_images" in arrays else None
-    return _npz_part(arrays, "train", path), _npz_part(arrays, "test", path), validation
-
-
-def _foreign_validation(source: DataSource) -> Part:
-    path = str(source.config.validation)
-    arrays = source.archive(path, "data.validation")
-    if not {"val_images", "val_labels"} <= set(arrays):
-        raise UserError(f"data.validation: {path} has no val_images and val_labels; it has {', '.join(sorted(arrays))}")
-    return _npz_part(arrays, "val", path)
-
-
-def _npz_part(arrays: Archive, name: str, path: str) -> Part:
-    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
-    if images.ndim not in (3, 4) or not len(images) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            f"{path}: {name}_images has shape (N, height, width) or (N, height, width, channels), and {name}_labels "
-            f"are whole numbers; got {images.shape}, {labels.dtype}"
-        )
-    if not images.size:
-        raise UserError(f"{path}: {name}_images has shape {images.shape}; these are no pixels")
-    if labels.ndim == 0 or not labels.size == len(labels) > 0:
-        raise UserError(f"{path}: {name}_labels has shape {labels.shape}; one label per image is wanted")
-    least, most = int(labels.min()), int(labels.max())
-    if least < 0 or most >= _MOST_CLASSES:
-        raise UserError(
-            f"{path}: {name}_labels are 0 to the number of classes - 1, at most {_MOST_CLASSES:,} classes; "
-            f"got {least} to {most}"
-        )
-    return (images[..., None] if images.ndim == 3 else images), labels.reshape(-1).astype(np.int64)
+    parts = source.archive_parts
+    return RawData(parts["train"], parts["test"], parts.get("val"), source.shape.num_classes)
 
 
 def _read_digits(source: DataSource) -> RawData:

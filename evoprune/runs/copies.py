@@ -60,10 +60,11 @@ def _origin(path: Path) -> dict[str, Any]:
 
 
 def _check_origin(path: Path, out: Path) -> None:
-    """Refuse the copy of another run; say so where the run has changed. Copies of earlier versions do not tell."""
+    """Refuse another run, and the copy of one; say so where the run has changed."""
     try:
         known = json.loads(read_bounded(out / ORIGIN_NAME, _MOST_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError):
+        _check_start(path, out)
         return
     now = _origin(path)
     if not isinstance(known, dict) or known.get("run") != now["run"]:
@@ -71,3 +72,10 @@ def _check_origin(path: Path, out: Path) -> None:
         raise UserError(f"--out: {out} is a copy of {came}, not of {now['run']}; choose another folder")
     if known != now:
         say(f"{out}: a copy of {path}, which has changed since; the copy stays as it is; remove it for a new one")
+
+
+def _check_start(path: Path, out: Path) -> None:
+    """Refuse what was not begun together with the run: copies of earlier versions do not say what they are of."""
+    first, second = (RunFolder(folder).facts() for folder in (path, out))
+    if any(first.get(name) != second.get(name) for name in ("name", "started")):
+        raise UserError(f"--out: {out} is another run, no copy of {path}; choose another folder")

@@ -43,7 +43,8 @@ def provide_base(context: Context) -> None:
         info = context.base.info
     except UserError as error:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
-    folder.note(base=info, data_shape=asdict(context.source.shape), hardware={"gpus": gpu_names()})
+    shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
+    folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
         say(f"warning: {warning}")
 

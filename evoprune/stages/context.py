@@ -93,9 +93,20 @@ class Context:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """All images, split."""
+        """All images, split.
+
+        Raises:
+            UserError: they cannot be read, or are not those that the run began with.
+        """
         self.source.shape  # noqa: B018  read together with the images
-        return make_dataset(self.source.read(), self.experiment.data)
+        dataset = make_dataset(self.source.read(), self.experiment.data)
+        noted = None if is_left_over(self.folder, self.experiment) else self.folder.facts().get("images")
+        if noted not in (None, list(dataset.fingerprint)):
+            raise UserError(
+                f"data: images or labels are not those that {self.folder.path} was begun with; put them back as they "
+                "were, or choose another --out"
+            )
+        return dataset
 
     @cached_property
     def base(self) -> "Base":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evoprune.common.errors import IncompleteError, UserError
+from evoprune.common.errors import IncompleteError, NotAtHandError, UserError
 from evoprune.common.progress import duration, say
 from evoprune.config import ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
@@ -259,12 +259,16 @@ def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:
 
 
 def _estimated(context: Context) -> str:
-    """What is predicted of the run time; raises UserError where the candidate that is measured for it fails."""
+    """What is predicted of the run time, where there are images to measure it with.
+
+    Raises:
+        UserError: the images are of no use, or the candidate that is measured fails.
+    """
     from evoprune.stages.estimate import estimate
 
     try:
         context.dataset  # noqa: B018  may have to be downloaded, or lie on another machine
-    except UserError as error:
+    except NotAtHandError as error:
         return f"run time: not predicted, as no candidate can be measured here: {error}"
     found = estimate(context)
     stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.stages.items())

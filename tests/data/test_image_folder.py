@@ -210,3 +210,19 @@ def test_real_photographs_are_read_each_once(tmp_path):
     assert np.bincount(raw.train[1]).tolist() == [size - n for size, n in zip(sizes, tests, strict=True)]
     assert raw.train[0].shape[1:] == (8, 8, 3)
     assert len({image.tobytes() for part in (raw.train, raw.test) for image in np.asarray(part[0])}) > 2000
+
+
+def test_parts_in_capitals_are_no_classes(tmp_path):
+    """Once a network was trained to tell the test images from the training images."""
+    write_folder(tmp_path, ("Train", "Test"))
+    with pytest.raises(UserError, match=r"has Test, Train where class folders are looked for; .*rename them"):
+        load_raw_data(folder_config(tmp_path))
+
+
+def test_two_images_of_a_class_leave_none_for_tests(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.new("RGB", (5, 5), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    with pytest.raises(UserError, match="data: test part: no images are left for it; more images of each class"):
+        load_raw_data(folder_config(tmp_path))

@@ -96,58 +96,6 @@ def test_validation_images_of_another_archive_leave_all_training_images(tmp_path
     assert (ids(validation[0]), validation[1].tolist()) == ([210, 211], [2, 0])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train_labels": None}, r"d\.npz has no train_labels; it has test_images"),
-        ({"train_images": np.zeros((12, 4, 4, 3))}, "train images are uint8.*float64"),
-        ({"test_images": np.zeros((6, 5, 5, 3), np.uint8)}, r"test images have shape \(5, 5, 3\)"),
-        ({"test_images": np.zeros((6, 4, 4, 1), np.uint8)}, r"test images have shape \(4, 4, 1\)"),
-        ({"test_labels": np.arange(6)}, r"test labels are 0 to 2.*got 0 to 5"),
-        ({"train_labels": -np.ones(12, int)}, r"d\.npz: train_labels are 0 to .*got -1 to -1"),
-        (
-            {"train_labels": np.full(12, 2**64 - 1, np.uint64)},
-            r"d\.npz: train_labels are 0 to .*got 18446744073709551615",
-        ),
-        ({"train_images": np.zeros((12, 0, 4, 3), np.uint8)}, r"train_images has shape .*these are no pixels"),
-        ({"train_labels": np.zeros(11, int)}, "one label each.*11 labels"),
-        ({"train_labels": np.zeros((12, 14), int)}, r"train_labels has shape \(12, 14\); one label per image"),
-        ({"train_labels": np.linspace(0, 2, 12)}, "labels"),
-        ({"train_images": np.zeros((0, 4, 4, 3), np.uint8), "train_labels": np.zeros(0, int)}, "train"),
-        ({"train_labels": np.array([None] * 12, dtype=object)}, r"d\.npz"),
-        (
-            {"train_images": np.zeros((12, 16), np.uint8)},
-            r"train_images has shape \(N, .*got \(12, 16\)",
-        ),
-        ({"test_images": np.uint8(3)}, r"test_images has shape \(N, .*got \(\)"),
-        ({"train_labels": np.int64(3)}, r"train_labels has shape \(\); one label per image"),
-        ({"train_labels": np.zeros(0, int)}, r"train_labels has shape \(0,\); one label per image"),
-        ({"val_images": np.zeros((2, 4, 4, 3), np.uint8)}, r"d\.npz has no val_labels; it has test_images"),
-    ],
-)
-def test_a_wrong_archive_is_refused_with_its_reason(tmp_path, changes, message):
-    with pytest.raises(UserError, match=message):
-        load_raw_data(npz(write_npz(tmp_path, **changes)))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"train_images": np.zeros((12, 16), np.uint8)},
-        {"train_images": np.uint8(3)},
-        {"train_labels": None},
-        {"train_labels": np.zeros(0, int)},
-        {"val_images": np.zeros((2, 4, 4, 3), np.uint8)},
-    ],
-)
-def test_an_archive_without_a_shape_is_refused_before_it_is_read(tmp_path, changes):
-    source = DataSource(npz(write_npz(tmp_path, **changes), mean=(0.5, 0.5, 0.5)))
-    with pytest.raises(UserError, match=r"d\.npz"):
-        source.shape  # noqa: B018
-    with pytest.raises(UserError, match=r"d\.npz"):
-        source.check()
-
-
 def test_files_that_are_no_archive_are_refused_by_their_key(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "half.npz").write_bytes(Path(write_npz(tmp_path)).read_bytes()[:500])

@@ -8,6 +8,7 @@ from made_data import CLASS_SIZES, ids, make_raw, plain_config
 
 from evoprune import UserError
 from evoprune.data.dataset import RawData
+from evoprune.data.mapped import MappedImages
 from evoprune.data.split import hold_out_test, make_dataset, split_data, split_train_validation
 
 
@@ -87,17 +88,27 @@ def test_what_workers_share_has_no_test_image():
     assert ids(dataset.test[0]) == [200, 201, 202, 203, 204, 205]
 
 
-def test_a_fingerprint_tells_data_sets_apart_by_images_and_by_labels_and_not_by_their_split():
-    raw = make_raw()
-    images, labels = raw.train[0].copy(), raw.train[1].copy()
-    images[0, 0, 0, 0] += 1
-    labels[0] = (labels[0] + 1) % 3
+@pytest.mark.parametrize("part", ["train", "test", "validation"])
+def test_a_fingerprint_tells_data_sets_apart_by_any_image_or_label_and_not_by_their_split(part):
+    raw = replace(make_raw(), validation=(make_raw().test[0] + 1, make_raw().test[1]))
     first = make_dataset(raw, plain_config()).fingerprint
     assert make_dataset(raw, plain_config(split_seed=1, crop=2)).fingerprint == first
-    strided = np.asfortranarray(raw.train[0]), raw.train[1]
-    for train, is_same in ((strided, True), ((images, raw.train[1]), False), ((raw.train[0], labels), False)):
-        fingerprint = make_dataset(replace(raw, train=train), plain_config()).fingerprint
+    images, labels = (array.copy() for array in getattr(raw, part))
+    images[-1, -1, -1, -1] += 1
+    labels[1] = (labels[1] + 1) % 3
+    old_images, old_labels = getattr(raw, part)
+    same = (np.asfortranarray(old_images), old_labels)
+    for changed, is_same in ((same, True), ((images, old_labels), False), ((old_images, labels), False)):
+        fingerprint = make_dataset(replace(raw, **{part: changed}), plain_config()).fingerprint
         assert (fingerprint == first) is is_same
+
+
+def test_images_in_a_file_have_the_fingerprint_of_those_in_memory(tmp_path):
+    raw = make_raw()
+    images, labels = raw.train
+    np.save(tmp_path / "images.npy", images)
+    mapped = replace(raw, train=(MappedImages(tmp_path / "images.npy", np.arange(len(images))), labels))
+    assert make_dataset(mapped, plain_config()).fingerprint == make_dataset(raw, plain_config()).fingerprint
 
 
 def test_the_names_of_classes_go_with_the_images():

@@ -7,6 +7,7 @@ import pytest
 
 from evoprune import UserError
 from evoprune.runs.copies import copy_run
+from evoprune.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -73,6 +74,16 @@ def test_a_copy_of_another_run_is_refused_and_an_old_one_is_told(run, tmp_path, 
     assert "has changed since" in capsys.readouterr().out
     (out / "copy_of.json").unlink()  # as in copies of earlier versions
     assert copy_run(other, out) == out
+
+
+def test_another_run_is_no_copy(run, tmp_path):
+    """No run says that it is no copy; once it was reported under the name of the other one."""
+    other = Path(shutil.copytree(run, tmp_path / "other", symlinks=True))
+    for folder, started in ((run, "2026-11-28T10:00:00"), (other, "2026-11-29T10:00:00")):
+        RunFolder(folder).note(name="mine", started=started)
+    with pytest.raises(UserError, match=f"--out: {other} is another run, no copy of {run}"):
+        copy_run(run, other)
+    assert copy_run(run, run) == run
 
 
 def test_the_working_folder_is_no_place_for_a_copy(run, tmp_path, monkeypatch):

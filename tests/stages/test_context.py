@@ -44,6 +44,30 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter:
     return counts
 
 
+def test_exchanged_images_are_another_run_with_a_base_network_of_its_own(tmp_path, archive, capsys):
+    data, quick = {"dataset": "npz", "root": str(archive)}, {"cache": str(tmp_path / "cache"), "epochs": 0.2}
+    file = write_experiment(tmp_path, data=data, base=quick)
+    assert main(["search", file, "--out", str(tmp_path / "out")]) == 0
+    parts = dict(np.load(archive))
+    np.savez(archive, **{**parts, "test_images": 255 - parts["test_images"]})
+    rows = (tmp_path / "out" / "reports.csv").read_text()
+    for longer in ([], ["--set", "search.generations=2"]):
+        assert main(["search", file, "--out", str(tmp_path / "out"), *longer]) == 2
+        assert "images or labels are not those that" in capsys.readouterr().err
+    assert (tmp_path / "out" / "reports.csv").read_text() == rows
+    assert main(["search", file, "--out", str(tmp_path / "new")]) == 0
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_no_experiment_is_valid_whose_images_are_of_no_use(tmp_path, archive, capsys):
+    parts = dict(np.load(archive))
+    np.savez(archive, **{**parts, "test_labels": parts["test_labels"] + 1})  # of which one is class 10
+    file = write_experiment(tmp_path, data={"dataset": "npz", "root": str(archive)})
+    assert main(["validate", file]) == 2
+    printed = capsys.readouterr()
+    assert "data: test labels are 0 to 9" in printed.err and "valid" not in printed.out
+
+
 @pytest.mark.parametrize(
     "words",
     [["run"], ["search"], ["prune", "--rate", "0.5"], ["sensitivity", "--images", "20"], ["validate"]],
