@@ -65,7 +65,7 @@ def test_no_experiment_is_valid_whose_images_are_of_no_use(tmp_path, archive, ca
     file = write_experiment(tmp_path, data={"dataset": "npz", "root": str(archive)})
     assert main(["validate", file]) == 2
     printed = capsys.readouterr()
-    assert "data: test labels are 0 to 9" in printed.err and "valid" not in printed.out
+    assert "data: test labels are 0 to 9" in printed.err and ": valid" not in printed.out
 
 
 @pytest.mark.parametrize(
