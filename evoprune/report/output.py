@@ -39,10 +39,10 @@ def tested_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment)
     for row in front_rows(rows, experiment.search.objectives):
         is_gone = not folder.model(row["key"]).exists()
         before = written.get(row["key"], {}) if is_gone else {}
-        kept = {name: before[name] for name in _RETRAINED if before.get("test_accuracy") is not None}
+        kept = {name: before.get(name) for name in _RETRAINED if before.get("test_accuracy") is not None}
         front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})
     if any("num_seeds" in row for row in front):
-        front = [{**row, "num_seeds": row.get("num_seeds", 0)} for row in front]
+        front = [{**row, "num_seeds": row.get("num_seeds") or 0} for row in front]
     return front
 
 

@@ -122,13 +122,14 @@ def read_rows(path: Path) -> list[Row]:
 
 def _read_text(path: Path) -> str:
     try:
-        return read_bounded(path, _MOST_BYTES).decode("utf-8", errors="replace")
+        text = read_bounded(path, _MOST_BYTES).decode("utf-8", errors="replace")
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; only a run with finished evaluations has it: `evoprune run` makes one"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as a table: {reason_of(error)}; remove what is there") from None
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")  # as editors and spreadsheets store it
 
 
 def _damaged(path: Path, line: int) -> UserError:
@@ -143,9 +144,9 @@ def _parse_table(text: str, path: Path) -> tuple[list[str], list[Row]]:
     lines = text.splitlines(keepends=True)
     if not lines:
         return [], []
-    if not lines[0].endswith("\n"):
+    columns = next(csv.reader(lines[:1]), [])
+    if not lines[0].endswith("\n") or not columns:
         raise _damaged(path, 1)
-    columns = next(csv.reader(lines[:1]))
     is_checked = columns[-1] == CHECK
     parsers = [(name, _parser(name)) for name in columns[: len(columns) - is_checked]]
     rows = []

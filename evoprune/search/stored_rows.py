@@ -10,6 +10,7 @@ from evoprune.config import Experiment
 from evoprune.space.space import SearchSpace
 
 _WHOLE = ("id", "generation", "rung", "flops", "params", "bandwidth")
+_OTHERS = ("proposal", "status", "key", "code", "epochs", "seconds", "worker", "error")
 
 
 def check_rows(rows: Iterable[Row], experiment: Experiment, space: SearchSpace, path: Path) -> None:
@@ -36,7 +37,8 @@ def check_rows(rows: Iterable[Row], experiment: Experiment, space: SearchSpace, 
 def _wrong(row: Row, experiment: Experiment, space: SearchSpace) -> str | None:
     """What is wrong in a row; None for nothing."""
     measured = ("accuracy", "latency")[: 1 + experiment.measures_latency]
-    missing = [name for name in (*_WHOLE, "proposal", "status", "key", "code", *measured) if name not in row]
+    columns = (*_WHOLE, *_OTHERS, *measured, *(f"kept.{segment.name}" for segment in space.segments))
+    missing = [name for name in columns if name not in row]
     if missing:
         return f"there is no column {missing[0]}"
     if row["status"] not in (OK, INFEASIBLE, FAILED, LOST):

@@ -84,7 +84,7 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     experiment = request.data.experiment(request.models[0])
     if experiment is None:
         raise UserError(f"--data: no run is around {request.models[0]}; name an experiment whose test images are meant")
-    dataset, device = read_dataset(experiment), experiment.workers.device
+    dataset, device = read_dataset(experiment, request.models[0]), experiment.workers.device
     compute = replace(make_compute(device, "fp32"), bf16=False)
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]

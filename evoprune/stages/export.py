@@ -120,7 +120,7 @@ def _dataset(request: ExportRequest) -> tuple[Dataset | None, str]:
     if experiment is None:
         return None, "no run is around the model; --data FILE names real ones"
     try:
-        return read_dataset(experiment), ""
+        return read_dataset(experiment, request.model), ""
     except UserError as error:
         if request.data.file is not None:
             raise

@@ -12,10 +12,11 @@ from evoprune.common.errors import UserError
 from evoprune.common.model_files import DESCRIPTION_NAME, Preprocessing
 from evoprune.config import Experiment, load_experiment
 from evoprune.data.dataset import Dataset
+from evoprune.data.sources import DataSource
+from evoprune.data.split import make_dataset
 from evoprune.data.tensors import Data, place_data
-from evoprune.runs.folder import CONFIG_NAME, RunFolder
+from evoprune.runs.folder import CONFIG_NAME
 from evoprune.runs.ownership import run_path
-from evoprune.stages.context import Context
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,11 @@ def check_outputs(outputs: Tensor, dataset: Dataset, path: Path) -> None:
         raise UserError(f"--data: its images have {classes} classes; {path} has {given}")
 
 
-def read_dataset(experiment: Experiment) -> Dataset:
-    """The images of an experiment, split."""
-    return Context(experiment, RunFolder(run_path(experiment, None))).dataset
+def read_dataset(experiment: Experiment, model: Path) -> Dataset:
+    """The images of an experiment, split; those of a folder are decoded beside the run of the model, or were there."""
+    config = run_file(model, CONFIG_NAME)
+    run = config.parent if config is not None else run_path(experiment, None)
+    return make_dataset(DataSource(experiment.data, run.resolve().parent).read(), experiment.data)
 
 
 def fitted_data(dataset: Dataset, preprocessing: Preprocessing, device: torch.device) -> Data:

@@ -24,6 +24,8 @@ def test_a_run_is_its_front_with_what_output_knows_of_it(tiny, small_space, tmp_
     run = compared_run(folder, table, tiny(), small_space, NAMES)
     assert [row["id"] for row in run.front] == [5, 4, 3, 1, 0]
     assert [row["test_accuracy"] for row in run.front] == [None, None, None, 88.5, None]
+    write_table(folder.output, [tested], ["test_accuracy"])
+    assert compared_run(folder, table, tiny(), small_space, NAMES).front[3]["test_accuracy"] is None
     assert run.base["accuracy"] == 90.0 and (run.network, run.dataset) == ("resnet20", "digits")
 
 

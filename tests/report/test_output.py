@@ -86,6 +86,9 @@ def test_what_is_known_of_models_that_are_gone_is_kept(folder, rows, tiny, small
     shutil.rmtree(folder.path / "models")
     write_front(folder, rows, tiny(), small_space)
     assert folder.output.read_bytes() == before
+    pd.read_csv(folder.output).drop(columns="num_seeds").to_csv(folder.output, index=False)
+    assert [row.get("test_accuracy") for row in write_front(folder, rows, tiny(), small_space)] == [None, 83.0, None]
+    folder.output.write_bytes(before)
     save(folder.model(rows[0]["key"]), seed=0, test_accuracy=89.0, training=training_settings(tiny()))
     write_front(folder, rows, tiny(), small_space)
     assert pd.read_csv(folder.output).num_seeds.tolist() == [0, 1, 1], "results only grow"

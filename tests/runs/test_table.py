@@ -138,12 +138,19 @@ def test_reading_rows_forgives_a_torn_last_line_too(three, missing):
 @pytest.mark.parametrize("damage", [lambda line: line[:20] + "\n", lambda line: line.replace("1,0", "one,0", 1)])
 def test_a_damaged_middle_line_is_named(three, columns, damage):
     lines = three.read_text().splitlines(keepends=True)
-    lines[2] = damage(lines[2])
-    three.write_text("".join(lines))
-    before = three.read_bytes()
+    three.write_text(before := "".join([*lines[:2], damage(lines[2]), *lines[3:]]))
     with pytest.raises(UserError, match="line 3 is damaged"):
         Table(three, columns)
-    assert three.read_bytes() == before
+    assert three.read_text() == before
+
+
+def test_a_table_that_an_editor_has_stored_is_read(three, columns):
+    rows = read_rows(three)
+    three.write_bytes(b"\xef\xbb\xbf" + three.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_rows(three) == rows == Table(three, columns).rows
+    three.write_bytes(b"\n" + three.read_bytes())
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        read_rows(three)
 
 
 def test_a_torn_header_starts_anew(columns, tmp_path):

@@ -49,9 +49,10 @@ def test_nothing_else_passes(ran, changes, reason):
         check(ran, **changes)
 
 
-def test_a_table_without_a_column_is_refused(ran):
-    rows = [{name: row[name] for name in row if name != "flops"} for row in read_rows(ran / "reports.csv")]
-    with pytest.raises(UserError, match="line 2: there is no column flops"):
+@pytest.mark.parametrize("column", ["flops", "seconds", "error", "kept.stem"])
+def test_a_table_without_a_column_is_refused(ran, column):
+    rows = [{name: row[name] for name in row if name != column} for row in read_rows(ran / "reports.csv")]
+    with pytest.raises(UserError, match=f"line 2: there is no column {column}"):
         check_rows(rows, load_experiment(str(ran / "config.yaml")), SPACE, PATH)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_data import write_class_folders
 
 from evoprune import UserError
 from evoprune.common.model_files import Preprocessing
@@ -36,11 +37,25 @@ def test_a_network_that_is_not_trained_yet_is_named_as_such(ran: Path, tmp_path:
 
 
 def test_images_are_prepared_as_the_model_says(tiny):
-    data = fitted_data(read_dataset(tiny()), Preprocessing((0.5,), (0.25,), (8, 8)), torch.device("cpu"))
+    data = fitted_data(read_dataset(tiny(), Path("k")), Preprocessing((0.5,), (0.25,), (8, 8)), torch.device("cpu"))
     images, _ = data.validation.batch(torch.arange(3))
     torch.testing.assert_close(data.normalise(images), (images / 255 - 0.5) / 0.25)
 
 
+def test_images_of_a_folder_are_decoded_beside_the_run_of_the_model(tiny, tmp_path, monkeypatch):
+    data = write_class_folders(tmp_path / "photos").model_dump(mode="json", exclude={"cache"})
+    model = tmp_path / "runs" / "mine" / "models" / "k1"
+    model.mkdir(parents=True)
+    experiment = tiny(data=data)
+    (tmp_path / "runs" / "mine" / "config.yaml").write_text(experiment.to_yaml())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(read_dataset(experiment, model).test[1]) == 4
+    assert (tmp_path / "runs" / "image_cache").is_dir() and not list(Path().iterdir())
+
+
 def test_images_of_another_shape_are_refused(tiny):
     with pytest.raises(UserError, match=r"1x8x8 \(channels, height, width\); the model takes 3x8x9"):
-        fitted_data(read_dataset(tiny()), Preprocessing((0.5,) * 3, (0.25,) * 3, (8, 9)), torch.device("cpu"))
+        fitted_data(
+            read_dataset(tiny(), Path("k")), Preprocessing((0.5,) * 3, (0.25,) * 3, (8, 9)), torch.device("cpu")
+        )

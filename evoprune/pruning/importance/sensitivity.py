@@ -77,11 +77,12 @@ def curves_of(rows: Iterable[Row], space: SearchSpace, path: Path) -> Curves:
     for row in rows:
         if not {"segment", "rate", "accuracy"} <= row.keys():
             raise UserError(f"{path}: not a sensitivity table; it has no segment, rate and accuracy")
-        accuracy = row["accuracy"]
-        if row["rate"] is None or not 0 <= row["rate"] <= 1 or (accuracy is not None and not np.isfinite(accuracy)):
-            raise UserError(f"{path}: damaged: rate {row['rate']}, accuracy {accuracy}; delete the file, and it is "
-                            "measured again")  # fmt: skip
-        found.setdefault(row["segment"], {})[row["rate"]] = -np.inf if accuracy is None else accuracy
+        segment, accuracy = row["segment"], row["accuracy"]
+        is_point = segment is not None and row["rate"] is not None and 0 <= row["rate"] <= 1
+        if not is_point or (accuracy is not None and not np.isfinite(accuracy)):
+            raise UserError(f"{path}: damaged: segment {segment}, rate {row['rate']}, accuracy {accuracy}; delete the "
+                            "file, and it is measured again")  # fmt: skip
+        found.setdefault(segment, {})[row["rate"]] = -np.inf if accuracy is None else accuracy
     names = [group.name for group in space.groups]
     if set(found) != set(names):
         raise UserError(
