@@ -73,9 +73,8 @@ def compared_run(
             f"{folder.path}: has not measured {OBJECTIVES[missing[0]].label}, an objective of the run that it is "
             "compared with; leave it out, or report on this run first"
         )
-    tests = (
-        {row.get("key"): row.get("test_accuracy") for row in read_rows(folder.output)} if folder.output.exists() else {}
-    )
+    known = read_rows(folder.output) if folder.output.exists() else []
+    tests = {row.get("key"): row.get("test_accuracy") for row in known}
     front = [{**row, "test_accuracy": tests.get(row["key"])} for row in front_rows(rows, names)]
     network, dataset = network_of(experiment), dataset_of(experiment)
     return ComparedRun(str(folder.path), network, dataset, front, base_of(rows, space))

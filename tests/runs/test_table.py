@@ -148,9 +148,6 @@ def test_a_table_that_an_editor_has_stored_is_read(three, columns):
     rows = read_rows(three)
     three.write_bytes(b"\xef\xbb\xbf" + three.read_bytes().replace(b"\n", b"\r\n"))
     assert read_rows(three) == rows == Table(three, columns).rows
-    three.write_bytes(b"\n" + three.read_bytes())
-    with pytest.raises(UserError, match="line 1 is damaged"):
-        read_rows(three)
 
 
 def test_a_torn_header_starts_anew(columns, tmp_path):
@@ -291,7 +288,7 @@ def test_a_table_of_an_earlier_version_gets_its_checksums(three, columns):
     assert three.read_text() == whole
 
 
-@pytest.mark.parametrize("content", [b"garbage", bytes(500), b"\xff\xfe\n"])
+@pytest.mark.parametrize("content", [b"garbage", bytes(500), b"\xff\xfe\n", b"\nid,key"])
 def test_what_is_no_table_is_not_written_over(tmp_path, columns, content):
     (tmp_path / "reports.csv").write_bytes(content)
     for read in (read_rows, lambda path: Table(path, columns)):
