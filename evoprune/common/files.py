@@ -35,6 +35,16 @@ def carried_files(folder: str) -> dict[str, Path]:
     return {}
 
 
+def carried_beside(folder: str, path: Path) -> Path:
+    """`path`, or where there is no such file, the one at this place in a folder that the package carries.
+
+    So what a carried experiment names is found from everywhere.
+    """
+    if path.exists() or path.is_absolute() or path.parts[:1] != (folder,):
+        return path
+    return next((root / path for root in (_PACKAGE, _PACKAGE.parent) if (root / path).is_file()), path)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing, also when the process dies in the middle."""
     path.parent.mkdir(parents=True, exist_ok=True)

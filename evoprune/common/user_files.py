@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from evoprune.common.errors import UserError
+from evoprune.common.files import carried_beside
 
 _SEPARATOR = ":"
 _PREFIX = "evoprune_user_file_"
@@ -52,7 +53,7 @@ def user_modules() -> list[ModuleType]:
 
 
 def _file(source: str) -> Path:
-    return Path(source.rpartition(_SEPARATOR)[0])
+    return carried_beside("experiments", Path(source.rpartition(_SEPARATOR)[0]))
 
 
 def _existing(source: str) -> Path:

@@ -12,6 +12,8 @@ from evoprune.common.errors import UserError, reason_of
 
 _MOST_BYTES = 1_000_000
 _FORBIDDEN = re.compile("[\ud800-\udfff]")
+_MERGE = "tag:yaml.org,2002:merge"
+"""The key `<<`, whose mapping's keys stand for those that are not given."""
 _MOST_NODES = 200_000
 """Scalars, lists and mappings of a document, each counted as often as an alias names it."""
 
@@ -20,7 +22,7 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses duplicate keys, reads 1e-4 and 20e6 as numbers (YAML 1.2), and dates as text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
         counts = Counter(key for key in keys if isinstance(key, Hashable))
         for key, count in counts.items():
             if count > 1:

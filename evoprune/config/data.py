@@ -38,9 +38,9 @@ class DataConfig(Section):
     cache: PathText | None = None
     """Only for `image_folder`: the folder of decoded images, which other runs of the same images and size use too. By
     default `image_cache`, beside the run's folder."""
-    mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(strict=False)] | None = None
     """Mean of each image channel, of pixels in [0, 1]. By default that of the training split."""
-    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(strict=False)] | None = None
+    std: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)] | None = None
     """Standard deviation of each image channel, likewise."""
     crop: Annotated[int, Field(ge=0, le=1024)] = 4
     """Augmentation: training images are padded by this many zero pixels and cropped at random."""

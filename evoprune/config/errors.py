@@ -11,7 +11,9 @@ from evoprune.common.errors import suggest
 
 _LONGEST = 100
 _MOST_FINDINGS = 20
-_NOT_KEYS = ("[key]", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
+_ALLOWED, _OR = "; allowed: ", ", or "
+_NAMES = "letters, digits, `.`, `_` and `-`; a key `name` says it where the name of the file is another one"
+_NOT_KEYS = ("[key]", "bool", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
 
 
 def describe_errors(error: ValidationError, model: type[BaseModel], source: str) -> str:
@@ -22,12 +24,20 @@ def describe_errors(error: ValidationError, model: type[BaseModel], source: str)
     for finding in findings:
         if any(len(other["loc"]) > len(finding["loc"]) == _shared(other, finding) for other in findings):
             continue  # a wrong item also makes its list too short: the item says it better
-        line = _describe(dict(finding), model)
-        if line not in lines:
-            lines.append(line)
+        _add(_describe(dict(finding), model), lines)
     if len(every) > len(findings):
         lines.append(f"and {len(every) - len(findings):,} more")
     return "\n".join(f"{source}: {line}" for line in lines)
+
+
+def _add(line: str, lines: list[str]) -> None:
+    """Add what is wrong; of a key that may be one thing or another there is a line that names all of them."""
+    what, allowed, rule = line.partition(_ALLOWED)
+    same = next((place for place, other in enumerate(lines) if allowed and other.startswith(what + allowed)), None)
+    if same is None:
+        lines.append(line)
+    elif rule not in lines[same].removeprefix(what + allowed).split(_OR):
+        lines[same] += _OR + rule
 
 
 def _shared(first: ErrorDetails, second: ErrorDetails) -> int:
@@ -51,8 +61,12 @@ def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
             return f"{path or 'the file'} is a mapping of keys, got {came}"
         case "value_error" if not path:
             return message.removeprefix("allowed: ")
+        case "string_pattern_mismatch" if path == "name":
+            return f"{path}: got {came}{_ALLOWED}{_NAMES}"
+        case "tuple_type":
+            return f"{path}: got {came}{_ALLOWED}a list, such as [a, b]"
         case _:
-            return f"{path}: got {came}; allowed: {message.removeprefix('Input should be ').removeprefix('allowed: ')}"
+            return f"{path}: got {came}{_ALLOWED}{message.removeprefix('Input should be ').removeprefix('allowed: ')}"
 
 
 def _short(text: str) -> str:
@@ -61,7 +75,7 @@ def _short(text: str) -> str:
 
 def _keys_of(location: Sequence[str | int]) -> list[str]:
     """The keys, and numbers of a list's items, that lead to a finding."""
-    return [str(part) for part in location if part not in _NOT_KEYS and not str(part).startswith("tuple[")]
+    return [str(part) for part in location if part not in _NOT_KEYS and not str(part).startswith(("tuple[", "list["))]
 
 
 def _allowed_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:

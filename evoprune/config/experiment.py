@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -105,7 +106,7 @@ class Experiment(Section):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def load_experiment(path: str, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file.
 
     Args:
@@ -116,7 +117,7 @@ def load_experiment(path: str, overrides: Sequence[str] = ()) -> Experiment:
         UserError: with one line for each wrong key: its path, what came, what is allowed. The command's options are
             blamed where the file alone is right.
     """
-    file = find_carried_file("experiments", path)
+    file = find_carried_file("experiments", str(path))
     document = read_yaml(file)
     if not isinstance(document, dict):
         raise UserError(f"{file}: an experiment is a mapping of sections, got {type(document).__name__}")

@@ -34,7 +34,7 @@ def open_npz(path: str, key: str) -> Archive:
             names = [name for name in archive.files if name.endswith(("_images", "_labels"))]
             _check_sizes(archive.zip, names)
             return {name: archive[name] for name in names}
-    except (ValueError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, LookupError, zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
         raise UserError(f"{key}: {path}: not a NumPy archive of plain arrays: {error}") from None
 
 

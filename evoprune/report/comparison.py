@@ -9,7 +9,7 @@ from typing import Any
 from evoprune.common.files import write_atomically
 from evoprune.common.objectives import Row
 from evoprune.report.latencies import spread_text
-from evoprune.report.tables import markdown, share_text
+from evoprune.report.tables import end_of, markdown, share_text
 from evoprune.report.terminal import aligned
 from evoprune.runs.table import write_table
 
@@ -76,7 +76,7 @@ def _short_names(paths: Sequence[str]) -> list[str]:
     """Paths without the folders that all of them lie in, and of a long one its end."""
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = [os.path.relpath(os.path.abspath(path), common) for path in paths]
-    return [name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}" for name in names]
+    return [end_of(name, _LONGEST_NAME) for name in names]
 
 
 def _facts(row: Row, base: Row) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import matplotlib
@@ -16,6 +15,7 @@ from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun
 from evoprune.report.picks import fragile_groups, knee_of
+from evoprune.report.tables import end_of
 from evoprune.search.front import fronts_by_generation, full_row, latest_rows
 from evoprune.space.costs import COST_NAMES
 
@@ -80,7 +80,7 @@ def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[s
     for axes, name in zip(panels, names[1:], strict=True):
         for number, run in enumerate(runs):
             color = plt.get_cmap("tab10")(number % 10)
-            _steps(axes, run.front, names, name, {"color": color, "label": shorten(run.name, _LONGEST_LABEL)})
+            _steps(axes, run.front, names, name, {"color": color, "label": _label(run.name)})
             _stars(axes, run.front, names, name, {"color": color})
             _diamond(axes, run.base, names, name, {"color": color})
         axes.plot([], [], "D", mfc="none", color="black", label="base network")
@@ -88,6 +88,12 @@ def draw_comparison(paths: Paths, runs: Sequence[ComparedRun], names: Sequence[s
             axes.plot([], [], "*", color="black", linestyle="none", label="fully trained, test")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", fontsize=8)
     _save(figure, paths)
+
+
+def _label(name: str) -> str:
+    """A run's name as matplotlib shows it: a dollar begins a formula there, and a name that begins with _ is hidden."""
+    shown = end_of(name, _LONGEST_LABEL).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _panels(names: Sequence[str]) -> tuple[Any, Sequence[Any]]:

@@ -45,6 +45,11 @@ def share_text(cost: float, whole: float) -> str:
     return f"{percent:.0f} %" if percent >= 1 else f"{percent:.2f} %"
 
 
+def end_of(path: str, longest: int) -> str:
+    """A path, or the end of one that is longer: that is where paths differ."""
+    return path if len(path) <= longest else f"…{path[1 - longest :]}"
+
+
 def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> str:
     """The best trade-offs among `rows`, spread over the front, in a few words."""
     names = experiment.search.objectives

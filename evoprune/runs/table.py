@@ -193,9 +193,7 @@ def _format_cells(cells: Sequence[str]) -> str:
 def _format_cell(name: str, value: Any) -> str:
     if value is None:
         return NO_ERROR if name == "error" else ""
-    if name != "error":
-        return str(value)
-    text = " ".join(str(value).split())[:500]
+    text = " ".join(str(value).split())[:500] if name == "error" else str(value)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a lone surrogate, as of a file's odd name
 
 

@@ -53,3 +53,12 @@ def test_a_file_that_is_not_there_has_no_digest(tmp_path):
     with pytest.raises(UserError, match="work in the folder in which the run was started, or give the whole path"):
         file_digest(f"{tmp_path}/mynet.py:make_net")
     assert not is_missing("torchvision:resnet50")
+
+
+def test_what_a_carried_experiment_names_is_found_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_factory("experiments/vgg16.py:make_net").__name__ == "make_net"
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "vgg16.py").write_text(TEXT.replace("make_net", "mine"))
+    assert find_factory("experiments/vgg16.py:mine").__name__ == "mine", "what lies here comes first"
+    assert is_missing("evoprune/cli.py:main") and is_missing("experiments/nothing.py:make_net")

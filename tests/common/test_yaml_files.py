@@ -46,9 +46,15 @@ def test_keys_stand_in_the_order_in_which_they_were_written():
     assert format_yaml(document) == "z: 1\na:\n  y: .inf\n  b: null\n"
 
 
+def test_a_mapping_may_have_the_keys_of_another_one():
+    text = "base: &a {epochs: 3, lr: 0.1}\nretrain: {<<: *a, lr: 0.05}"
+    assert parse_yaml(text, "x")["retrain"] == {"epochs": 3, "lr": 0.05}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("a: &x {b: 1}\nc: {<<: *x, d: 1, d: 2}", "key 'd' stands twice"),
         ("a: 1\nb: 2\na: 3", "key 'a' stands twice"),
         ("x: {b: {a: 1, a: 1}}", "key 'a' stands twice"),
         ("a: [1", "not valid YAML"),

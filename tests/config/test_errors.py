@@ -39,7 +39,9 @@ BASIS = "data: {dataset: digits}\nsearch_space: {name: resnet20}\n"
         ("report.formats=[gif]", ["report.formats.0: got 'gif'", "'svg'"]),
         ("retrain.select=[]", ["retrain.select: got []", "knees"]),
         ("retrain.distillation.weight=2", ["retrain.distillation.weight: got 2", "less than or equal to 1"]),
-        ("name=a/b", ["name: got 'a/b'", "A-Za-z0-9"]),
+        ("name=a/b", ["name: got 'a/b'", "letters, digits, `.`, `_` and `-`", "the name of the file"]),
+        ("search.objectives=accuracy", ["search.objectives: got 'accuracy'", "a list, such as [a, b]"]),
+        ("data.mean=[125.3]", ["data.mean.0: got 125.3", "less than or equal to 1"]),
         ("seed=-1", ["seed: got -1", "greater than or equal to 0"]),
         ("precision=fp16", ["precision: got 'fp16'", "'bf16'"]),
         ("workers.num_workers=0", ["workers.num_workers: got 0", "auto, or a whole number of at least 1"]),
@@ -58,6 +60,15 @@ def test_every_wrong_key_has_a_line_that_names_the_file(load):
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
     assert all("mine.yaml: " in line for line in lines)
+
+
+def test_a_key_of_several_kinds_has_one_line(load):
+    with pytest.raises(UserError) as caught:
+        load(
+            BASIS.replace("search_space: {name: resnet20}", "network: {source: 'a.py:f', arguments: {norm: {eps: 1}}}")
+        )
+    (line,) = str(caught.value).splitlines()
+    assert "network.arguments.norm: got {'eps': 1}; allowed: " in line and line.count(", or ") >= 2
 
 
 def test_a_key_without_end_does_not_fill_the_terminal(load):

@@ -39,6 +39,13 @@ def test_arrays_are_read(tmp_path):
     ]
 
 
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("train_images", b"abc")
+    with pytest.raises(UserError, match=r"data\.root: .*not a NumPy archive"):
+        open_npz(str(tmp_path / "a.npz"), "data.root")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -119,6 +119,16 @@ def test_every_run_of_a_comparison_has_its_front_its_base_network_and_its_stars(
     assert "fully trained, test" not in lines(drawn())
 
 
+def test_runs_of_any_name_stand_in_the_legend(tmp_path, drawn):
+    names = ["cost_$5_and_$6", "_mine", f"{'a' * 90}/first", f"{'a' * 90}/second"]
+    runs = [ComparedRun(name, "net", "images", rows(2), {"flops": 2000, "accuracy": 95.0}) for name in names]
+    draw_comparison([tmp_path / "comparison.png"], runs, NAMES)
+    (legend,) = drawn().legends
+    shown = [text.get_text().strip() for text in legend.get_texts()]
+    assert shown[:2] == [r"cost_\$5_and_\$6", "_mine"]
+    assert [(len(text), text[-6:]) for text in shown[2:4]] == [(80, "/first"), (80, "second")]
+
+
 def test_a_picture_comes_as_every_kind_of_file_with_letters_that_can_be_read(tmp_path):
     files = ReportConfig(formats=("png", "svg", "pdf")).files(tmp_path / "run.1")
     assert [file.name for file in files] == ["run.1.png", "run.1.svg", "run.1.pdf"]

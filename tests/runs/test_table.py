@@ -100,12 +100,12 @@ def test_codes_are_never_numbers_for_pandas(columns, tmp_path, small_space):
 
 
 def test_a_failed_row_keeps_its_reason_on_one_line(small_space, columns, tmp_path):
-    failed = make_row(small_space, 1, status="failed", error=NASTY, accuracy=None, latency=None, seconds=None)
+    failed = make_row(small_space, 1, status="failed", error=NASTY, worker="\udcff", accuracy=None, latency=None)
     path = write(tmp_path / "reports.csv", columns, [make_row(small_space, 0), failed, make_row(small_space, 2)])
     assert len(path.read_text().splitlines()) == 4
     row = Table(path, columns).rows[1]
     assert row["error"] == 'a, "quoted" second line third; fourth, fifth \\udcff'
-    assert row["accuracy"] is None and row["latency"] is None and row["seconds"] is None
+    assert row["accuracy"] is None and row["latency"] is None and row["worker"] == r"\udcff"
     assert pd.read_csv(path).error.tolist() == ["none", row["error"], "none"]
 
 

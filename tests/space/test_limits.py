@@ -97,6 +97,7 @@ def test_a_share_of_latency_is_of_the_base_networks_and_bounds_nothing_before_th
         ({"flops": {"min": "60%", "max": "50%"}}, ["search.limits.flops", "above"]),
         ({"accuracy": {"min": "90%"}}, ["search.limits.accuracy.min", "90%"]),
         ({"latency": {"max": "0%"}}, ["search.limits.latency.max", "0%", "above 0"]),
+        ({"accuracy": {"min": 0.8}}, ["search.limits.accuracy.min: got 0.8", "accuracy is in %", "write 80"]),
         ({"accuracy": {"min": 100.5}}, ["search.limits.accuracy.min", "100.5", "at most 100"]),
     ],
 )
