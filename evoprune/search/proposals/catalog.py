@@ -98,8 +98,10 @@ def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
     ranking, most = _ranking(knowledge), 1 - knowledge.experiment.search.min_keep
     rates = np.linspace(0, 1, _RATES + 1)
     allowed = rates[knowledge.limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
-    least = float(allowed.min(initial=most))
-    return Ranked(space, scores, ranking, (least, max(least, most)))
+    least = float(allowed[0]) if len(allowed) else most
+    if least > most:  # a limit asks for less than min_keep leaves
+        most = float(allowed[-1])
+    return Ranked(space, scores, ranking, (least, most))
 
 
 def _ranking(knowledge: Knowledge) -> Ranking:
