@@ -66,11 +66,14 @@ def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
 
 
 def _rounded(knowledge: Knowledge, name: str, proposal: Proposal) -> Proposal:
-    """The proposal, with widths that are multiples of `search.round_to`; its own importance says which channels."""
+    """The proposal, with widths that are multiples of `search.round_to`; its own importance says which channels.
+
+    Random codes stay random: they are what others are held against.
+    """
     config = knowledge.experiment.search
     if config.round_to == 1:
         return proposal
-    scores = knowledge.scores.get(name, knowledge.scores.get(config.prior or ""))
+    scores = None if name == "random" else knowledge.scores.get(name, knowledge.scores.get(config.prior or ""))
     return Rounded(proposal, knowledge.space, config.round_to, scores)
 
 
