@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from commands import write_experiment
 from helpers import merge
+from torch import nn
 
 from evoprune.cli import main
+from evoprune.common.errors import OUTPUT_NOT_FINITE, TrainingError
+from evoprune.evaluation.accuracy import accuracy
 from evoprune.runs.folder import RunFolder
 from evoprune.stages.context import Context, experiment_of_run
 from evoprune.stages.workspace import Workspace
@@ -29,6 +33,18 @@ def make_steps(folder: Path, cache: Path) -> Steps:
         return run
 
     return step
+
+
+def fails_where_sparse(share: float) -> Callable[..., float]:
+    """What measures an accuracy, but of convolutions of which more than `share` is zero: they give no finite output."""
+
+    def measure(network: nn.Module, *arguments: Any) -> float:
+        weights = torch.cat([value.flatten() for value in network.parameters() if value.dim() == 4])
+        if float((weights == 0).double().mean()) > share:
+            raise TrainingError(OUTPUT_NOT_FINITE)
+        return accuracy(network, *arguments)
+
+    return measure
 
 
 def summary(run: Path) -> pd.DataFrame:

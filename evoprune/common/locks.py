@@ -76,12 +76,13 @@ def hold(path: Path, alone: bool, patience_s: float | None = None) -> Iterator[b
     file = _open(path, 0o600)
     deadline = None if patience_s is None else time.monotonic() + patience_s
     try:
-        is_held = False
-        while not is_held and (deadline is None or time.monotonic() < deadline):
+        is_held = is_late = False
+        while not (is_held or is_late):
             try:
                 fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
                 is_held = True
             except BlockingIOError:
+                is_late = deadline is not None and time.monotonic() >= deadline
                 time.sleep(_POLL_S)
         yield is_held
     finally:

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 
 class LatencyError(RuntimeError):
@@ -25,33 +27,34 @@ def run_latency_command(words: Sequence[str], model: Path, limit_s: float) -> fl
         LatencyError: it cannot be started, fails, takes too long, or its last line is no time.
     """
     given = [word.replace("{model}", str(model)) for word in words]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    try:
-        process = subprocess.Popen(given, text=True, errors="replace", start_new_session=True, **pipes)  # type: ignore[call-overload]
-    except OSError as error:
-        raise LatencyError(f"{given[0]}: {error.strerror}") from None
-    try:
-        out, err = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired:
-        raise LatencyError(f"{given[0]}: took longer than {limit_s:g} s (evaluation.latency_limit_s)") from None
-    finally:
-        _end(process)
-    if process.returncode:
-        raise LatencyError(f"{given[0]}: exit status {process.returncode}: {_last(err) or _last(out)}")
-    return _milliseconds(given[0], _last(out))
+    # Files, as a child in the background would keep a pipe open after the command has ended.
+    with TemporaryFile("w+", errors="replace") as out, TemporaryFile("w+", errors="replace") as err:
+        try:
+            process = subprocess.Popen(given, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+        except OSError as error:
+            raise LatencyError(f"{given[0]}: {error.strerror}") from None
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            raise LatencyError(f"{given[0]}: took longer than {limit_s:g} s (evaluation.latency_limit_s)") from None
+        finally:
+            _end(process)
+        if process.returncode:
+            raise LatencyError(f"{given[0]}: exit status {process.returncode}: {_last(err) or _last(out)}")
+        return _milliseconds(given[0], _last(out))
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    """Kill a command that has not ended, and its children: they are a group of their own."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of a command and its children, which are a group of their own."""
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left, in the words of one system or another
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def _last(text: str) -> str:
+def _last(file: IO[str]) -> str:
     """The last line that is not empty."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    file.seek(0)
+    lines = [line.strip() for line in file.read().splitlines() if line.strip()]
     return lines[-1][:200] if lines else ""
 
 

@@ -14,7 +14,7 @@ from evoprune.common.objectives import OBJECTIVES, OK, Row
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun
-from evoprune.report.picks import fragile_groups, knee_of
+from evoprune.report.picks import fragile_groups, knee_of, with_accuracy
 from evoprune.report.tables import end_of
 from evoprune.search.front import fronts_by_generation, full_row, latest_rows
 from evoprune.space.costs import COST_NAMES
@@ -151,8 +151,9 @@ def draw_sensitivity(paths: Paths, curves: Curves) -> None:
 def draw_sweep(paths: Paths, rows: Sequence[Row], scope: str) -> None:
     """Accuracy against the share of the weights that go, without and with fine-tuning, and where the curve bends."""
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    percent = [100 * row["sparsity"] for row in rows]
-    axes.plot(percent, [row["accuracy"] for row in rows], marker=".", label="pruned")
+    pruned = with_accuracy(rows)
+    percent = [100 * row["sparsity"] for row in pruned]
+    axes.plot(percent, [row["accuracy"] for row in pruned], marker=".", label="pruned")
     tuned = [row for row in rows if row.get("accuracy_finetuned") is not None]
     if tuned:
         label = f"pruned, {tuned[0]['epochs']:g} epochs of fine-tuning"
@@ -170,9 +171,10 @@ def draw_sweep(paths: Paths, rows: Sequence[Row], scope: str) -> None:
 def draw_sparsity_front(paths: Paths, rows: Sequence[Row], front: Sequence[Row], baselines: Sequence[Row]) -> None:
     """Accuracy against parameters that are not zero: a search over sparsities of layers, its front, two baselines."""
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    axes.scatter(*_columns(rows, "nonzero_params", "accuracy"), s=8, color="silver", label="candidates")
+    axes.scatter(*_columns(with_accuracy(rows), "nonzero_params", "accuracy"), s=8, color="silver", label="candidates")
     for name, label in (("uniform", "every layer the same share"), ("global", "one ranking of all weights")):
-        known = sorted((row for row in baselines if row["proposal"] == name), key=lambda row: row["nonzero_params"])
+        known = [row for row in with_accuracy(baselines) if row["proposal"] == name]
+        known.sort(key=lambda row: row["nonzero_params"])
         axes.plot(*_columns(known, "nonzero_params", "accuracy"), marker=".", label=label)
     axes.plot(*_columns(front, "nonzero_params", "accuracy"), marker=".", color="crimson", label="front of the search")
     axes.set(xlabel="parameters that are not zero", ylabel="validation accuracy (%)", xscale="log")

@@ -45,13 +45,20 @@ def alone_line(curves: Curves) -> str:
     return f"leave alone, as {ALONE_RATE:.0%} of the channels cost more than {ALONE_POINTS:g} point: {names}"
 
 
+def with_accuracy(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose accuracy could be measured: the outputs of others were not finite."""
+    return [row for row in rows if row["accuracy"] is not None]
+
+
 def knee_of(rows: Sequence[Row]) -> Row:
     """The row after which accuracy falls: the farthest above the line from the first row to the last one.
 
-    Both axes are scaled to [0, 1] (Satopaa et al. 2011, Finding a "Kneedle" in a Haystack).
+    Both axes are scaled to [0, 1] (Satopaa et al. 2011, Finding a "Kneedle" in a Haystack). Rows without an accuracy
+    are left out.
     """
+    rows = with_accuracy(rows)
     accuracies = np.array([row["accuracy"] for row in rows], dtype=float)
     sparsities = np.array([row["sparsity"] for row in rows], dtype=float)
     span = np.ptp(accuracies) or 1.0
-    above = (accuracies - accuracies[-1]) / span + (sparsities - sparsities[0]) / np.ptp(sparsities)
+    above = (accuracies - accuracies[-1]) / span + (sparsities - sparsities[0]) / (np.ptp(sparsities) or 1.0)
     return rows[int(above.argmax())]

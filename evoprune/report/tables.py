@@ -146,8 +146,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
     lines = [
         [
             f"{100 * row['sparsity']:.0f} %" + (" (knee)" if row is knee else ""),
-            f"{row['accuracy']:.2f} %",
-            f"{row['accuracy_finetuned']:.2f} %" if row.get("accuracy_finetuned") is not None else "",
+            *("" if row.get(name) is None else f"{row[name]:.2f} %" for name in ("accuracy", "accuracy_finetuned")),
             f"{row['nonzero_params']:,}",
             f"{row['zipped_bytes']:,}",
         ]

@@ -76,7 +76,7 @@ def _non_dominated_rows(rows: Sequence[Row], objectives: Sequence[str]) -> list[
 def hypervolumes(rows: Sequence[Row], names: Sequence[str], space: SearchSpace) -> list[float]:
     """As `hypervolume_by_evaluation`, of all candidates up to each generation."""
     candidates = latest_rows(rows)
-    base = _reference(candidates, names, space)
+    base = _reference(candidates, space)
     fronts = fronts_by_generation(candidates, names)
     return [hypervolume(_scaled(front, names, base), np.ones(len(names))) for front in fronts]
 
@@ -96,16 +96,19 @@ def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: 
         One number for each candidate, in the order of their first rows; of several rungs the highest counts.
 
     Raises:
-        UserError: no names, or one that is no objective.
+        UserError: no names, or one that is no objective, or that the rows do not have.
     """
     if not names or set(names) - set(OBJECTIVES):
         raise UserError(f"names are some of {', '.join(OBJECTIVES)}; got {list(names)!r}")
+    for name in names:
+        if any(name not in row for row in rows):
+            raise UserError(f"names are columns of the rows; got {name}, which they do not have: take another")
     candidates = latest_rows(rows)
-    base, ones = _reference(candidates, names, space), np.ones(len(names))
+    base, ones = _reference(candidates, space), np.ones(len(names))
     front, volumes = np.zeros((0, len(names))), [0.0]
     for row in candidates:
         losses = _scaled([row], names, base) if row["status"] == OK else front[:0]
-        if len(losses) and not (front <= losses).all(axis=1).any():
+        if np.isfinite(losses).all() and len(losses) and not (front <= losses).all(axis=1).any():
             front = np.concatenate([front, losses])
             front = front[non_dominated(front)]
             volumes.append(hypervolume(front, ones))
@@ -114,11 +117,17 @@ def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: 
     return volumes[1:]
 
 
-def _reference(candidates: Sequence[Row], names: Sequence[str], space: SearchSpace) -> dict[str, float]:
+def _reference(candidates: Sequence[Row], space: SearchSpace) -> dict[str, float]:
     """What costs are divided by."""
-    slowest = max((row["latency"] or 0.0 for row in candidates), default=0.0) if "latency" in names else 0.0
-    full = full_row(candidates) or {"latency": slowest}
-    return {**code_costs(space, space.full_code()), "latency": full.get("latency") or 0.0}
+    full = _latency_ms(full_row(candidates) or {})
+    slowest = max(map(_latency_ms, candidates), default=0.0)
+    return {**code_costs(space, space.full_code()), "latency": full or slowest}
+
+
+def _latency_ms(row: Row) -> float:
+    """0 where it was not measured, for which pandas has a NaN."""
+    latency = row.get("latency")
+    return float(latency) if latency is not None and np.isfinite(latency) else 0.0
 
 
 def _scaled(rows: Sequence[Row], names: Sequence[str], base: Mapping[str, float]) -> np.ndarray:

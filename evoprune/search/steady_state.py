@@ -7,7 +7,7 @@ from dataclasses import replace
 from evoprune.common.objectives import LOST, Row
 from evoprune.config import Experiment
 from evoprune.search.candidate import Candidate, Planned, generation_of
-from evoprune.search.front import losses_and_violations
+from evoprune.search.front import latest_rows, losses_and_violations
 from evoprune.search.promotion import promoted
 from evoprune.search.searcher import Searcher
 from evoprune.space.limits import Limits
@@ -26,7 +26,9 @@ class Feeder:
         self._searcher, self._limits, self._batch_size = searcher, limits, batch_size
         self._config, self._ladder = experiment.search, experiment.evaluation.ladder
         self._num_asked = 0
-        self._recent: list[deque[Row]] = [deque(maxlen=self._config.num_individual) for _ in self._ladder]
+        self._recent: list[deque[Row]] = [
+            deque(maxlen=self._config.num_individual) for _ in experiment.evaluation.fidelities
+        ]
         self._earned: list[deque[Planned]] = [deque() for _ in self._ladder]
         self._lost: deque[Planned] = deque()
         self.num_told = 0
@@ -49,21 +51,23 @@ class Feeder:
             self.ran_out = False  # what was learned may lead to new codes
 
     def replay(self, rows: Sequence[Row], space: SearchSpace) -> None:
-        """Learn the rows of an earlier process, in the order of their arrival; lost ones are planned again."""
+        """Learn the rows of an earlier process, in the order of their arrival; lost ones are planned again.
+
+        Who has a row of a higher rung has earned it, whatever row was lost when that was decided.
+        """
         candidates = {row["id"]: Candidate(row["id"], space.parse_code(row["code"]), row["proposal"]) for row in rows}
         self._searcher.remember(candidates.values(), _num_first(rows))
         self._num_asked = len(candidates)
+        highest = {row["id"]: row["rung"] for row in latest_rows(rows)}
         for row in rows:
             plan = Planned(candidates[row["id"]], row["generation"], row["rung"])
-            if row["status"] == LOST:
+            is_lost = row["status"] == LOST
+            if is_lost:
                 self._lost.append(plan)
+            if is_lost or row["rung"] < highest[row["id"]]:
+                self._recent[row["rung"]].append(row)
             else:
                 self.arrive(plan, row)
-        measured = {(row["id"], row["rung"]) for row in rows}
-        for plans in self._earned:
-            missing = [plan for plan in plans if (plan.candidate.id, plan.rung) not in measured]
-            plans.clear()
-            plans.extend(missing)
 
     def _earns_next(self, rung: int, row: Row) -> bool:
         self._recent[rung].append(row)

@@ -43,16 +43,25 @@ class Limits:
         code = self.space.repair(code)
         if self.round_to > 1:
             return self._shrink_by_blocks(code, rng)
-        step = max(1, self.space.length // 100)
-        while self._exceeds(code):
-            kept = np.flatnonzero(code)
-            shrunk = code.copy()
-            shrunk[rng.choice(kept, min(step, len(kept)), replace=False)] = 0
-            shrunk = self.space.repair(shrunk)
-            if shrunk.sum() >= code.sum():
-                return self.space.smallest_code()
-            code = shrunk
+        smallest = self.space.smallest_code()
+        while self._exceeds(code) and not np.array_equal(code, smallest):
+            code = self._with_fewer(code, rng)
         return code
+
+    def _with_fewer(self, code: Code, rng: np.random.Generator) -> Code:
+        """`code` without one random channel of a hundred, or twice as many until repair does not bring them all back.
+
+        It does where parts must keep equally many. The smallest code where no number helps.
+        """
+        kept, number = np.flatnonzero(code), max(1, self.space.length // 100)
+        while number < len(kept):
+            fewer = code.copy()
+            fewer[rng.choice(kept, number, replace=False)] = 0
+            fewer = self.space.repair(fewer)
+            if fewer.sum() < code.sum():
+                return fewer
+            number *= 2
+        return self.space.smallest_code()
 
     def _shrink_by_blocks(self, code: Code, rng: np.random.Generator) -> Code:
         smallest = smallest_code(self.space, self.round_to)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from evoprune.stages import base, importance, retrain, search_time
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
+from evoprune.stages.select_networks import num_selected
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Estimate:
         candidate: one candidate at the full fidelity, in one worker.
         flops_share: FLOPs of the measured candidate, as a share of the base network's.
         num_workers: how many work side by side.
+        num_networks: about how many are trained fully.
         stages: seconds by the name of the stage.
     """
 
     candidate: float
     flops_share: float
     num_workers: int
+    num_networks: int
     stages: dict[str, float]
 
 
@@ -38,6 +41,7 @@ def estimate(context: Context) -> Estimate:
         candidate=times.whole_s,
         flops_share=probe.flops_share,
         num_workers=probe.num_workers,
+        num_networks=num_selected(context.experiment),
         stages={
             "base network": base.estimate_s(probe),
             "scores": importance.estimate_s(probe),

@@ -6,7 +6,7 @@ counts as lost in its own generation, and its new row belongs to the newest gene
 
 from evoprune.common.objectives import LOST, Row
 from evoprune.runs.table import Table
-from evoprune.search.candidate import Candidate, Planned, generation_of
+from evoprune.search.candidate import Candidate, Planned
 from evoprune.space.space import SearchSpace
 
 
@@ -16,24 +16,30 @@ class LostRows:
     Args:
         table: `reports.csv`.
         space: the search space.
-        num_first: candidates of generation 0.
-        num_individual: candidates of each other generation.
     """
 
-    def __init__(self, table: Table, space: SearchSpace, num_first: int, num_individual: int):
+    def __init__(self, table: Table, space: SearchSpace):
+        self._space = space
         self._newest = max((row["generation"] for row in table.rows), default=0)
         self._lost = {(row["id"], row["rung"]) for row in table.rows if row["status"] == LOST}
-        self._again: dict[int, dict[int, Planned]] = {}  # by generation and candidate
+        self._counted: dict[int, list[Row]] = {}  # by the generation in which they count
         for row in sorted(table.rows, key=lambda row: int(row["rung"])):
             counts_in = self._newest if row["status"] == LOST else row["generation"]
-            if generation_of(row["id"], num_first, num_individual) < counts_in:
-                candidate = Candidate(row["id"], space.parse_code(row["code"]), row["proposal"])
-                plan = Planned(candidate, counts_in, row["rung"])
-                self._again.setdefault(counts_in, {}).setdefault(row["id"], plan)
+            self._counted.setdefault(counts_in, []).append(row)
 
-    def measured_in(self, generation: int) -> list[Planned]:
-        """Candidates of earlier generations that are measured again in this one, or were: from the lost rung on."""
-        return list(self._again.get(generation, {}).values())
+    def measured_in(self, generation: int, first: int) -> list[Planned]:
+        """Candidates of earlier generations that are measured again in this one, or were: from the lost rung on.
+
+        Args:
+            generation: this one.
+            first: number of its first candidate; a generation may have fewer candidates than the population.
+        """
+        again: dict[int, Planned] = {}
+        for row in self._counted.get(generation, []):
+            if row["id"] < first and row["id"] not in again:
+                candidate = Candidate(row["id"], self._space.parse_code(row["code"]), row["proposal"])
+                again[row["id"]] = Planned(candidate, generation, row["rung"])
+        return list(again.values())
 
     def is_measured_again(self, plan: Planned) -> bool:
         """Whether the row that is there is a lost one, whose turn it is."""

@@ -276,5 +276,6 @@ def _estimated(context: Context) -> str:
     return (
         f"measured here: {found.candidate:.1f} s for a candidate with {found.flops_share:.0%} of the FLOPs, "
         f"in one of {found.num_workers} workers\n"
-        f"predicted run time: {whole} ({stages}), if the workers are like this machine"
+        f"predicted run time: {whole} ({stages} of about {found.num_networks} networks), "
+        "if the workers are like this machine"
     )

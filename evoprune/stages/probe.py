@@ -35,6 +35,7 @@ class Probe:
         base: the base network, with random weights.
         codes: codes around the median FLOPs, as many as a worker measures at once.
         num_workers: how many work side by side.
+        num_devices: how many GPUs they have; all CPUs are one.
     """
 
     def __init__(self, context: Context):
@@ -44,7 +45,9 @@ class Probe:
         self.data: Data = place_data(context.dataset.arrays, self.compute.device)
         self.base = build_network(space).to(self.compute.device).eval()
         self.codes = self._middle_codes(codes_per_batch(experiment, space))
-        self.num_workers = shape_here(experiment.workers).num_workers
+        shape = shape_here(experiment.workers)
+        self.num_workers = shape.num_workers
+        self.num_devices = max(1, round(shape.num_workers * shape.gpus_per_worker))
 
     @cached_property
     def slim(self) -> nn.Module:

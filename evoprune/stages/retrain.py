@@ -56,7 +56,7 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
 
 
 def estimate_s(probe: Probe) -> float:
-    """Seconds of full training of what `retrain.select` names; of `all`, as many as the population has."""
+    """Seconds of full training of what `retrain.select` names."""
     config = probe.context.experiment.retrain
     networks = probe.side_by_side(num_selected(probe.context.experiment) * config.seeds)
     return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute)

@@ -86,9 +86,7 @@ class _Search:
     @cached_property
     def lost(self) -> LostRows:
         """As they are when the search goes on: made before its first measurement."""
-        return LostRows(
-            self.table, self.context.space, self.searcher.num_first, self.context.experiment.search.num_individual
-        )
+        return LostRows(self.table, self.context.space)
 
     def write_front(self) -> None:
         write_front(self.context.folder, self.table.rows, self.context.experiment, self.context.space)
@@ -128,9 +126,9 @@ def _by_generation(search: _Search) -> None:
         if not candidates:
             say("search: no new code is left")
             break
-        num_asked += len(candidates)
         planned = [Planned(candidate, generation) for candidate in candidates]
-        again = search.lost.measured_in(generation)
+        again = search.lost.measured_in(generation, num_asked)
+        num_asked += len(candidates)
         by_id = {plan.candidate.id: plan.candidate for plan in (*planned, *again)}
         rows = _climb(search, planned, again)
         told = [by_id[row["id"]] for row in rows]

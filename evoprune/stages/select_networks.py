@@ -16,7 +16,7 @@ from evoprune.stages.context import Context
 
 
 def num_selected(experiment: Experiment) -> int:
-    """How many networks, at most; of `all`, as many as the population has."""
+    """About how many networks, at most; of `all`, a third of the candidates, as of long runs."""
     select = experiment.retrain.select
     if isinstance(select, CountSelection):
         return select.count
@@ -24,7 +24,7 @@ def num_selected(experiment: Experiment) -> int:
         return sum(map(len, select.max.values()))
     if select == "knees":
         return MOST_KNEES
-    return experiment.search.num_individual if select == "all" else len(select)
+    return -(-experiment.num_evaluations // 3) if select == "all" else len(select)
 
 
 def selected_rows(context: Context, rows: Sequence[Row]) -> list[Row]:

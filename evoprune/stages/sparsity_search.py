@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch import nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import TrainingError, UserError
 from evoprune.common.objectives import Row, to_losses
 from evoprune.common.progress import Meter, progress, say
 from evoprune.config import SearchConfig
@@ -17,6 +17,7 @@ from evoprune.pruning.weights.layers import output_layers, weight_layers
 from evoprune.pruning.weights.masks import apply_masks, smallest_out
 from evoprune.pruning.weights.sparsities import Group
 from evoprune.report.figures import draw_sparsity_front
+from evoprune.report.picks import with_accuracy
 from evoprune.report.tables import sparsity_table
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.table import Table, write_table
@@ -85,12 +86,17 @@ def level_space(workspace: Workspace) -> LevelSpace:
 
 def front_of(rows: Sequence[Row]) -> list[Row]:
     """The rows that no other one dominates, by parameters that are not zero."""
-    good = non_dominated(_losses(rows))
-    return sorted((row for row, keep in zip(rows, good, strict=True) if keep), key=lambda row: row["nonzero_params"])
+    measured = with_accuracy(rows)
+    good = non_dominated(_losses(measured))
+    found = (row for row, keep in zip(measured, good, strict=True) if keep)
+    return sorted(found, key=lambda row: row["nonzero_params"])
 
 
 def _losses(rows: Sequence[Row]) -> np.ndarray:
-    return to_losses([{**row, "params": row["nonzero_params"]} for row in rows], _OBJECTIVES)
+    """Losses, shape (rows, objectives), NaN for a candidate that failed."""
+    nothing = dict.fromkeys(_OBJECTIVES, np.nan)
+    known = [nothing if row["accuracy"] is None else {**row, "params": row["nonzero_params"]} for row in rows]
+    return to_losses(known, _OBJECTIVES)
 
 
 class _Measurer:
@@ -172,8 +178,13 @@ class _Measurer:
         apply_masks(network, masks)
         return {name: round(1 - float(mask.double().mean()), 6) for name, mask in masks.items()}
 
-    def _accuracy(self, network: nn.Module) -> float:
+    def _accuracy(self, network: nn.Module) -> float | None:
+        """Validation accuracy in %; None where an output is not finite, and the candidate has failed."""
         workspace, experiment = self._workspace, self._workspace.context.experiment
         images = experiment.evaluation.recalibration_images
         recalibrate(network, workspace.data, images, workspace.compute, experiment.seed)
-        return accuracy(network, workspace.data, workspace.data.validation, workspace.compute)
+        try:
+            return accuracy(network, workspace.data, workspace.data.validation, workspace.compute)
+        except TrainingError as error:
+            say(f"search: {error}")
+            return None

@@ -4,7 +4,9 @@ import copy
 import json
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save
@@ -106,31 +108,36 @@ def _measure(workspace: Workspace, wanted: Sweep, share: float) -> Row:
     row: Row = {
         "sparsity": share,
         "achieved": round(sparsity(masks, list(masks)), 6),
-        "accuracy": _accuracy(workspace, network),
+        "accuracy": _if_finite(partial(_accuracy, workspace, network)),
         "params": counts.params,
         "nonzero_params": counts.nonzero_params,
         "zipped_bytes": _zipped_bytes(network),
         "epochs": wanted.epochs,
     }
     if wanted.epochs:
-        row["accuracy_finetuned"] = _finetuned(workspace, network, masks, wanted)
+        row["accuracy_finetuned"] = _if_finite(partial(_finetuned, workspace, network, masks, wanted))
     return {**row, "seconds": round(time.monotonic() - started, 2)}
 
 
-def _finetuned(workspace: Workspace, network: nn.Module, masks: Masks, wanted: Sweep) -> float | None:
-    """Validation accuracy in % after fine-tuning; None where nothing is learnt."""
+def _if_finite(measure: Callable[[], float]) -> float | None:
+    """What `measure` gives; None where numbers are not finite, as of features that are all zero and divided by that."""
+    try:
+        return measure()
+    except TrainingError as error:
+        say(f"sweep: {error}")
+        return None
+
+
+def _finetuned(workspace: Workspace, network: nn.Module, masks: Masks, wanted: Sweep) -> float:
+    """Validation accuracy in % after fine-tuning."""
     experiment = workspace.context.experiment
     recipe = experiment.retrain.model_copy(update={"epochs": wanted.epochs})
     teacher = make_teacher(workspace.context.base.network, workspace.data, recipe, workspace.compute)
     seed, kept = derive_seed(experiment.seed, "sweep"), KeptZero(network, masks)
     options = TrainingOptions(seed, teacher, recipe.averaging, after_step=kept)
-    try:
-        for _ in train(network, workspace.data, recipe, workspace.compute, options):
-            pass
-        return _accuracy(workspace, network)
-    except TrainingError as error:
-        say(f"sweep: {error}")
-        return None
+    for _ in train(network, workspace.data, recipe, workspace.compute, options):
+        pass
+    return _accuracy(workspace, network)
 
 
 def _accuracy(workspace: Workspace, network: nn.Module) -> float:

@@ -9,6 +9,7 @@ from itertools import count, islice
 from typing import Any
 
 from evoprune.common.errors import TIME_IS_UP, UserError, reason_of
+from evoprune.common.progress import say
 from evoprune.config import WorkersConfig
 from evoprune.workers.jobs import (
     Died,
@@ -91,8 +92,10 @@ class RayWorkers:
             self._fill()
             while self.num_starting() or not (self._idle or self._gone):
                 self._wait_once()
-            if self._gone:
+            if not self._idle:
                 raise UserError(f"workers: {self._gone_because()}")
+            for reason, number in Counter(self._gone.values()).items():
+                say(f"workers: {number} of {len(self._actors)} will not work: {reason}")
             self._idle.sort(key=list(self._actors).index)
             self._opened = stack.pop_all()
         return self

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,19 +33,28 @@ class Turns:
     @contextmanager
     def beside(self) -> Iterator[None]:
         """Work at the same time as others do."""
+        left_s = self._patience()
         with ExitStack() as stack:
-            with hold(self._file("queue"), alone=True, patience_s=self.patience_s):
-                stack.enter_context(hold(self._file("work"), alone=False, patience_s=self.patience_s))
+            with hold(self._file("queue"), alone=True, patience_s=left_s()):
+                stack.enter_context(hold(self._file("work"), alone=False, patience_s=left_s()))
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait for the others to finish what they do, and work while nobody else does. Not within `beside`."""
+        left_s = self._patience()
         with (
-            hold(self._file("queue"), alone=False, patience_s=self.patience_s),
-            hold(self._file("work"), alone=True, patience_s=self.patience_s),
+            hold(self._file("queue"), alone=False, patience_s=left_s()),
+            hold(self._file("work"), alone=True, patience_s=left_s()),
         ):
             yield
+
+    def _patience(self) -> Callable[[], float | None]:
+        """What tells how many seconds are left, from now on, for both locks of a turn together."""
+        if self.patience_s is None:
+            return lambda: None
+        deadline = time.monotonic() + self.patience_s
+        return lambda: max(0.0, deadline - time.monotonic())
 
     def _file(self, what: str) -> Path:
         user = os.getuid() if hasattr(os, "getuid") else ""

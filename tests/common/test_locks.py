@@ -84,6 +84,8 @@ def test_a_held_file_is_shared_by_those_who_do_not_want_it_alone(tmp_path):
         assert first and second
         with hold(path, alone=True, patience_s=0.05) as third:
             assert not third
+        with hold(path, alone=False, patience_s=0) as at_once:
+            assert at_once, "a free lock needs no patience"
     with hold(path, alone=True) as fourth:
         assert fourth
         with hold(path, alone=False, patience_s=0.05) as fifth:

@@ -57,3 +57,12 @@ def test_one_that_takes_too_long_is_ended_with_its_children(tmp_path):
     assert time.monotonic() - started < 0.9
     time.sleep(1.2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_time_counts_when_the_command_ends_and_its_children_in_the_background_end_with_it(tmp_path):
+    started = time.monotonic()
+    shell = f"(sleep 1; touch {tmp_path}/late) & echo 5"
+    assert run_latency_command(["sh", "-c", shell], Path("x"), 10) == 5.0
+    assert time.monotonic() - started < 0.9
+    time.sleep(1.2)
+    assert list(tmp_path.iterdir()) == []

@@ -180,6 +180,7 @@ def test_a_sweep_is_two_lines_and_a_star_on_the_knee(tmp_path, drawn, tuned):
     points = [(0, 90, 91), (50, 85, 90), (75, 30, 80), (100, 10, 10)]
     swept = [{"sparsity": x / 100, "accuracy": y, "accuracy_finetuned": z if tuned else None, "epochs": 1}
              for x, y, z in points]  # fmt: skip
+    swept.append({"sparsity": 1.0, "accuracy": None, "accuracy_finetuned": None, "epochs": 1})
     draw_sweep([tmp_path / "sweep.png"], swept, "layer")
     found = [points for label, points in lines(drawn()).items() if "_" not in label]
     assert found == [[(x, y) for x, y, _ in points], [(x, z) for x, _, z in points]][: 1 + tuned]

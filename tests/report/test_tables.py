@@ -126,12 +126,13 @@ def test_where_nothing_is_good_there_is_no_trade_off(tiny, small_space):
 def test_a_sweep_table_marks_the_knee():
     rows = [
         {"sparsity": x, "accuracy": y, "accuracy_finetuned": z, "nonzero_params": 1000, "zipped_bytes": 2000}
-        for x, y, z in ((0.0, 90.0, None), (0.5, 89.0, 90.0), (1.0, 10.0, 10.0))
+        for x, y, z in ((0.0, 90.0, None), (0.5, 89.0, 90.0), (0.9, 10.0, 10.0), (1.0, None, None))
     ]
     assert cells(sweep_table(rows))[1:] == [
         ["0 %", "90.00 %", "", "1,000", "2,000"],
         ["50 % (knee)", "89.00 %", "90.00 %", "1,000", "2,000"],
-        ["100 %", "10.00 %", "10.00 %", "1,000", "2,000"],
+        ["90 %", "10.00 %", "10.00 %", "1,000", "2,000"],
+        ["100 %", "", "", "1,000", "2,000"],
     ]
 
 

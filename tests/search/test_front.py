@@ -136,3 +136,18 @@ def test_hypervolume_grows_with_each_evaluation_up_to_that_of_the_generations(sm
 def test_names_that_are_no_objectives_are_refused(small_space, names):
     with pytest.raises(UserError, match=r"names are some of accuracy, flops, .*; got \["):
         hypervolume_by_evaluation([], names, small_space)
+
+
+def test_a_column_that_the_rows_lack_is_named(small_space):
+    rows = [{name: value for name, value in make_row(0, 50.0, 1).items() if name != "latency"}]
+    with pytest.raises(UserError, match="got latency, which they do not have"):
+        hypervolume_by_evaluation(rows, ["accuracy", "latency"], small_space)
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_latency_that_was_not_measured_is_no_number(small_space, nothing):
+    """By hand: the slowest has 2 ms, at half the accuracy; the other is twice as fast."""
+    rows = [make_row(i, 50.0, 1, latency=ms) for i, ms in enumerate((nothing, 2.0, 1.0))]
+    rows[0] |= {"proposal": "full", "status": "failed"}
+    found = hypervolume_by_evaluation(rows, ["accuracy", "latency"], small_space)
+    assert found == pytest.approx([0, 0, 0.25])

@@ -6,6 +6,7 @@ Whole searches are in `tests/stages/test_search.py` and `tests/end_to_end/test_s
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import TINY, make_searcher, merge
 
@@ -93,6 +94,24 @@ def test_rows_of_an_earlier_process_lead_to_the_same_decisions(small_space):
         feeder.replay(rows[:kept], small_space)
         assert work(feeder, small_space, feeder.batches()) == rows[kept:]
         assert feeder.num_told == whole.num_told
+
+
+def test_who_went_on_after_a_loss_is_told_once_when_the_search_goes_on(small_space):
+    """The lost row stood in the window in which the others were compared."""
+    experiment = parse_experiment(merge(TINY, merge(STEADY, {"search": {"generations": 6}})), "test")
+    for lost in range(2, 12):
+        feeder, rows = make_feeder(small_space, experiment), []
+        batches = feeder.batches()
+        while plans := next(batches):
+            accuracy = 100 * np.random.default_rng(plans[0].candidate.id).random()
+            is_lost = (plans[0].candidate.id, plans[0].rung) == (lost, 0)
+            changes = {"status": "lost", "accuracy": None} if is_lost else {"accuracy": accuracy}
+            rows.append(row_of(small_space, plans[0], **changes))
+            feeder.arrive(plans[0], rows[-1])
+        again = make_feeder(small_space, experiment)
+        again.replay(rows, small_space)
+        assert {row["id"] for row in work(again, small_space, again.batches())} == {lost}
+        assert again.num_told == feeder.num_told == 28
 
 
 def test_a_row_of_a_higher_rung_whose_lower_one_was_deleted_is_learned_all_the_same(small_space):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from traced import images
 
-from evoprune import UserError, compute_costs, load_search_space
+from evoprune import UserError, compute_costs, load_search_space, trace_search_space
 from evoprune.config import LimitConfig
 from evoprune.space.limits import Limits, make_limits
 
@@ -66,6 +68,17 @@ def test_a_code_within_the_bounds_is_left_alone():
 def test_shrinking_keeps_most_of_what_the_bound_allows():
     shrunk = limits_of(flops={"max": "50%"}).shrink(SPACE.full_code(), np.random.default_rng(0))
     assert compute_costs(SPACE, shrunk)["flops"][0] > 0.4 * FULL["flops"]
+
+
+def test_shrinking_takes_several_channels_where_repair_brings_one_back():
+    """Of four groups of eight that keep equally many, one channel alone always comes back."""
+    layers = [nn.Conv2d(3, 32, 1), nn.Conv2d(32, 32, 3, groups=4), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    space = trace_search_space(nn.Sequential(*layers, nn.Linear(32, 10)), images())
+    full = compute_costs(space, space.full_code())["flops"][0]
+    limits = make_limits(space, {"flops": LimitConfig(max="70%")})
+    for seed in range(10):
+        shrunk = limits.shrink(space.full_code(), np.random.default_rng(seed))
+        assert 0.5 * full < compute_costs(space, shrunk)["flops"][0] <= 0.7 * full
 
 
 def test_shrinking_leaves_its_input_as_it_is():

@@ -160,6 +160,20 @@ def test_a_finished_search_that_runs_again_starts_no_worker(tiny, tmp_path, mode
     assert (path / "reports.csv").read_bytes() == before
 
 
+def test_a_finished_search_stays_as_it_is_where_generations_ran_short_of_codes(tmp_path):
+    """Of 49 codes the last generations have fewer than four new ones, and each stands in its generation once."""
+    (tmp_path / "49.yaml").write_text(NINE_CODES)
+    experiment = steady(
+        search_space={"name": str(tmp_path / "49.yaml"), "width": 3}, search={"mode": "generational", "generations": 20}
+    )
+    _, rows = simulate(tmp_path / "run", experiment, number=1)
+    sizes = rows[rows.rung == 0].generation.value_counts().sort_index().tolist()
+    assert min(sizes[:-1]) < 4
+    text = (tmp_path / "run" / "reports.csv").read_text()
+    simulate(tmp_path / "run", experiment, number=1)
+    assert (tmp_path / "run" / "reports.csv").read_text() == text
+
+
 def test_a_search_that_goes_on_asks_for_no_generation_that_is_there(tmp_path, monkeypatch):
     """To ask again takes a second for each generation where a model predicts what is proposed."""
     experiment = steady(search={"mode": "generational", "generations": 6})

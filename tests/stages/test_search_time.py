@@ -9,24 +9,29 @@ import pytest
 
 from evoprune import UserError
 from evoprune.config import Experiment
+from evoprune.evaluation.evaluator import Evaluator
 from evoprune.runs.folder import RunFolder
 from evoprune.stages.context import Context
 from evoprune.stages.curves import PRIOR_IMAGES
 from evoprune.stages.probe import Probe
 from evoprune.stages.search_time import CandidateTimes, estimate_s, time_candidate
 
-FIXED_S, EPOCH_S, CURVE_S = 2.0, 100.0, 0.5
+FIXED_S, EPOCH_S, CURVE_S, LATENCY_S = 2.0, 100.0, 0.5, 4.0
 ONE_AT_ONCE = {"candidates_per_batch": 1}
 
 
 @pytest.fixture
 def round_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates, however many at once, take 2 s without training, 0.5 s for sensitivity, and 100 s an epoch."""
+    """Candidates, however many at once, take 2 s without training, 0.5 s for sensitivity, and 100 s an epoch.
+
+    Their latency takes 4 s.
+    """
 
     def second_time(work: Callable[[], object]) -> float:
         assert isinstance(work, partial)
-        fidelity, *_ = work.args
-        return CURVE_S if fidelity == (0.0, PRIOR_IMAGES) else FIXED_S + EPOCH_S * fidelity.epochs
+        fidelity, timed = work.args
+        whole_s = FIXED_S + EPOCH_S * fidelity.epochs + LATENCY_S * timed
+        return CURVE_S if fidelity == (0.0, PRIOR_IMAGES) else whole_s
 
     monkeypatch.setattr("evoprune.stages.search_time.second_time", second_time)
 
@@ -63,6 +68,23 @@ def test_candidates_that_are_measured_together_share_the_time(make_experiment: A
     """Four at once take as long as one here."""
     times, found = predict(make_experiment(workers={"candidates_per_batch": 4}))
     assert times.whole_s == pytest.approx(FIXED_S / 4) and found == pytest.approx(8 * FIXED_S / 4)
+
+
+def test_latency_is_measured_by_one_worker_after_the_other(make_experiment: Any, round_numbers: None) -> None:
+    workers = {"backend": "ray", "num_workers": 4, **ONE_AT_ONCE}
+    latency = {"objectives": ["accuracy", "latency"]}
+    times, found = predict(make_experiment(search=latency, evaluation={"epochs": 0.1}, workers=workers))
+    assert times.latency == LATENCY_S and times.per_epoch == pytest.approx(EPOCH_S)
+    assert times.whole_s == pytest.approx(2 + 10 + 4) and found == pytest.approx(8 * 12 / 4 + 8 * 4)
+
+
+@pytest.mark.parametrize("inherit", ["plain", "compensated"])
+def test_slim_networks_inherit_as_those_of_the_search(make_experiment: Any, monkeypatch: Any, inherit: str) -> None:
+    given = []
+    make = Evaluator.__init__
+    monkeypatch.setattr(Evaluator, "__init__", lambda self, *facts: given.append(facts[-1]) or make(self, *facts))
+    predict(make_experiment(inherit=inherit))
+    assert [moments is not None for moments in given] == [inherit == "compensated"]
 
 
 def test_a_candidate_that_fails_is_no_measure(make_experiment: Any) -> None:

@@ -85,3 +85,9 @@ def test_a_cost_that_was_not_measured_bounds_nothing(tiny):
 @pytest.mark.parametrize(("select", "number"), [({"max": {"flops": [1, 2], "params": 3}}, 3), ("knees", 3), (["a"], 1)])
 def test_the_estimate_knows_how_many_are_trained_at_most(tiny, select, number):
     assert num_selected(tiny(retrain={"select": select})) == number
+
+
+def test_of_a_long_search_about_a_third_is_on_the_front(tiny):
+    """Of 352 candidates of published searches 122, 121 and 88 were, with a population of 32."""
+    long = {"random_samples": 32, "num_individual": 32, "generations": 10}
+    assert num_selected(tiny(retrain={"select": "all"}, search=long)) == 118

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from commands import refusal, write_experiment
 from helpers import die_at
-from steps import make_steps, workspace_of
+from steps import fails_where_sparse, make_steps, workspace_of
 
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.space.levels import KEPT_SHARES
@@ -83,8 +83,19 @@ def test_it_goes_on_row_by_row_to_the_same_tables(steps, searched, tmp_path, mon
         pd.testing.assert_frame_equal(first, second)
 
 
+def test_a_candidate_whose_outputs_are_not_finite_has_failed(steps, monkeypatch):
+    monkeypatch.setattr("evoprune.stages.sparsity_search.accuracy", fails_where_sparse(0.7))
+    folder = steps("search", "--weights", **SMALL) / "sweep"
+    rows, front, baselines = (
+        pd.read_csv(folder / f"{name}.csv") for name in ("search", "search-front", "search-baselines")
+    )
+    assert rows.accuracy.isna().any() and baselines.accuracy.isna().any() and len(rows) == 14
+    assert front.accuracy.notna().all() and len(front) > 0
+
+
 def test_the_front_of_equal_rows_has_them_all():
     rows = [{"accuracy": a, "nonzero_params": n} for a, n in ((50.0, 9), (60.0, 9), (60.0, 12), (40.0, 3), (60.0, 9))]
+    rows.append({"accuracy": None, "nonzero_params": 1})
     assert [row["nonzero_params"] for row in front_of(rows)] == [3, 9, 9]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from commands import refusal, set_all, write_experiment
 from helpers import die_at
-from steps import workspace_of
+from steps import fails_where_sparse, workspace_of
 
 from evoprune import load_model
 from evoprune.evaluation.accuracy import accuracy
@@ -50,6 +50,14 @@ def test_each_point_is_the_dense_network_under_masks_of_that_sparsity(steps, few
         names = tuple(name for name, value in network.named_parameters() if value.dim() == 4)
         apply_masks(network, smallest_out(network, [Group(names, share)]))
         assert accuracy(network, workspace.data, workspace.data.validation) == measured
+
+
+def test_a_network_whose_outputs_are_not_finite_leaves_an_empty_accuracy(steps, few_points, monkeypatch, capsys):
+    """As one that divides features by their norm, once all of them are zero."""
+    monkeypatch.setattr("evoprune.stages.sweep.accuracy", fails_where_sparse(0.99))
+    table = table_of(steps("sweep", "--weights", "--epochs", "0.2"), "weights-global-epochs-0.2")
+    assert table.accuracy.isna().tolist() == table.accuracy_finetuned.isna().tolist() == [False] * 4 + [True]
+    assert "the network's output is not finite" in capsys.readouterr().out
 
 
 def test_it_goes_on_row_by_row_to_the_same_table(steps, tmp_path, few_points, monkeypatch):

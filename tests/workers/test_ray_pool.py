@@ -20,6 +20,7 @@ from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job
 from evoprune.workers.pool import open_workers
 from evoprune.workers.ray_cluster import session_folder
+from evoprune.workers.versions import own_versions
 
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGES_ON_REQUEST = "glibc" in platform.libc_ver() and THP.exists() and "[madvise]" in THP.read_text()
@@ -119,6 +120,16 @@ def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(monkeypa
     monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
     with pytest.raises(UserError, match=BOTH):
         open_workers(WorkersConfig(num_workers=1), Unreadable()).__enter__()
+
+
+def test_a_run_begins_where_one_worker_has_started_and_says_why_others_have_not(monkeypatch, capsys):
+    versions = iter([OTHERS, own_versions()])
+    monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: next(versions))
+    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+        assert workers.idle() == ["ray-1"]
+        assert [event.value for event in dispatch(workers, [0, 1])] == [0, 1]
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(f"workers: 1 of 2 will not work: a worker cannot start: {BOTH}", said)
 
 
 def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(monkeypatch):

@@ -66,11 +66,14 @@ def make_proposals(knowledge: Knowledge) -> dict[str, tuple[float, Proposal]]:
 
 
 def _rounded(knowledge: Knowledge, name: str, proposal: Proposal) -> Proposal:
-    """The proposal, with widths that are multiples of `search.round_to`; its own importance says which channels."""
+    """The proposal, with widths that are multiples of `search.round_to`; its own importance says which channels.
+
+    Random codes stay random: they are what others are held against.
+    """
     config = knowledge.experiment.search
     if config.round_to == 1:
         return proposal
-    scores = knowledge.scores.get(name, knowledge.scores.get(config.prior or ""))
+    scores = None if name == "random" else knowledge.scores.get(name, knowledge.scores.get(config.prior or ""))
     return Rounded(proposal, knowledge.space, config.round_to, scores)
 
 
@@ -98,8 +101,10 @@ def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
     ranking, most = _ranking(knowledge), 1 - knowledge.experiment.search.min_keep
     rates = np.linspace(0, 1, _RATES + 1)
     allowed = rates[knowledge.limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
-    least = float(allowed.min(initial=most))
-    return Ranked(space, scores, ranking, (least, max(least, most)))
+    least = float(allowed[0]) if len(allowed) else most
+    if least > most:  # a limit asks for less than min_keep leaves
+        most = float(allowed[-1])
+    return Ranked(space, scores, ranking, (least, most))
 
 
 def _ranking(knowledge: Knowledge) -> Ranking:

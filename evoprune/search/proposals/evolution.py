@@ -147,8 +147,8 @@ class Evolution:
                 child[place] = bits
 
     def _flip(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:
-        """Turn one to three single bits."""
-        for bit in rng.choice(self._space.length, int(rng.integers(1, 4)), replace=False):
+        """Turn one to three single bits, as far as there are so many."""
+        for bit in rng.choice(len(child), min(int(rng.integers(1, 4)), len(child)), replace=False):
             child[bit] ^= 1
 
     def _slide(self, child: Code, keys: Keys, rng: np.random.Generator) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import random_scores
+from helpers import NINE_CODES, random_scores
 from searching import flops_shares, make_proposal, random_parents
 
 from evoprune import load_search_space
@@ -183,3 +183,11 @@ def test_first_codes_keep_the_more_important_channels_where_there_is_a_prior(sma
     rank = np.broadcast_to(mid_ranks(small_space, scores), codes.shape)
     difference = rank[codes == 1].mean() - rank[codes == 0].mean()
     assert difference > 0.15 if with_prior else abs(difference) < 0.05
+
+
+def test_a_code_may_have_fewer_bits_than_a_step_turns(tmp_path):
+    (tmp_path / "two.yaml").write_text(NINE_CODES)
+    space = load_search_space(str(tmp_path / "two.yaml"), width=1, num_classes=2, in_channels=1, image_size=4)
+    assert space.length == 2
+    children = make_evolution(space).propose(np.ones((200, 2, 2), dtype=np.uint8), 0.0, np.random.default_rng(0))
+    assert set(map(tuple, children)) == {(0, 0), (0, 1), (1, 0), (1, 1)}, "repair comes later"

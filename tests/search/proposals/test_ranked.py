@@ -24,3 +24,10 @@ def test_ranked_codes_keep_a_limit_by_their_rate(small_space):
     codes = proposal.first(40, np.random.default_rng(0))
     shares = flops_shares(small_space, codes)
     assert shares.max() <= 0.4 and shares.max() - shares.min() > 0.15  # widths are coarse
+
+
+def test_ranked_codes_keep_a_limit_below_what_min_keep_leaves(small_space):
+    """By default the rate is at most 0.8, which leaves more than 4 % of the FLOPs."""
+    proposal = make_proposal(small_space, proposal="magnitude", limits={"flops": {"max": "4%"}})
+    shares = flops_shares(small_space, proposal.first(40, np.random.default_rng(0)))
+    assert shares.max() <= 0.04 and len(set(shares)) > 1

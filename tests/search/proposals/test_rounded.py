@@ -21,6 +21,14 @@ def test_codes_of_every_proposal_are_rounded(small_space, name, prior):
     assert np.ptp(flops_shares(small_space, first)) > 0.2, "they still are of many sizes"
 
 
+def test_random_codes_know_no_importance(small_space):
+    """Of 16 channels with any importance each is kept as often as the others, where 4, 8 or 12 of them stay."""
+    proposal = make_proposal(small_space, proposal="random", prior="magnitude", round_to=4)
+    codes = proposal.first(600, np.random.default_rng(0))[:, small_space.segment("layer3.0.middle").slice]
+    kept = codes[codes.sum(axis=1) < 16].mean(axis=0)
+    assert np.ptp(kept) < 0.2
+
+
 def test_measurements_reach_a_proposal_that_learns(small_space):
     class Notes:
         def learn(self, codes, losses):
