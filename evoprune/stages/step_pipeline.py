@@ -1,6 +1,7 @@
 """The commands of the four steps, analyse, prune, fine-tune and transform, and of the sweep over sparsities."""
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,8 +32,10 @@ def analyse(request: Request, method: str, images: int | None) -> None:
     with _opened(context):
         say(alone_line(read_curves(context.folder.sensitivity(parse_method(method)), context.space)))
         say(_workspace(context).table())
-    out = "" if request.out is None else f" --out {request.out}"
-    say(f"next: evoprune prune {request.file}{out} --rate 0.3 --step")
+    words = ["--out", str(request.out)] if request.out is not None else []
+    words += [word for text in request.overrides for word in ("--set", text)]
+    words += ["--method", method] if method != "magnitude" else []
+    say(f"next: evoprune prune {shlex.join([request.file, *words])} --rate 0.3 --step")
 
 
 def prune_channels(request: Request, method: str, target: Mapping[Kind, str | None]) -> None:

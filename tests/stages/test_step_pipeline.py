@@ -9,9 +9,10 @@ from steps import files_of, summary
 
 
 def test_analyse_leaves_curves_a_picture_and_says_what_comes_next(analysed, stepped, capsys):
-    run = stepped("analyse", "--images", "60")
+    run = stepped("analyse", "--images", "60", *set_all("report.formats=[png, svg]"))
     printed = capsys.readouterr().out
     assert "leave alone" in printed and "kept at 1 points" in printed and "--rate 0.3 --step" in printed
+    assert "--set 'report.formats=[png, svg]'" in printed and "--method" not in printed
     assert "| base network |" in printed.replace("|  | base", "| base") and len(summary(run)) == 1
     assert (run / "sensitivity" / "magnitude.png").is_file()
     assert (pd.read_csv(run / "sensitivity" / "magnitude.csv").images == 60).all()
