@@ -1,5 +1,7 @@
 """Are the published networks as accurate as the table says? Loads each, and tests it on CIFAR-10's test images.
 
+Of some further seeds the description alone is published, without weights. These are not tested.
+
 Usage: python benchmarks/verify.py [FILE.npz] [--models results/resnet20_cifar10/models ...]
 FILE.npz has CIFAR-10 in MedMNIST's layout. Without it torchvision downloads CIFAR-10 into data/. Nothing is trained.
 The exit status is 1 where a network differs from its table by more than a hundredth of a point.
@@ -67,7 +69,7 @@ def main() -> int:
         [
             {"run": models.resolve().parent.name, **check(path.parent, test)}
             for models in arguments.models
-            for path in sorted(models.rglob("model.json"))
+            for path in sorted(models.rglob("model.safetensors"))
         ]
     )
     print(markdown(table))
