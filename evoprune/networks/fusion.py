@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from evoprune.networks.build import NETWORKS
 from evoprune.networks.device import Compute
+from evoprune.networks.draws import generator_states
 from evoprune.networks.fused_layers import conv_norm_relu
 
 _RELUS = {F.relu, torch.relu, torch.relu_, F.relu_, "relu", "relu_"}
@@ -60,7 +61,10 @@ def _forwards(network: nn.Module) -> tuple[nn.Module, nn.Module] | None:
 
 def _rewritten(network: nn.Module) -> nn.Module | None:
     """The network in its present mode as a graph with fused layers."""
+    before = generator_states()
     graph = fx.Tracer().trace(network)
+    if generator_states() != before:  # what its own code has drawn would be the same in every step
+        return None
     modules = dict(network.named_modules())
     for node in [node for node in graph.nodes if node.op == "call_module"]:
         if type(modules[str(node.target)]) is nn.Identity:

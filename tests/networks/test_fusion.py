@@ -1,6 +1,7 @@
 """Fused layers in networks of strangers: the same to rounding, and to the bit what the carried network computes."""
 
 import copy
+import random
 
 import pytest
 import torch
@@ -188,6 +189,28 @@ def test_what_cannot_be_read_runs_as_it_is():
     with fused(network, BF16) as is_fused:
         assert not is_fused and "forward" not in vars(network)
     assert network.training
+
+
+class StochasticDepth(Kept):
+    """Its own code draws whether a block is skipped in this step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if self.training and torch.rand(1).item() < 0.5 else super().forward(x)
+
+
+class Noisy(Kept):
+    """Its own code draws how strong it is in this step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * random.random()
+
+
+@pytest.mark.parametrize("kind", [StochasticDepth, Noisy])
+def test_what_a_networks_own_code_draws_is_drawn_in_each_step(kind):
+    network = kind()
+    with fused(network, BF16) as is_fused, torch.no_grad():
+        found = {float(network(images()).sum()) for _ in range(20)}
+    assert not is_fused and len(found) > 1
 
 
 @pytest.mark.parametrize(
