@@ -1,9 +1,12 @@
 """What networks draw from torch's own generators: first weights, dropout, stochastic depth."""
 
+import pickle
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
+import numpy as np
 import torch
 
 generators = RLock()
@@ -21,3 +24,9 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         with generators:
             torch.set_rng_state(before)
+
+
+def generator_states() -> tuple[bytes, ...]:
+    """Where the CPU's generators of torch, of Python and of NumPy are: the same again where nothing was drawn."""
+    states = random.getstate(), np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), *map(pickle.dumps, states)

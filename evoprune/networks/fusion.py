@@ -4,7 +4,7 @@ The graph is that of torch.fx. What cannot be rewritten runs as it is.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,13 @@ from torch import Tensor, fx, nn
 
 from evoprune.networks.build import NETWORKS
 from evoprune.networks.device import Compute
+from evoprune.networks.draws import generator_states
 from evoprune.networks.fused_layers import conv_norm_relu
 
 _RELUS = {F.relu, torch.relu, torch.relu_, F.relu_, "relu", "relu_"}
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _FRESH = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d)
+_IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 Plan = tuple[nn.Conv2d, nn.BatchNorm2d, bool]
 
 
@@ -58,9 +60,36 @@ def _forwards(network: nn.Module) -> tuple[nn.Module, nn.Module] | None:
     return None if None in graphs else (graphs[0], graphs[1])  # type: ignore[return-value]
 
 
+class _Tracer(fx.Tracer):
+    """Reads `x += y` as what it is. torch.fx reads `x = x + y`, which is another thing where x has a second name."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+
+class _Proxy(fx.Proxy):
+    def __iadd__(self, other: Any) -> Any:
+        return self._write(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._write(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._write(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._write(operator.itruediv, other)
+
+    def _write(self, target: Callable[[Any, Any], Any], other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+
 def _rewritten(network: nn.Module) -> nn.Module | None:
     """The network in its present mode as a graph with fused layers."""
-    graph = fx.Tracer().trace(network)
+    before = generator_states()
+    graph = _Tracer().trace(network)
+    if generator_states() != before:  # what its own code has drawn would be the same in every step
+        return None
     modules = dict(network.named_modules())
     for node in [node for node in graph.nodes if node.op == "call_module"]:
         if type(modules[str(node.target)]) is nn.Identity:
@@ -90,6 +119,8 @@ def _fuse(graph: fx.Graph, norm: fx.Node, modules: dict[str, nn.Module], places:
     addition = _only_user(last)
     if addition is not None and _is_call(addition, _ADDS, modules):
         others = [one for one in addition.args if one is not norm]
+        if _is_in_place(addition, modules) and addition.args[0] is not norm:
+            others = []  # the sum is to stand in the addend, where something else may read it
         if len(addition.args) == 2 and not addition.kwargs and len(others) == 1 and isinstance(others[0], fx.Node):
             last, residual = addition, others[0]
     relu = _only_user(last)
@@ -146,7 +177,8 @@ def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return bool(getattr(modules[str(node.target)], "inplace", False))
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return bool(node.kwargs.get("inplace")) or name.endswith("_") or node.target is operator.iadd
+    by_argument = bool(node.kwargs.get("inplace")) or "out" in node.kwargs
+    return by_argument or name.endswith("_") or node.target in _IN_PLACE
 
 
 def _may_overwrite(

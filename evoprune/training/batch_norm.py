@@ -1,8 +1,12 @@
 """Statistics of batch norms, measured again."""
 
+from itertools import count
+
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.utils.hooks import RemovableHandle
 
 from evoprune.common.seeds import derive_seed
 from evoprune.data.batches import training_sample
@@ -13,26 +17,39 @@ from evoprune.networks.draws import seeded
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, data: Data, num_images: int, compute: Compute = CPU, seed: int = 0) -> None:
-    """Measure the running statistics of every batch norm again, on augmented training images.
+    """Measure the running statistics of every batch and instance norm again, on augmented training images.
 
     A slim network's statistics are those of the base network, whose channels it lacks; this is what makes inherited
     weights comparable (EagleEye, Li et al. 2020). The images are augmented because the weights were trained on such:
-    ResNet-20 on CIFAR-10 loses 2 points when its own statistics are measured on plain ones. The network is left in eval
-    mode.
+    ResNet-20 on CIFAR-10 loses 2 points when its own statistics are measured on plain ones. Norms that the network's
+    own `train` keeps in eval mode keep their statistics. The network is left in eval mode.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    network.train()
+    norms = [module for module in network.modules() if isinstance(module, _NormBase) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over all batches
-    network.train()
+    hooks = [_average(norm) for norm in norms if isinstance(norm, _InstanceNorm)]
     with seeded(derive_seed(seed, "recalibration")):
         for images in training_sample(data, num_images, seed):
             with compute.autocast():
                 network(data.normalise(images))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    for hook in hooks:
+        hook.remove()
     network.eval()
+
+
+def _average(norm: _InstanceNorm) -> RemovableHandle:
+    """Have an instance norm average over its calls, which it does not do by itself where it has no momentum."""
+    calls = count(1)
+
+    def weigh(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        norm.momentum = 1 / next(calls)  # type: ignore[assignment]
+
+    return norm.register_forward_pre_hook(weigh)
 
 
 @torch.no_grad()

@@ -6,6 +6,8 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from evoprune.networks.draws import generator_states, generators
+
 _WARM_UP_STEPS = 3
 _one_at_a_time = Lock()
 
@@ -13,7 +15,8 @@ _one_at_a_time = Lock()
 def capture(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[], None]:
     """Record the kernels of `step` in a CUDA graph, as PyTorch's notes on whole-network capture do; returns its replay.
 
-    Threads may capture while others work, one after the other.
+    Threads may capture while others work, one after the other. A step that draws numbers on the CPU, as a network's own
+    code may, is returned as it is: a replay would have the same numbers each time.
 
     Args:
         step: reads and writes tensors that stay where they are.
@@ -24,16 +27,25 @@ def capture(step: Callable[[], None], changed: Sequence[Tensor]) -> Callable[[],
         stream = _capturing_stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP_STEPS):
-                step()
+            is_drawing = _warm_up(step)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            step()
+        if not is_drawing:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                step()
         with torch.no_grad():
             for tensor, value in zip(changed, values, strict=True):
                 tensor.copy_(value)
-    return graph.replay
+    return step if is_drawing else graph.replay
+
+
+def _warm_up(step: Callable[[], None]) -> bool:
+    """Run a step a few times; whether it has drawn numbers on the CPU."""
+    with generators:
+        before = generator_states()
+        for _ in range(_WARM_UP_STEPS):
+            step()
+        return generator_states() != before
 
 
 def _capturing_stream() -> torch.cuda.Stream:

@@ -1,11 +1,14 @@
 """Draws from torch's own generators: from a seed, and nobody else's afterwards."""
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from evoprune.networks.draws import generators, seeded
+from evoprune.networks.draws import generator_states, generators, seeded
 
 
 def drawn(seed: int) -> Tensor:
@@ -49,3 +52,12 @@ def test_who_holds_the_generators_draws_what_the_seed_says_among_threads():
         for other in others:
             other.result()
     assert all(torch.equal(one, built[0]) for one in built)
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(1), random.random, lambda: np.random.rand(1)])
+def test_whoever_draws_leaves_a_generator_elsewhere(draw):
+    before = generator_states()
+    torch.rand(3, generator=torch.Generator().manual_seed(0))
+    assert generator_states() == before
+    draw()
+    assert generator_states() != before

@@ -1,6 +1,9 @@
 """Fused layers in networks of strangers: the same to rounding, and to the bit what the carried network computes."""
 
 import copy
+import operator
+import random
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -143,7 +146,27 @@ class TwoNorms(Stem):
         return F.relu(self.last(self.one(F.relu(self.norm(self.one(x)))))).flatten(1)
 
 
-@pytest.mark.parametrize("kind", [Kept, KeptView, OwnInput, Context, TwoNorms])
+class AddedTo(Stem):
+    """A norm is added to a tensor that has a second name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x = self.norm(self.one(x))
+        x += self.last(self.two(F.relu(y)))
+        return (x * 2 - y).flatten(1)
+
+
+class Scaled(Stem):
+    """What a layer puts out is changed by more than an addition, and read by its first name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x = self.norm(self.one(x))
+        x *= 2
+        x -= 1
+        x /= 3
+        return F.relu(self.last(self.two(y))).flatten(1)
+
+
+@pytest.mark.parametrize("kind", [Kept, KeptView, OwnInput, Context, TwoNorms, AddedTo, Scaled])
 def test_odd_calls_compute_what_they_say(kind):
     network = scramble(kind(), 0).to(memory_format=torch.channels_last)
     plain = copy.deepcopy(network).eval()
@@ -160,18 +183,29 @@ def test_odd_calls_compute_what_they_say(kind):
 class InPlace(nn.Module):
     """What a convolution reads is changed before its norm runs."""
 
-    def __init__(self):
+    def __init__(self, change: Callable[[Tensor], Tensor]):
         super().__init__()
         self.one, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.change = change
 
     def forward(self, x: Tensor) -> Tensor:
+        x = torch.sin(x)
         y = self.one(x)
-        x.mul_(0)
+        self.change(x)
         return (F.relu(self.norm(y)) + x).flatten(1)
 
 
-def test_what_changes_in_place_is_left_alone():
-    network = scramble(InPlace(), 0).eval()
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.mul_(0),
+        lambda x: torch.clamp(x, max=0.1, out=x),
+        lambda x: F.relu(x, True),
+        lambda x: operator.imul(x, 2),
+    ],
+)
+def test_what_changes_in_place_is_left_alone(change):
+    network = scramble(InPlace(change), 0).eval()
     with torch.no_grad():
         truth = network(images())
         with fused(network, BF16):
@@ -188,6 +222,28 @@ def test_what_cannot_be_read_runs_as_it_is():
     with fused(network, BF16) as is_fused:
         assert not is_fused and "forward" not in vars(network)
     assert network.training
+
+
+class StochasticDepth(Kept):
+    """Its own code draws whether a block is skipped in this step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if self.training and torch.rand(1).item() < 0.5 else super().forward(x)
+
+
+class Noisy(Kept):
+    """Its own code draws how strong it is in this step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * random.random()
+
+
+@pytest.mark.parametrize("kind", [StochasticDepth, Noisy])
+def test_what_a_networks_own_code_draws_is_drawn_in_each_step(kind):
+    network = kind()
+    with fused(network, BF16) as is_fused, torch.no_grad():
+        found = {float(network(images()).sum()) for _ in range(20)}
+    assert not is_fused and len(found) > 1
 
 
 @pytest.mark.parametrize(

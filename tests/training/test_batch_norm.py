@@ -77,6 +77,34 @@ def test_every_kind_of_batch_norm_is_measured_again():
     torch.testing.assert_close(network[2].running_mean, seen.mean(0), rtol=1e-4, atol=1e-5)
 
 
+def test_instance_norms_that_keep_statistics_are_measured_again():
+    norm = nn.InstanceNorm2d(1, track_running_stats=True)
+    norm.running_mean.fill_(100.0)
+    data = random_data(520)  # more than one batch
+    recalibrate(norm, data, 512)
+    pixels = data.train.images / 255
+    assert torch.allclose(norm.running_mean, pixels.mean().view(1), atol=0.002)
+    assert torch.allclose(norm.running_var, pixels.var((2, 3)).mean().view(1), rtol=0.02)
+    assert norm.momentum == 0.1 and not norm._forward_pre_hooks
+
+
+class FrozenNorm(nn.Sequential):
+    """Keeps its first norm in eval mode, as fine-tuning of detectors does."""
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
+def test_norms_that_a_network_keeps_in_eval_mode_keep_their_statistics():
+    network = FrozenNorm(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+    network[1].running_mean.fill_(0.5)
+    recalibrate(network, random_data(64), 64)
+    assert network[1].running_mean.tolist() == [0.5] * 3 and network[1].running_var.tolist() == [1] * 3
+    assert (network[3].running_mean != 0).all() and network[1].momentum == 0.1
+
+
 def test_what_a_network_draws_is_the_same_again():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Dropout(0.5), nn.BatchNorm2d(4))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evoprune.training import cuda_graph
-from evoprune.training.cuda_graph import GraphedStep
+from evoprune.training.cuda_graph import GraphedStep, _warm_up
 
 
 @pytest.fixture
@@ -50,3 +50,12 @@ def test_inputs_keep_their_places(captured):
     for value in (1.0, 2.0, 3.0):
         assert float(graphed(torch.full((4,), value))) == 4 * value
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_warm_up_notices_what_a_step_draws_on_the_cpu(draws):
+    """A captured step would have the same numbers at every replay."""
+    rng = torch.Generator().manual_seed(0)
+    steps = []
+    assert _warm_up(lambda: steps.append(torch.rand(1, generator=None if draws else rng))) is draws
+    assert len(steps) == 3

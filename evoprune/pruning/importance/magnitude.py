@@ -116,10 +116,14 @@ def _weight(module: nn.Module) -> Tensor:
 
 def _filters(module: nn.Module) -> Tensor:
     """The weight with outputs first, shape (outputs, ...)."""
-    weight = _weight(module)
-    if not isinstance(module, _ConvTransposeNd):
-        return weight
-    return weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return outputs_first(module, _weight(module))
+
+
+def outputs_first(module: nn.Module, values: Tensor) -> Tensor:
+    """Values of the shape of a module's weight or bias, with outputs first."""
+    if values.dim() == 1 or not isinstance(module, _ConvTransposeNd):
+        return values
+    return values.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def _numpy(values: Tensor) -> Scores:

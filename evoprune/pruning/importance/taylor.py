@@ -11,7 +11,7 @@ from evoprune.data.batches import batches
 from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute
 from evoprune.pruning.importance.aggregate import LayerScores
-from evoprune.pruning.importance.magnitude import writers
+from evoprune.pruning.importance.magnitude import outputs_first, writers
 from evoprune.space.space import Layer, SearchSpace
 
 _TAYLOR_BATCH = 128
@@ -33,13 +33,16 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
     """
     network = copy.deepcopy(network).eval().requires_grad_(True)
     parameters = {layer.name: _ending(network, layer) for layer in writers(space, network)}
+    modules = {name: network.get_submodule(name) for name in parameters}
     flat = [parameter for group in parameters.values() for parameter in group]
-    totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}
+    num_outputs = {name: len(outputs_first(modules[name], group[0])) for name, group in parameters.items()}
+    totals = {name: torch.zeros(number, dtype=torch.float64) for name, number in num_outputs.items()}
     num_batches = 0
     for loss in _losses(network, data, num_images, compute):
         gradients = iter(torch.autograd.grad(loss, flat))
         for name, group in parameters.items():
-            products = [(next(gradients) * value.detach()).reshape(len(value), -1) for value in group]
+            products = [outputs_first(modules[name], next(gradients) * value.detach()) for value in group]
+            products = [each.reshape(len(each), -1) for each in products]
             totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
         num_batches += 1
     return {name: total.numpy() / num_batches for name, total in totals.items()}

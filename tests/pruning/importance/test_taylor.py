@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import without_norm
+from torch import nn
 
 from evoprune.data.tensors import Data, load_data
 from evoprune.networks.device import CPU
+from evoprune.networks.traced import trace_search_space
 from evoprune.pruning.importance.magnitude import weight_scores, writers
 from evoprune.pruning.importance.taylor import taylor_scores
 
@@ -54,6 +56,18 @@ def test_taylor_is_the_squared_slope_of_the_loss_by_each_channel(small_space, sm
                 for part in (slice(0, 128), slice(128, 200))
             ]
             assert scores[layer.name][channel] == pytest.approx(np.mean(np.square(slopes)), rel=2e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize("outputs", [4, 6])
+def test_a_transposed_convolution_is_scored_by_its_outputs(digits, outputs):
+    torch.manual_seed(0)
+    reader = [nn.Conv2d(outputs, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)]
+    up = nn.ConvTranspose2d(4, outputs, 2, stride=2)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), up, nn.ReLU(), *reader).eval()
+    scores = taylor_scores(trace_search_space(network, torch.zeros(2, 1, 8, 8)), network, digits, 100, CPU)
+    split, double = digits.train.evenly(100), deepcopy(network).double()
+    slopes = [slope(double, "2", index, digits.normalise(split.images), split.labels) for index in range(outputs)]
+    assert scores["2"] == pytest.approx(np.square(slopes), rel=2e-3, abs=1e-9)
 
 
 def test_a_norm_without_parameters_leaves_the_filters(small_space, small_base, digits):
