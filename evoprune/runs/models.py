@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError
-from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, read_description
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME, check_weights, read_description
 from evoprune.config import Experiment, ImportanceName
 from evoprune.runs.folder import RunFolder
 
@@ -24,16 +24,19 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
     """Descriptions of the networks of `key` that were trained as the experiment says, by seed."""
     found: list[Mapping[str, Any]] = []
     for seed in range(experiment.retrain.seeds):
-        description = _description(folder.model(key, seed))
+        path = folder.model(key, seed)
+        if seed and not (path / WEIGHTS_NAME).exists():  # only its description was published
+            continue
+        description = _description(path)
         if description.get("training") == training_settings(experiment):
             found.append(description)
             if description.get("seed") != seed or not isinstance(description.get("test_accuracy"), int | float):
-                raise _damaged(folder.model(key, seed), f"{DESCRIPTION_NAME}: says no seed {seed} and test_accuracy")
+                raise _damaged(path, f"{DESCRIPTION_NAME}: says no seed {seed} and test_accuracy")
     return found
 
 
 def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
-    """As `trained_models`, and further seeds that were trained alike.
+    """As `trained_models`, and further seeds that were trained alike, whose weights may lie elsewhere.
 
     Where there are none, those of whatever other settings the first seed was trained with.
     """
@@ -43,7 +46,7 @@ def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Ma
     training = found[0].get("training")
     if not isinstance(training, dict) or not isinstance(found[0].get("test_accuracy"), int | float):
         return []
-    others = (_description(folder.model(key, seed)) for seed in count(seeds))
+    others = (_description(folder.model(key, seed), may_lack_weights=True) for seed in count(seeds))
     same = takewhile(lambda other: other.get("training") == training, others)
     return [*found, *(other for other in same if isinstance(other.get("test_accuracy"), int | float))]
 
@@ -91,8 +94,8 @@ def finished_steps(folder: RunFolder, pruning: Pruning) -> list[dict[str, Any]]:
     return found
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    """The description of a model; empty where there is none.
+def _description(folder: Path, may_lack_weights: bool = False) -> dict[str, Any]:
+    """The description of a model, whose weights are there unless they may be elsewhere; empty where there is none.
 
     Raises:
         UserError: a damaged model.
@@ -101,7 +104,8 @@ def _description(folder: Path) -> dict[str, Any]:
         return {}
     try:
         description = read_description(folder)
-        check_weights(folder, description)
+        if not may_lack_weights or (folder / WEIGHTS_NAME).exists():
+            check_weights(folder, description)
     except UserError as error:
         raise _damaged(folder, str(error).removeprefix(f"{folder}/")) from None
     return description

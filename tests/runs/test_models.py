@@ -78,6 +78,18 @@ def test_seeds_beyond_those_that_the_run_asks_for_are_known_too(tiny, tmp_path):
     assert [model["seed"] for model in trained_models(folder, "k1", tiny())] == [0]
 
 
+def test_a_further_seed_of_which_the_description_alone_is_published_is_known_and_can_be_trained(tiny, tmp_path):
+    folder, training = RunFolder(tmp_path), training_settings(tiny())
+    for seed in range(2):
+        write_description(folder.model("k1", seed), seed=seed, training=training)
+    (folder.model("k1", 1) / "model.safetensors").unlink()
+    assert [model["seed"] for model in known_models(folder, "k1", tiny())] == [0, 1]
+    assert [model["seed"] for model in trained_models(folder, "k1", tiny(retrain={"seeds": 2}))] == [0]
+    (folder.model("k1", 0) / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no such file; delete"):
+        known_models(folder, "k1", tiny())
+
+
 def test_a_network_of_other_settings_is_known_by_those_of_its_first_seed(tiny, tmp_path):
     folder, training = RunFolder(tmp_path), training_settings(tiny())
     other = {**training, "lr": 0.9}
