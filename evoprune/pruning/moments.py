@@ -163,4 +163,6 @@ def _patches(module: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(module.padding, tuple)
         columns = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
         return columns.transpose(1, 2).flatten(0, 1)
-    return x.flatten(2).transpose(1, 2).flatten(0, 1) if x.dim() > 2 else x
+    if isinstance(module, nn.Linear):  # its channels are the last axis, whatever comes before
+        return x.reshape(-1, module.in_features)
+    return x.movedim(1, -1).flatten(0, -2)

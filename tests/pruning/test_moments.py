@@ -54,6 +54,16 @@ def test_moments_of_a_linear_layer_are_those_of_its_inputs():
     np.testing.assert_allclose(found.covariance, np.cov(inputs.numpy().T, bias=True), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (5, 4), (2, 3, 4)], ids=str)
+def test_a_linear_layer_reads_the_last_axis_of_a_map(shape):
+    """As in ConvNeXt, and where channels come after tokens; a side as long as the width hides a mistake."""
+    inputs = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2, 3, 4]) + 1
+    found = measure_moments(one_layer("linear", 4), nn.Sequential(nn.Linear(4, 2)), [inputs]).layers["0"]
+    rows = inputs.double().numpy().reshape(-1, 4)
+    np.testing.assert_allclose(found.mean, rows.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found.covariance, np.cov(rows.T, bias=True), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_network_stays_as_it_was(small_space, small_base, training):
     small_base.train(training)
