@@ -123,7 +123,9 @@ def load_moments(path: Path) -> Moments:
 
 
 def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:
-    module = network.get_submodule(layer.name)
+    module = dict(network.named_modules(remove_duplicate=False)).get(layer.name)
+    if module is None:
+        return "no module has its weight"
     if not isinstance(module, nn.Conv2d | nn.Linear | nn.Identity):  # an adapter of the base network is an identity
         return f"a {type(module).__name__}, neither a Conv2d nor a Linear"
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
