@@ -56,13 +56,13 @@ def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module
 
     Args:
         network: as it was before `narrow`.
-        shapes: by the names of its state.
+        shapes: by the names that `whole_state` has.
 
     Raises:
         UserError: a shape that cannot be that of a narrower tensor.
     """
     replaced: dict[int, Any] = {}
-    for name, value in network.state_dict(keep_vars=True).items():
+    for name, value in whole_state(network).items():
         shape = tuple(shapes.get(name, value.shape))
         if len(shape) != value.dim() or any(new > old for new, old in zip(shape, value.shape, strict=True)):
             raise UserError(f"{name} has shape {shape}, which is not narrower than the network's {tuple(value.shape)}")
@@ -71,6 +71,11 @@ def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module
             is_parameter = isinstance(value, nn.Parameter)
             replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
     return _copied(network, replaced)
+
+
+def whole_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network's state and the buffers that it leaves out, themselves: surgery narrows all of them."""
+    return {**network.state_dict(keep_vars=True), **dict(network.named_buffers(remove_duplicate=False))}
 
 
 def _copied(network: nn.Module, replaced: dict[int, Any]) -> nn.Module:
