@@ -34,13 +34,15 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
     network = copy.deepcopy(network).eval().requires_grad_(True)
     parameters = {layer.name: _ending(network, layer) for layer in writers(space, network)}
     flat = [parameter for group in parameters.values() for parameter in group]
-    totals = {name: torch.zeros(len(group[0]), dtype=torch.float64) for name, group in parameters.items()}
+    totals: dict[str, Tensor] = {}
     num_batches = 0
     for loss in _losses(network, data, num_images, compute):
-        gradients = iter(torch.autograd.grad(loss, flat))
+        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
         for name, group in parameters.items():
-            products = [(next(gradients) * value.detach()).reshape(len(value), -1) for value in group]
-            totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
+            pairs = [(value, found) for value in group if (found := next(gradients)) is not None]
+            products = [(found * value.detach()).reshape(len(value), -1) for value, found in pairs]
+            if products:  # a layer that runs in training only has no gradient, and no score
+                totals[name] = totals.get(name, 0) + torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
         num_batches += 1
     return {name: total.numpy() / num_batches for name, total in totals.items()}
 
