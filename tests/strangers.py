@@ -88,6 +88,19 @@ class Asks(nn.Module):
         return self.head(x * 2 if self.training and x.sum().item() > 1e9 else x)
 
 
+class Scaled(nn.Module):
+    """Its state leaves out two buffers: one follows channels, one is expanded, so that nothing can be copied into."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3):
+        super().__init__()
+        self.stem, self.head = conv(in_channels, 6), nn.Linear(6, num_classes)
+        self.register_buffer("scale", torch.linspace(0.5, 2, 6).view(6, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.ones(1).expand(num_classes), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.stem(x) * self.scale).mean((2, 3))) + self.shift
+
+
 class Attention(nn.Module):
     """Attention over the pixels of a map, between layers with weights."""
 
@@ -113,3 +126,8 @@ def make_branches(num_classes: int, in_channels: int, width: int = 0) -> nn.Modu
 def make_asks(num_classes: int, in_channels: int) -> nn.Module:
     """Likewise."""
     return Asks(num_classes, in_channels)
+
+
+def make_scaled(num_classes: int, in_channels: int) -> nn.Module:
+    """Likewise."""
+    return Scaled(num_classes, in_channels)

@@ -35,7 +35,7 @@ class _Layer(Strict):
     inputs: _Term
     outputs: _Term
     groups: _Size
-    kernel: _Size
+    kernel: Annotated[int, Field(ge=0, le=10**6)]  # 0 where it runs in training only
     positions: _Number
     read_area: _Number
     written_area: _Number

@@ -25,6 +25,7 @@ from evoprune.common.model_files import (
 from evoprune.common.seals import sealed
 from evoprune.networks.build import network_from_spec
 from evoprune.networks.sparse_linear import check_csr, with_csr
+from evoprune.tracing.surgery import whole_state
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 
@@ -33,13 +34,13 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
     """Save a model so that `load_model(folder)` rebuilds it.
 
     Args:
-        network: what to save; written as float32.
+        network: what to save, with the buffers that its state leaves out; written as float32.
         spec: from `evoprune.networks.network_spec`.
         folder: becomes a folder with `model.safetensors` and `model.json`.
         info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
     """
     folder = Path(folder)
-    weights = save({name: _storable(value) for name, value in network.state_dict().items()})
+    weights = save({name: _storable(value) for name, value in whole_state(network).items()})
     write_atomically(folder / WEIGHTS_NAME, weights)
     checksum = hashlib.sha256(weights).hexdigest()
     description = {"format": FORMAT, "network": dict(spec), CHECKSUM: checksum, **info}
@@ -124,8 +125,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load_exactly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    wanted = {name: value.shape for name, value in network.state_dict().items()}
-    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    own, persistent = whole_state(network), network.state_dict()
+    wanted = {name: value.shape for name, value in own.items()}
+    optional = {name for name in wanted if name.endswith("num_batches_tracked") or name not in persistent}
     problems = [
         f"{name} has shape {tuple(value.shape)}, the network's is {tuple(wanted[name])}"
         for name, value in state.items()
@@ -137,3 +139,5 @@ def _load_exactly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise UserError(f"the weights do not fit the network: {'; '.join(problems[:5])}{more}")
     network.load_state_dict(dict(state), strict=False)
+    for name in state.keys() - persistent.keys():
+        own[name].data = state[name].to(own[name])  # copied into, an expanded one would raise

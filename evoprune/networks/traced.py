@@ -83,7 +83,8 @@ def _num_logits(network: nn.Module, example: Tensor, name: str, training: bool) 
         for module, mode in modes.items():
             module.training = mode
         for key, value in network.named_buffers():
-            value.copy_(statistics[key])
+            if not torch.equal(value, statistics[key]):  # into an expanded one, nothing can be copied
+                value.copy_(statistics[key])
     if not isinstance(output, Tensor) or output.shape[:1] + output.shape[2:] != (len(images),):
         came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UserError(

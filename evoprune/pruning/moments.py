@@ -71,7 +71,10 @@ def measure_moments(
     readers = moment_readers(space)
     left_out = {layer.name: reason for layer in readers if (reason := _cannot_measure(space, network, layer))}
     sums = {layer.name: _Sums(network.get_submodule(layer.name)) for layer in readers if layer.name not in left_out}
-    hooks = [network.get_submodule(name).register_forward_pre_hook(total.add) for name, total in sums.items()]
+    hooks = [
+        network.get_submodule(name).register_forward_pre_hook(total.add, with_kwargs=True)
+        for name, total in sums.items()
+    ]
     mode = network.training
     network.eval()
     try:
@@ -82,7 +85,8 @@ def measure_moments(
         network.train(mode)
         for hook in hooks:
             hook.remove()
-    return Moments({name: total.moments() for name, total in sums.items()}, left_out)
+    left_out |= {name: reason for name, total in sums.items() if (reason := total.why_useless())}
+    return Moments({name: total.moments() for name, total in sums.items() if name not in left_out}, left_out)
 
 
 def moment_readers(space: SearchSpace) -> list[Layer]:
@@ -123,7 +127,9 @@ def load_moments(path: Path) -> Moments:
 
 
 def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:
-    module = network.get_submodule(layer.name)
+    module = dict(network.named_modules(remove_duplicate=False)).get(layer.name)
+    if module is None:
+        return "no module has its weight"
     if not isinstance(module, nn.Conv2d | nn.Linear | nn.Identity):  # an adapter of the base network is an identity
         return f"a {type(module).__name__}, neither a Conv2d nor a Linear"
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
@@ -142,14 +148,18 @@ class _Sums:
         self._module, self._count = module, 0
         self._sum = self._products = torch.zeros((), dtype=torch.float64)
 
-    def add(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def add(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         """A forward pre-hook."""
-        values = _patches(module, inputs[0].float())
+        values = _patches(module, next(iter((*inputs, *named.values()))).float())
         with torch.autocast(values.device.type, enabled=False):
             products = values.T @ values
         self._count += len(values)
         self._sum = self._sum + values.sum(0).double().cpu()
         self._products = self._products + products.double().cpu()
+
+    def why_useless(self) -> str | None:
+        """Why these are no moments of what the layer reads, if they are none."""
+        return None if self._count else "its forward was not called"
 
     def moments(self) -> InputMoments:
         mean = self._sum / self._count
@@ -163,4 +173,6 @@ def _patches(module: nn.Module, x: Tensor) -> Tensor:
         assert isinstance(module.padding, tuple)
         columns = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
         return columns.transpose(1, 2).flatten(0, 1)
-    return x.flatten(2).transpose(1, 2).flatten(0, 1) if x.dim() > 2 else x
+    if isinstance(module, nn.Linear):  # its channels are the last axis, whatever comes before
+        return x.reshape(-1, module.in_features)
+    return x.movedim(1, -1).flatten(0, -2)

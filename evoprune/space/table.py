@@ -37,12 +37,12 @@ class LayerRow:
     """One call of a convolution or linear layer.
 
     Attributes:
-        name: module name.
+        name: module name; that of its weight where this is not a module's `weight`, and never empty.
         kind: `conv`, `depthwise` (a convolution whose outputs read one input each) or `linear`.
         inputs: bit of each input; -1 where it is never cut.
         outputs: bit of each output.
         groups: an output reads this share of the inputs; of a depthwise convolution 1.
-        kernel: area of the kernel.
+        kernel: area of the kernel; 0 where the layer runs in training only, and costs nothing.
         positions: places of one image at which the kernel is applied.
         areas: pixels of the map that is read, and of the map that is written.
         has_bias: whether it has a bias.

@@ -43,7 +43,7 @@ class LayerNote:
 
     Attributes:
         node: the name of its node.
-        name: the layer's module name.
+        name: the layer's module name; that of its weight where this is not a module's `weight`.
         kind: `conv`, `depthwise` or `linear`.
         inputs: labels of what it reads, or None where nothing is ever cut.
         outputs: labels of its outputs, or None.

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from evoprune.tracing.call import Axes, Call, LayerNote, UnreadableError, Value
+from evoprune.tracing.call import Axes, Call, LayerNote, UnreadableError, Value, operator_name
 from evoprune.tracing.labels import Axis
 
 
@@ -160,8 +160,17 @@ def _pin_axes(call: Call, value: Value, axes: range, why: str = "channels along 
 
 
 def _layer_name(call: Call, weight: Value) -> str:
-    """The name of the module that has the weight, or in which the call stands."""
-    return weight.parameter.rpartition(".")[0] if weight.parameter else call.module
+    """The name of the module whose weight it is, or of the parameter; of a computed weight where the call stands."""
+    if weight.parameter is not None:
+        module, _, leaf = weight.parameter.rpartition(".")
+        return module if module and leaf == "weight" else weight.parameter
+    return call.module or _numbered(call)
+
+
+def _numbered(call: Call) -> str:
+    """A name for a call in the network's own forward: no module or parameter can have it."""
+    number = sum(note.name.startswith("forward.") for note in call.notes.layers)
+    return f"forward.{operator_name(call.node)}_{number + 1}"
 
 
 def _note(call: Call, note: LayerNote) -> None:

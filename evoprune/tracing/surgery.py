@@ -1,7 +1,7 @@
 """A code and a traced network -> a narrower copy of the user's own module, or a copy with pruned channels at zero."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ def narrow(
         UserError: a code of the wrong length or with other values than 0 and 1.
     """
     kept = kept_bits(table, code)
-    slim = _copied(network, _replaced(table, network, kept, changes or {}))
+    grouped = {id(_tensor(network, row.name)) for row in table.tensors if row.groups > 1}
+    slim = _copied(network, _replaced(table, network, kept, changes or {}), grouped)
     for pad in kept_pads(table, kept):
         select(slim, pad)
     return slim
@@ -56,13 +57,13 @@ def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module
 
     Args:
         network: as it was before `narrow`.
-        shapes: by the names of its state.
+        shapes: by the names that `whole_state` has.
 
     Raises:
         UserError: a shape that cannot be that of a narrower tensor.
     """
     replaced: dict[int, Any] = {}
-    for name, value in network.state_dict(keep_vars=True).items():
+    for name, value in whole_state(network).items():
         shape = tuple(shapes.get(name, value.shape))
         if len(shape) != value.dim() or any(new > old for new, old in zip(shape, value.shape, strict=True)):
             raise UserError(f"{name} has shape {shape}, which is not narrower than the network's {tuple(value.shape)}")
@@ -73,11 +74,20 @@ def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module
     return _copied(network, replaced)
 
 
-def _copied(network: nn.Module, replaced: dict[int, Any]) -> nn.Module:
-    """A deep copy with other tensors, which are given by the identity of those that they replace."""
+def whole_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network's state and the buffers that it leaves out, themselves: surgery narrows all of them."""
+    return {**network.state_dict(keep_vars=True), **dict(network.named_buffers(remove_duplicate=False))}
+
+
+def _copied(network: nn.Module, replaced: dict[int, Any], grouped: Collection[int] = ()) -> nn.Module:
+    """A deep copy with other tensors, which are given by the identity of those that they replace.
+
+    So are the weights of grouped convolutions that keep all groups: with one input left of each, nothing else tells
+    them from depthwise ones.
+    """
     copied = copy.deepcopy(network, replaced)
-    for module in copied.modules():
-        _set_widths(module)
+    for own, module in zip(network.modules(), copied.modules(), strict=True):
+        _set_widths(module, isinstance(own, _CONVOLUTIONS) and id(own.weight) in grouped)
     return copied
 
 
@@ -180,13 +190,13 @@ def _rows(value: Tensor, axis: int, keep: Code) -> Tensor:
     return value.index_select(axis, torch.from_numpy(np.flatnonzero(keep)).to(value.device))
 
 
-def _set_widths(module: nn.Module) -> None:
+def _set_widths(module: nn.Module, keeps_groups: bool) -> None:
     """Make the numbers that a layer knows of itself agree with its weights."""
     if isinstance(module, _CONVOLUTIONS):
         outputs, inputs = module.weight.shape[:2]
         if isinstance(module, _TRANSPOSED):
             outputs, inputs = inputs, outputs
-        if 1 < module.groups == module.in_channels:
+        if 1 < module.groups == module.in_channels and not keeps_groups:
             times = module.out_channels // module.in_channels
             wide = module.weight.shape[0]
             module.groups = module.in_channels = wide if isinstance(module, _TRANSPOSED) else wide // times

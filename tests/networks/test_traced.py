@@ -3,11 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from strangers import STRANGERS, Branches
+from strangers import STRANGERS, Branches, Scaled
 from torch import nn
 from traced import images, ready
 
-from evoprune import UserError, compute_costs, load_model, network_spec, save_model, slim_network, trace_search_space
+from evoprune import (
+    UserError,
+    compute_costs,
+    load_model,
+    load_weights,
+    network_spec,
+    save_model,
+    slim_network,
+    trace_search_space,
+)
 from evoprune.networks.build import build_network
 from evoprune.networks.counts import count_costs
 from evoprune.networks.sources import source_spec
@@ -67,6 +76,21 @@ def test_a_module_that_came_from_nowhere_is_loaded_with_its_source(tmp_path):
         load_model(folder)
     with torch.no_grad():
         assert torch.equal(load_model(folder, source=STRANGER)(images()), slim(images()))
+
+
+def test_buffers_that_the_state_leaves_out_are_saved_as_they_are_narrowed(tmp_path):
+    """A loaded network had them at full width, and failed."""
+    network, code = Scaled().eval(), [0, 1, 0, 0, 1, 1]
+    space = trace_search_space(network, images())
+    slim = slim_network(space, network, code)
+    folder = save_model(slim, network_spec(space, code), tmp_path / "model")
+    loaded = load_model(folder, source="tests/strangers.py:make_scaled")
+    assert torch.equal(loaded.get_buffer("scale"), network.scale[[1, 4, 5]])
+    with torch.no_grad():
+        assert torch.equal(loaded(images()), slim(images()))
+    network.scale.zero_()
+    save_model(network, network_spec(space), tmp_path / "full")
+    assert not load_weights(Scaled(), tmp_path / "full").get_buffer("scale").any()
 
 
 def test_weights_of_a_wider_network_than_the_source_are_refused(tmp_path):

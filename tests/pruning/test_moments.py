@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from traced import Forward, images
 
-from evoprune import load_search_space
+from evoprune import load_search_space, trace_search_space
 from evoprune.pruning.moments import MOST_INPUTS, load_moments, measure_moments, save_moments
 from evoprune.space.groups import Layer, Segment
 from evoprune.space.space import SearchSpace
@@ -52,6 +54,35 @@ def test_moments_of_a_linear_layer_are_those_of_its_inputs():
     found = measure_moments(one_layer("linear", 4), nn.Sequential(nn.Linear(4, 2)), [inputs]).layers["0"]
     np.testing.assert_allclose(found.mean, inputs.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.covariance, np.cov(inputs.numpy().T, bias=True), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 4), (2, 3, 4)], ids=str)
+def test_a_linear_layer_reads_the_last_axis_of_a_map(shape):
+    """As in ConvNeXt, and where channels come after tokens; a side as long as the width hides a mistake."""
+    inputs = torch.randn(50, *shape, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2, 3, 4]) + 1
+    found = measure_moments(one_layer("linear", 4), nn.Sequential(nn.Linear(4, 2)), [inputs]).layers["0"]
+    rows = inputs.double().numpy().reshape(-1, 4)
+    np.testing.assert_allclose(found.mean, rows.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found.covariance, np.cov(rows.T, bias=True), rtol=1e-4, atol=1e-4)
+
+
+def odd_calls(net, x):
+    """Of its layers one is given its input by name, one lends its weight, one runs in training only."""
+    x = net.second(input=net.first(x))
+    x = F.conv2d(x, net.third.weight) + (net.aside(x) if net.training else 0)
+    return net.last(F.conv2d(x, net.own).mean((2, 3)))
+
+
+def test_layers_that_are_called_in_other_ways_are_measured_or_named():
+    sizes = {"first": (3, 4), "second": (4, 5), "third": (5, 4), "aside": (5, 4)}
+    network = Forward(odd_calls, last=nn.Linear(2, 2), **{name: nn.Conv2d(*size, 1) for name, size in sizes.items()})
+    network.own = nn.Parameter(torch.randn(2, 4, 1, 1))
+    space = trace_search_space(network.eval(), images())
+    found = measure_moments(space, network, [images()])
+    not_called = "its forward was not called"
+    assert found.left_out == {"third": not_called, "aside": not_called, "own": "no module has its weight"}
+    read = network.first(images()).detach().transpose(0, 1).flatten(1)
+    np.testing.assert_allclose(found.layers["second"].covariance, np.cov(read.numpy(), bias=True), atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])

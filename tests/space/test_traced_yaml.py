@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from strangers import STRANGERS
+from torch import nn
 from traced import images, ready
 
 from evoprune import UserError, load_search_space, trace_search_space
@@ -35,6 +38,27 @@ def test_a_file_reads_back_equal(space, tmp_path):
     assert same(there.table, space.table)
     assert (there.name, there.layers, there.parameters) == (space.name, space.layers, space.parameters)
     assert load_search_space(str(path)).layers == space.layers
+
+
+class Blurred(nn.Module):
+    """Its own forward calls a convolution, and one of its layers runs in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.extra, self.last = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
+        self.register_buffer("blur", torch.ones(6, 1, 3, 3) / 9)
+
+    def forward(self, x):
+        x = F.conv2d(self.first(x), self.blur, groups=len(self.blur))
+        x = x + self.extra(x) if self.training else x
+        return self.last(x.mean((2, 3)))
+
+
+def test_layers_without_a_module_or_without_costs_read_back_equal(tmp_path):
+    space = trace_search_space(ready(Blurred()), images())
+    write_space(space, tmp_path / "space.yaml")
+    assert [row.name for row in space.table.layers] == ["first", "blur", "extra", "last"]
+    assert same(read_space(tmp_path / "space.yaml").table, space.table)
 
 
 def test_images_that_are_not_square_are_kept(tmp_path):

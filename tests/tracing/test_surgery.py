@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from traced import images, ready
 
-from evoprune import UserError
+from evoprune import UserError, trace_search_space
 from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
@@ -95,6 +95,18 @@ def test_narrow_of_a_narrow_network_by_its_own_table(network, table):
     again = narrow(trace_channels(slim, images()), slim, [0, 1, 1])
     expected = narrow(table, network, [0, 0, 0, 0, 1, 1])
     assert torch.equal(again(images()), expected(images()))
+
+
+def test_groups_stay_where_one_input_of_each_is_left_and_outputs_go_next():
+    """It looks like a depthwise convolution then, whose groups go with its inputs."""
+    network = ready(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 3, groups=4), nn.Flatten(), nn.Linear(576, 2)))
+    space = trace_search_space(network, images())
+    first = [1, 0] * 4 + [1] * 16
+    slim = narrow(space.table, network, first)
+    again = narrow(space.slim(first).table, slim, [1] * 4 + [1, 0, 0, 1] * 4)
+    assert (again[1].groups, again[1].in_channels, again[1].out_channels) == (4, 4, 8)
+    expected = masked(space.table, network, [1, 0] * 4 + [1, 0, 0, 1] * 4)
+    torch.testing.assert_close(again(images()), expected(images()))
 
 
 def test_codes_are_repaired_or_refused(network, table):

@@ -117,3 +117,21 @@ def test_an_auxiliary_classifier_is_narrowed_too_and_costs_nothing():
 
 def test_an_auxiliary_classifier_that_cannot_run_at_this_size_stays_as_it_is():
     assert widths(trace_exactly(WithHead(size=7))) == {"first": 6}
+
+
+def raw(net, x):
+    """Convolutions whose weights are the network's own parameters, a buffer, or computed."""
+    x = F.conv2d(F.conv2d(x, net.first), net.blur, groups=net.first.shape[0])
+    x = F.conv2d(F.conv2d(x, net.part.second), net.part.weight * 2)
+    return net.last(F.conv2d(x, net.third.sign()).mean((2, 3)))
+
+
+def test_every_layer_has_a_name_and_no_two_have_the_same():
+    network = Forward(raw, part=nn.Module(), last=nn.Linear(7, 4))
+    network.first = nn.Parameter(torch.randn(6, 3, 1, 1))
+    network.register_buffer("blur", torch.ones(6, 1, 3, 3))
+    network.part.second, network.part.weight = (nn.Parameter(torch.randn(5, size, 1, 1)) for size in (6, 5))
+    network.third = nn.Parameter(torch.randn(7, 5, 1, 1))
+    table = trace_exactly(network)
+    names = ["first", "blur", "part.second", "forward.conv2d_1", "forward.conv2d_2", "last"]
+    assert [row.name for row in table.layers] == names

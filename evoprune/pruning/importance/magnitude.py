@@ -67,12 +67,13 @@ def readers(space: SearchSpace, network: nn.Module) -> list[Layer]:
 
 def _with_weights(space: SearchSpace, network: nn.Module, bits: Callable[[Layer], Bits]) -> list[Layer]:
     """The layers of which some bits decide, and that are modules with a weight; a depthwise one has a channel's own."""
+    modules = dict(network.named_modules(remove_duplicate=False))  # a layer can have the name of its weight
     return [
         layer
         for layer in space.layers
         if layer.kind not in ("adapter", "depthwise")
         and (bits(layer) >= 0).any()
-        and isinstance(network.get_submodule(layer.name), _ConvNd | nn.Linear)
+        and isinstance(modules.get(layer.name), _ConvNd | nn.Linear)
     ]
 
 

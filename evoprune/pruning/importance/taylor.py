@@ -35,15 +35,16 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
     parameters = {layer.name: _ending(network, layer) for layer in writers(space, network)}
     modules = {name: network.get_submodule(name) for name in parameters}
     flat = [parameter for group in parameters.values() for parameter in group]
-    num_outputs = {name: len(outputs_first(modules[name], group[0])) for name, group in parameters.items()}
-    totals = {name: torch.zeros(number, dtype=torch.float64) for name, number in num_outputs.items()}
+    totals: dict[str, Tensor] = {}
     num_batches = 0
     for loss in _losses(network, data, num_images, compute):
-        gradients = iter(torch.autograd.grad(loss, flat))
+        gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
         for name, group in parameters.items():
-            products = [outputs_first(modules[name], next(gradients) * value.detach()) for value in group]
-            products = [each.reshape(len(each), -1) for each in products]
-            totals[name] += torch.cat(products, dim=1).double().sum(dim=1).cpu() ** 2
+            pairs = [(value, found) for value in group if (found := next(gradients)) is not None]
+            products = [outputs_first(modules[name], found * value.detach()) for value, found in pairs]
+            if products:  # a layer that runs in training only has no gradient, and no score
+                rows = torch.cat([each.reshape(len(each), -1) for each in products], dim=1)
+                totals[name] = totals.get(name, 0) + rows.double().sum(dim=1).cpu() ** 2
         num_batches += 1
     return {name: total.numpy() / num_batches for name, total in totals.items()}
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from helpers import without_norm
 from torch import nn
 
+from evoprune import trace_search_space
 from evoprune.data.tensors import Data, load_data
 from evoprune.networks.device import CPU
 from evoprune.networks.traced import trace_search_space
@@ -76,6 +77,26 @@ def test_a_norm_without_parameters_leaves_the_filters(small_space, small_base, d
     assert scores["layer1.1.conv2"].shape == (small_base.layer1[1].conv2.out_channels,)
     assert (scores["layer1.1.conv2"] > 0).all() and set(scores) == {w.name for w in writers(small_space, small_base)}
     assert "layer1.1.conv2" not in weight_scores(small_space, small_base, "bn_scale")
+
+
+class Aside(nn.Module):
+    """One of its layers runs in training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.aside, self.last = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last((x + self.aside(x) if self.training else x).mean((2, 3)))
+
+
+def test_a_layer_that_runs_in_training_only_has_no_score(digits):
+    network = Aside()
+    space = trace_search_space(network, digits.normalise(digits.train.images[:2]))
+    assert "aside" in {layer.name for layer in writers(space, network)}
+    scores = taylor_scores(space, network, digits, 100, CPU)
+    assert set(scores) == {"first"} and (scores["first"] > 0).all()
 
 
 def test_taylor_leaves_the_network_alone(small_space, small_base, digits):
