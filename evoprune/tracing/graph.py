@@ -27,12 +27,14 @@ class Graph:
         parameters: every parameter and buffer by its name, and whether it is a parameter.
         unused: names of parameters that nothing reads.
         values: every value by the name of its node.
+        constants: tensors that are neither parameters nor buffers of the network.
     """
 
     notes: Notes = field(default_factory=Notes)
     parameters: dict[str, tuple[Value, bool]] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     values: dict[str, Known] = field(default_factory=dict)
+    constants: list[Tensor] = field(default_factory=list)
 
     def table(self) -> ChannelTable:
         """The channel table of what has been found, and pinned since."""
@@ -78,7 +80,7 @@ def read_graph(network: nn.Module, example: Tensor) -> Graph:
 
 def walk(program: torch.export.ExportedProgram, network: nn.Module, example: Tensor) -> Graph:
     """What the graph of an exported network says of its channels."""
-    graph = Graph()
+    graph = Graph(constants=[value for value in program.constants.values() if isinstance(value, Tensor)])
     inputs = _inputs(program, network, graph)
     for node in program.graph.nodes:
         if node.op == "placeholder":

@@ -25,13 +25,28 @@ def trace_channels(network: nn.Module, example: Tensor) -> ChannelTable:
         The channel table.
 
     Raises:
-        UserError: `torch.export` cannot read the network, or it does not return one tensor of logits.
+        UserError: `torch.export` cannot read the network, it does not return one tensor of logits, or a copy of it is
+            no network of its own.
     """
     copied = copy.deepcopy(network).eval()
     graph = read_graph(copied, example)
+    _check_own(graph, network)
     if graph.unused:
         graph = _with_training_heads(graph, copied, example)
     return pin_fixed_widths(graph, copied, example)
+
+
+def _check_own(graph: Graph, network: nn.Module) -> None:
+    """Refuse a network of which a copy, whose graph this is, computes with parameters of the network itself."""
+    names = {value.data_ptr(): name for name, value in network.named_parameters() if value.numel()}
+    for constant in graph.constants:
+        if constant.data_ptr() in names:
+            kind, name = type(network).__name__, names[constant.data_ptr()]
+            raise UserError(
+                f"a copy of {kind} must compute with its own parameters, but computes with {name} of the network that "
+                "it was copied from: a function that is stored in the network, such as a lambda over self, holds on to "
+                "it; make that function a method"
+            )
 
 
 def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> Graph:

@@ -90,6 +90,24 @@ def test_what_cannot_be_exported_is_one_message():
         trace_channels(nn.Sequential(nn.Conv2d(5, 4, 3)), images())
 
 
+class Captured(nn.Module):
+    """Keeps a function that knows the network itself, also in a copy of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.Linear(5, 4)
+        self.shift = torch.ones(1)
+        self.run = lambda x: F.relu(self.second(x))
+
+    def forward(self, x):
+        return self.last(self.run(self.first(x) + self.shift * torch.tensor(2.0)).mean((2, 3)))
+
+
+def test_a_network_whose_copies_compute_with_its_own_layers_is_refused():
+    with pytest.raises(UserError, match=r"computes with second\.weight of the network .* make that function a method"):
+        trace_channels(Captured(), images())
+
+
 class WithHead(nn.Module):
     """A network with an auxiliary classifier, as GoogLeNet has them: it runs in training only."""
 
