@@ -58,6 +58,9 @@ def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> G
         graph: of the network in eval mode, where some parameters are not used.
         network: in eval mode; its modules that hold such parts are in training mode afterwards, if it can be read so.
         example: an input.
+
+    Raises:
+        UserError: a layer that runs in eval mode only. No graph has it and those that only train.
     """
     holders = [network.get_submodule(name) for name in _holders(graph)]
     for module in holders:
@@ -69,6 +72,11 @@ def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> G
             module.training = False
         return graph
     names = {note.name for note in graph.notes.layers}
+    if lost := names - {note.name for note in whole.notes.layers}:
+        raise UserError(
+            f"a layer that runs in eval mode must run in training too where other layers only train, but {min(lost)} "
+            f"does not; have the forward of {type(network).__name__} do the same in both modes"
+        )
     whole.notes.layers = [
         note if note.name in names else replace(note, kernel=0, areas=(0, 0), has_bias=False)
         for note in whole.notes.layers

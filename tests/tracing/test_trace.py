@@ -135,3 +135,20 @@ def test_an_auxiliary_classifier_is_narrowed_too_and_costs_nothing():
 
 def test_an_auxiliary_classifier_that_cannot_run_at_this_size_stays_as_it_is():
     assert widths(trace_exactly(WithHead(size=7))) == {"first": 6}
+
+
+class ByMode(WithHead):
+    """One layer trains and another one is used in its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.learnt, self.used = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last((self.learnt(x) if self.training else self.used(x)).mean((2, 3)))
+
+
+def test_a_layer_that_runs_in_eval_mode_only_beside_those_that_only_train_is_refused():
+    with pytest.raises(UserError, match="where other layers only train, but used does not; have the forward of ByMode"):
+        trace_channels(ByMode(), images())
