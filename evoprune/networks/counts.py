@@ -1,16 +1,20 @@
 """How large a network is, counted on the network itself: parameters, multiply-adds, and those that are not zero."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from evoprune.networks.sparse_linear import CsrLinear
 
-_PRODUCTS = ("aten.convolution", "aten._convolution", "aten.linear", "aten.mm", "aten.addmm")
-"""Operators of layers with weights. Attention multiplies activations by each other, in others (`bmm`)."""
+_aten = torch.ops.aten
+_PRODUCTS = {_aten.convolution: 1, _aten._convolution: 1, _aten.linear: 1, _aten.mm: 1, _aten.addmm: 2}
+"""Operators of layers, and which argument is the weight. Attention multiplies activations, in others (`bmm`)."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +42,18 @@ def count(network: nn.Module, example: Tensor) -> Counts:
         network: is left in the mode that it is in.
         example: one image, shape (1, channels, height, width), on the network's device.
     """
-    sums = {"all": 0, "nonzero": 0}
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        for name, value in zip(sums, _multiply_adds(module, output), strict=True):
-            sums[name] += value
-
-    layers = [module for module in network.modules() if isinstance(module, _ConvNd | nn.Linear | CsrLinear)]
-    hooks = [layer.register_forward_hook(add) for layer in layers]
-    mode = network.training
+    sums, mode = _Products(), network.training
     network.eval()
     try:
-        network(example)
+        with _slow_attention(), sums:
+            network(example)
     finally:
         network.train(mode)
-        for hook in hooks:
-            hook.remove()
-    stored = [tensor for layer in layers if isinstance(layer, CsrLinear) for tensor in _stored(layer)]
+    layers = [module for module in network.modules() if isinstance(module, CsrLinear)]
+    stored = [tensor for layer in layers for tensor in _stored(layer)]
     tensors = [*network.parameters(), *stored]
     nonzero = sum(int(tensor.count_nonzero()) for tensor in tensors)
-    return Counts(sum(tensor.numel() for tensor in tensors), nonzero, sums["all"], sums["nonzero"])
+    return Counts(sum(tensor.numel() for tensor in tensors), nonzero, sums.flops, sums.nonzero_flops)
 
 
 @torch.no_grad()
@@ -68,10 +64,10 @@ def count_costs(network: nn.Module, image: Tensor) -> dict[str, int]:
         network: without CSR layers, whose operator torch does not count; is left in eval mode.
         image: one, shape (1, channels, height, width), on the network's device.
     """
-    with FlopCounterMode(display=False) as counter:
+    with _slow_attention(), FlopCounterMode(display=False) as counter:
         network.eval()(image)
     found = counter.get_flop_counts()["Global"]
-    flops = sum(number for operator, number in found.items() if str(operator) in _PRODUCTS)
+    flops = sum(number for operator, number in found.items() if operator in _PRODUCTS)
     return {"flops": flops // 2, "params": sum(parameter.numel() for parameter in network.parameters())}
 
 
@@ -79,11 +75,36 @@ def _stored(layer: CsrLinear) -> list[Tensor]:
     return [layer.values] if layer.bias is None else [layer.values, layer.bias]
 
 
-def _multiply_adds(module: nn.Module, output: Tensor) -> tuple[int, int]:
-    """Of one image: all, and those by weights that are not zero. Each weight of a layer is used equally often."""
-    weight = module.values if isinstance(module, CsrLinear) else module.weight
-    assert isinstance(weight, Tensor)
-    outputs = module.out_channels if isinstance(module, _ConvNd) else module.out_features
-    assert isinstance(outputs, int)
-    uses = output.numel() // len(output) // outputs
-    return weight.numel() * uses, int(weight.count_nonzero()) * uses
+class _Products(TorchDispatchMode):
+    """Sums up the multiply-adds of the operators of layers that run while it lasts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = self.nonzero_flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        operator = func.overloadpacket
+        if operator in _PRODUCTS and args[0].layout is torch.sparse_csr:  # as `CsrLinear` multiplies
+            self._add(args[0].values(), output.shape[1])
+        elif operator in _PRODUCTS:
+            weight = args[_PRODUCTS[operator]]
+            flops = flop_registry[operator](*args, **(kwargs or {}), out_val=output) // 2
+            self._add(weight, flops // weight.numel())
+        return output
+
+    def _add(self, weight: Tensor, uses: int) -> None:
+        """Count a product. Each value of a weight is used equally often."""
+        self.flops += weight.numel() * uses
+        self.nonzero_flops += int(weight.count_nonzero()) * uses
+
+
+@contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Have `nn.MultiheadAttention` run its layers: its fast path is one operator, which torch does not count."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)

@@ -16,6 +16,8 @@ from evoprune.tracing.operators import OPERATORS, unknown
 from evoprune.tracing.tabulate import tabulate
 
 Known = Value | list[Value] | None
+_WRAPPERS = {torch.ops.higher_order.wrap_with_autocast, torch.ops.higher_order.wrap_with_set_grad_enabled}
+"""Operators that run a graph of their own: what stands under `with torch.autocast(...)`, `with torch.enable_grad()`."""
 
 
 @dataclass
@@ -27,12 +29,14 @@ class Graph:
         parameters: every parameter and buffer by its name, and whether it is a parameter.
         unused: names of parameters that nothing reads.
         values: every value by the name of its node.
+        constants: tensors that are neither parameters nor buffers of the network.
     """
 
     notes: Notes = field(default_factory=Notes)
     parameters: dict[str, tuple[Value, bool]] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     values: dict[str, Known] = field(default_factory=dict)
+    constants: list[Tensor] = field(default_factory=list)
 
     def table(self) -> ChannelTable:
         """The channel table of what has been found, and pinned since."""
@@ -78,18 +82,33 @@ def read_graph(network: nn.Module, example: Tensor) -> Graph:
 
 def walk(program: torch.export.ExportedProgram, network: nn.Module, example: Tensor) -> Graph:
     """What the graph of an exported network says of its channels."""
-    graph = Graph()
-    inputs = _inputs(program, network, graph)
-    for node in program.graph.nodes:
-        if node.op == "placeholder":
-            graph.values[node.name] = inputs[node.name]
-        elif node.op == "call_function":
-            graph.values[node.name] = _call(node, graph, example.shape[0])
-        elif node.op == "output":
-            for value in Call(node, Arguments(output=_looked_up(node.args, graph)), (), graph.notes, 1).values():
-                for axis in value.axes:
-                    graph.notes.labels.pin(axis, "output of the network")
+    graph = Graph(constants=[value for value in program.constants.values() if isinstance(value, Tensor)])
+    graph.values |= _inputs(program, network, graph)
+    output = _run(program.graph_module, graph, example.shape[0])
+    for value in Call(output, Arguments(output=_looked_up(output.args, graph)), (), graph.notes, 1).values():
+        for axis in value.axes:
+            graph.notes.labels.pin(axis, "output of the network")
     return graph
+
+
+def _run(module: fx.GraphModule, graph: Graph, batch: int) -> fx.Node:
+    """Label what the calls of a graph return, whose inputs are labelled; returns the node of its outputs."""
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target in _WRAPPERS:
+            graph.values[node.name] = _run_inner(module, node, graph, batch)
+        elif node.op == "call_function":
+            graph.values[node.name] = _call(node, graph, batch)
+    return node
+
+
+def _run_inner(module: fx.GraphModule, call: fx.Node, graph: Graph, batch: int) -> Known:
+    """Label what a graph inside another one returns: the arguments that follow it are its inputs."""
+    place = next(index for index, argument in enumerate(call.args) if getattr(argument, "op", "") == "get_attr")
+    inner = getattr(module, str(call.args[place].target))  # type: ignore[union-attr]
+    names = [node.name for node in inner.graph.nodes if node.op == "placeholder"]
+    graph.values |= zip(names, _looked_up(call.args[place + 1 :], graph), strict=True)
+    outputs: list[Value] = _looked_up(_run(inner, graph, batch).args[0], graph)
+    return outputs
 
 
 def _check_logits(program: torch.export.ExportedProgram, network: nn.Module) -> None:

@@ -25,13 +25,28 @@ def trace_channels(network: nn.Module, example: Tensor) -> ChannelTable:
         The channel table.
 
     Raises:
-        UserError: `torch.export` cannot read the network, or it does not return one tensor of logits.
+        UserError: `torch.export` cannot read the network, it does not return one tensor of logits, or a copy of it is
+            no network of its own.
     """
     copied = copy.deepcopy(network).eval()
     graph = read_graph(copied, example)
+    _check_own(graph, network)
     if graph.unused:
         graph = _with_training_heads(graph, copied, example)
     return pin_fixed_widths(graph, copied, example)
+
+
+def _check_own(graph: Graph, network: nn.Module) -> None:
+    """Refuse a network of which a copy, whose graph this is, computes with parameters of the network itself."""
+    names = {value.data_ptr(): name for name, value in network.named_parameters() if value.numel()}
+    for constant in graph.constants:
+        if constant.data_ptr() in names:
+            kind, name = type(network).__name__, names[constant.data_ptr()]
+            raise UserError(
+                f"a copy of {kind} must compute with its own parameters, but computes with {name} of the network that "
+                "it was copied from: a function that is stored in the network, such as a lambda over self, holds on to "
+                "it; make that function a method"
+            )
 
 
 def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> Graph:
@@ -43,6 +58,9 @@ def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> G
         graph: of the network in eval mode, where some parameters are not used.
         network: in eval mode; its modules that hold such parts are in training mode afterwards, if it can be read so.
         example: an input.
+
+    Raises:
+        UserError: a layer that runs in eval mode only. No graph has it and those that only train.
     """
     holders = [network.get_submodule(name) for name in _holders(graph)]
     for module in holders:
@@ -54,6 +72,11 @@ def _with_training_heads(graph: Graph, network: nn.Module, example: Tensor) -> G
             module.training = False
         return graph
     names = {note.name for note in graph.notes.layers}
+    if lost := names - {note.name for note in whole.notes.layers}:
+        raise UserError(
+            f"a layer that runs in eval mode must run in training too where other layers only train, but {min(lost)} "
+            f"does not; have the forward of {type(network).__name__} do the same in both modes"
+        )
     whole.notes.layers = [
         note if note.name in names else replace(note, kernel=0, areas=(0, 0), has_bias=False)
         for note in whole.notes.layers

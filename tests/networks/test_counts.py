@@ -1,6 +1,8 @@
 """Counts on a network, by hand and against torch's own counter."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 from strangers import Attention
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -38,6 +40,53 @@ def test_as_the_search_space_and_torch_count(small_space, small_base):
     with torch.no_grad(), counter:
         small_base(torch.zeros(1, 1, 8, 8))
     assert found.flops == counter.get_total_flops() // 2
+
+
+class Windows(nn.Module):
+    """Four windows of a map go through a layer as if they were images."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x).unflatten(2, (2, 4)).unflatten(4, (2, 4)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        return self.second(x).mean((2, 3)).unflatten(0, (-1, 4)).mean(1)
+
+
+class Tokens(nn.Module):
+    """Self-attention as torch has it, which takes one operator for all of it where nothing is learnt."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        x = x.flatten(2).transpose(1, 2)
+        return self.attention(x, x, x, need_weights=False)[0].mean(1)
+
+
+class Functional(nn.Conv2d):
+    """Another layer in place of its own forward."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight[:2]).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "flops"),
+    [
+        (nn.Sequential(nn.ConvTranspose2d(3, 4, 2, stride=2)), (1, 3, 5, 5), 25 * 3 * 4 * 4),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (1, 4, 5, 5), 25 * 4 * 3 * 9),
+        (Windows(), (1, 3, 8, 8), 64 * 3 * 4 + 64 * 4 * 5 * 9),
+        (Tokens(), (1, 4, 3, 3), 9 * 4 * 4 * 4),
+        (Functional(3, 4, 1), (1, 3, 2, 2), 4 * 3 * 2),
+    ],
+)
+def test_layers_that_are_used_in_odd_ways(network, shape, flops):
+    image = torch.zeros(shape)
+    assert count(network, image).flops == count_costs(network, image)["flops"] == flops
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_products_of_activations_are_no_layers():

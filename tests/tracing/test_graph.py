@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from torch import nn
-from traced import Forward, images
+from traced import Forward, images, trace_exactly, widths
 
 from evoprune import UserError
 from evoprune.tracing.graph import export, read_graph, walk
@@ -32,6 +32,21 @@ def test_a_shared_parameter_has_one_row():
     network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
     network[1].weight = network[0].weight
     assert list(read_graph(network, torch.ones(2, 4)).parameters) == ["0.weight", "0.bias", "1.bias"]
+
+
+@pytest.mark.parametrize("context", [lambda: torch.autocast("cpu", enabled=False), torch.enable_grad])
+def test_what_stands_under_a_context_is_followed(context):
+    def forward(net, x):
+        x = net.first(x)
+        with context():
+            y = net.third(net.norm(net.second(x)).relu())
+        return net.last((x + y).mean((2, 3)))
+
+    network = Forward(forward, first=nn.Conv2d(3, 4, 3), second=nn.Conv2d(4, 5, 1), norm=nn.BatchNorm2d(5),
+                      third=nn.Conv2d(5, 4, 1), last=nn.Linear(4, 2))  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table) == {"first": 4, "second": 5} and table.writers["first"] == ("first", "third")
+    assert [row.norm for row in table.layers] == [None, "norm", None, None]
 
 
 def test_several_outputs_are_pinned():

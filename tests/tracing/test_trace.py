@@ -90,6 +90,24 @@ def test_what_cannot_be_exported_is_one_message():
         trace_channels(nn.Sequential(nn.Conv2d(5, 4, 3)), images())
 
 
+class Captured(nn.Module):
+    """Keeps a function that knows the network itself, also in a copy of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 1), nn.Linear(5, 4)
+        self.shift = torch.ones(1)
+        self.run = lambda x: F.relu(self.second(x))
+
+    def forward(self, x):
+        return self.last(self.run(self.first(x) + self.shift * torch.tensor(2.0)).mean((2, 3)))
+
+
+def test_a_network_whose_copies_compute_with_its_own_layers_is_refused():
+    with pytest.raises(UserError, match=r"computes with second\.weight of the network .* make that function a method"):
+        trace_channels(Captured(), images())
+
+
 class WithHead(nn.Module):
     """A network with an auxiliary classifier, as GoogLeNet has them: it runs in training only."""
 
@@ -135,3 +153,20 @@ def test_every_layer_has_a_name_and_no_two_have_the_same():
     table = trace_exactly(network)
     names = ["first", "blur", "part.second", "forward.conv2d_1", "forward.conv2d_2", "last"]
     assert [row.name for row in table.layers] == names
+
+
+class ByMode(WithHead):
+    """One layer trains and another one is used in its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.learnt, self.used = nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last((self.learnt(x) if self.training else self.used(x)).mean((2, 3)))
+
+
+def test_a_layer_that_runs_in_eval_mode_only_beside_those_that_only_train_is_refused():
+    with pytest.raises(UserError, match="where other layers only train, but used does not; have the forward of ByMode"):
+        trace_channels(ByMode(), images())

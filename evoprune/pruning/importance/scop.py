@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, UserError
 from evoprune.common.seeds import derive_seed
@@ -44,7 +45,7 @@ def scop_scores(space: SearchSpace, network: nn.Module, data: Data, options: Imp
         every channel.
 
     Raises:
-        UserError: what `check_scop` finds.
+        UserError: what `check_scop` finds, or a convolution that is none of torch.nn.
         TrainingError: the loss was not finite.
     """
     started, config = time.monotonic(), options.config.scop
@@ -133,10 +134,14 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
 
     A batch is its real images, then their knockoffs; batch norms see both halves. Works on a copy of the network, whose
     running statistics are those of no data.
+
+    Raises:
+        UserError: a convolution that is none of torch.nn.
+        TrainingError: the loss was not finite.
     """
     config = options.config.scop
     network = copy.deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False).train()
-    scales = {layer.name: _attach_scale(network.get_submodule(layer.name)) for layer in layers}
+    scales = {layer.name: _attach_scale(_convolution(network, layer)) for layer in layers}
     optimizer = torch.optim.Adam(scales.values(), lr=config.lr, betas=_BETAS)
     for step, images, labels, knockoff in _batches(data, config, options.seed):
         with options.compute.autocast():
@@ -152,10 +157,20 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
     return learnt
 
 
-def _attach_scale(conv: nn.Module) -> Tensor:
-    """Mix the two halves of what `conv` puts out by a new scale of 0.5, shape (channels, 1, 1)."""
-    assert isinstance(conv, nn.Conv2d)
-    scale = torch.full((conv.out_channels, 1, 1), 0.5, device=conv.weight.device, requires_grad=True)
+def _convolution(network: nn.Module, layer: Layer) -> _ConvNd:
+    module = dict(network.named_modules()).get(layer.name)
+    if not isinstance(module, _ConvNd):
+        came = "no module" if module is None else f"of class {type(module).__name__}"
+        raise UserError(
+            f"importance scop takes convolutions of torch.nn as modules, but {layer.name} is {came}; use magnitude"
+        )
+    return module
+
+
+def _attach_scale(conv: _ConvNd) -> Tensor:
+    """Mix the two halves of what `conv` puts out by a new scale of 0.5, shape (channels, 1, 1) for images."""
+    ones = [1] * len(conv.kernel_size)
+    scale = torch.full((conv.out_channels, *ones), 0.5, device=conv.weight.device, requires_grad=True)
 
     def mix(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         real, knockoff = output.chunk(2)
@@ -199,8 +214,7 @@ def _gamma(network: nn.Module, layer: Layer) -> Scores:
     assert layer.norm is not None
     norm = network.get_submodule(layer.norm)
     weight = getattr(norm, "weight", None)
-    channels = len(network.get_parameter(f"{layer.name}.weight"))
-    return _values(weight) if isinstance(weight, Tensor) else np.ones(channels)
+    return _values(weight) if isinstance(weight, Tensor) else np.ones(_convolution(network, layer).out_channels)
 
 
 def _values(tensor: Tensor) -> Scores:

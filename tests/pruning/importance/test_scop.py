@@ -21,6 +21,7 @@ from evoprune.data.sources import load_raw_data
 from evoprune.data.tensors import Data, make_data, to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute, make_compute
+from evoprune.networks.traced import trace_search_space
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.importance import knockoffs
 from evoprune.pruning.importance.aggregate import Importance, segment_scores
@@ -188,6 +189,29 @@ def test_a_network_without_batch_norm_is_a_users_mistake(small_space: SearchSpac
     layers = tuple(replace(layer, norm=None) for layer in small_space.layers)
     with pytest.raises(UserError, match=r"needs a batch norm .* write to layer1\.0\.middle"):
         controlled_layers(replace(small_space, layers=layers))
+
+
+class OwnConvolution(nn.Module):
+    def __init__(self, inputs: int, outputs: int, _: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight)
+
+
+@pytest.mark.parametrize("kind", [nn.ConvTranspose2d, nn.Conv1d, OwnConvolution])
+def test_other_convolutions_have_scores_or_are_a_users_mistake(digits: Data, kind: Callable[..., nn.Module]):
+    norm, flat = (nn.BatchNorm1d, nn.Flatten(2)) if kind is nn.Conv1d else (nn.BatchNorm2d, nn.Identity())
+    layers = [nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), flat, kind(4, 6, 2), norm(6), nn.ReLU(), nn.Flatten()]
+    network = nn.Sequential(*layers, nn.LazyLinear(10))
+    network(torch.zeros(2, 1, 8, 8))
+    space = trace_search_space(network, torch.zeros(2, 1, 8, 8))
+    if kind is OwnConvolution:
+        with pytest.raises(UserError, match="3 is of class OwnConvolution; use magnitude"):
+            score(space, network, digits)
+    else:
+        assert score(space, network, digits).outputs["3"].shape == (6,)
 
 
 def test_scores_are_those_computed_by_hand_from_what_a_run_keeps(

@@ -12,7 +12,6 @@ from torch import nn
 from evoprune import trace_search_space
 from evoprune.data.tensors import Data, load_data
 from evoprune.networks.device import CPU
-from evoprune.networks.traced import trace_search_space
 from evoprune.pruning.importance.magnitude import weight_scores, writers
 from evoprune.pruning.importance.taylor import taylor_scores
 
