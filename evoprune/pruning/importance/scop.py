@@ -44,7 +44,7 @@ def scop_scores(space: SearchSpace, network: nn.Module, data: Data, options: Imp
         every channel.
 
     Raises:
-        UserError: what `check_scop` finds.
+        UserError: what `check_scop` finds, or a layer that is no Conv2d.
         TrainingError: the loss was not finite.
     """
     started, config = time.monotonic(), options.config.scop
@@ -136,7 +136,7 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
     """
     config = options.config.scop
     network = copy.deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False).train()
-    scales = {layer.name: _attach_scale(network.get_submodule(layer.name)) for layer in layers}
+    scales = {layer.name: _attach_scale(network, layer.name) for layer in layers}
     optimizer = torch.optim.Adam(scales.values(), lr=config.lr, betas=_BETAS)
     for step, images, labels, knockoff in _batches(data, config, options.seed):
         with options.compute.autocast():
@@ -152,9 +152,11 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
     return learnt
 
 
-def _attach_scale(conv: nn.Module) -> Tensor:
-    """Mix the two halves of what `conv` puts out by a new scale of 0.5, shape (channels, 1, 1)."""
-    assert isinstance(conv, nn.Conv2d)
+def _attach_scale(network: nn.Module, name: str) -> Tensor:
+    """Mix the two halves of what a convolution puts out by a new scale of 0.5, shape (channels, 1, 1)."""
+    conv = dict(network.named_modules(remove_duplicate=False)).get(name)
+    if not isinstance(conv, nn.Conv2d):
+        raise UserError(f"importance scop takes layers that are a Conv2d, which {name} is not; use magnitude")
     scale = torch.full((conv.out_channels, 1, 1), 0.5, device=conv.weight.device, requires_grad=True)
 
     def mix(conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -190,6 +190,13 @@ def test_a_network_without_batch_norm_is_a_users_mistake(small_space: SearchSpac
         controlled_layers(replace(small_space, layers=layers))
 
 
+def test_a_convolution_that_is_no_conv2d_is_a_users_mistake(small_space: SearchSpace, digits: Data):
+    network = build_network(small_space)
+    network.set_submodule("layer1.0.conv1", nn.Identity())
+    with pytest.raises(UserError, match=r"a Conv2d, which layer1\.0\.conv1 is not; use magnitude"):
+        score(small_space, network, digits)
+
+
 def test_scores_are_those_computed_by_hand_from_what_a_run_keeps(
     tiny: Any, tmp_path: Path, capsys: pytest.CaptureFixture
 ):
