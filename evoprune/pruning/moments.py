@@ -70,10 +70,9 @@ def measure_moments(
     """
     readers = moment_readers(space)
     left_out = {layer.name: reason for layer in readers if (reason := _cannot_measure(space, network, layer))}
-    sums = {layer.name: _Sums(network.get_submodule(layer.name)) for layer in readers if layer.name not in left_out}
+    sums = {layer.name: _Sums() for layer in readers if layer.name not in left_out}
     hooks = [
-        network.get_submodule(name).register_forward_pre_hook(total.add, with_kwargs=True)
-        for name, total in sums.items()
+        network.get_submodule(name).register_forward_hook(total.add, with_kwargs=True) for name, total in sums.items()
     ]
     mode = network.training
     network.eval()
@@ -132,6 +131,8 @@ def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str
         return "no module has its weight"
     if not isinstance(module, nn.Conv2d | nn.Linear | nn.Identity):  # an adapter of the base network is an identity
         return f"a {type(module).__name__}, neither a Conv2d nor a Linear"
+    if not isinstance(module, nn.Identity) and "weight" not in module.state_dict():
+        return "its weight is computed"
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
         return "a grouped convolution, or one that pads other than with zeros"
     if isinstance(module, nn.Conv2d) and isinstance(module.padding, str):
@@ -144,13 +145,16 @@ def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str
 class _Sums:
     """Count, sum and products of what a module reads, in float64; of a batch in float32."""
 
-    def __init__(self, module: nn.Module):
-        self._module, self._count = module, 0
+    def __init__(self) -> None:
+        self._count, self._is_plain = 0, True
         self._sum = self._products = torch.zeros((), dtype=torch.float64)
 
-    def add(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
-        """A forward pre-hook."""
-        values = _patches(module, next(iter((*inputs, *named.values()))).float())
+    def add(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+        """A forward hook."""
+        x = next(iter((*inputs, *named.values())))
+        if self._count == 0:
+            self._is_plain = _is_close(output, _plain(module, x))
+        values = _patches(module, x.float())
         with torch.autocast(values.device.type, enabled=False):
             products = values.T @ values
         self._count += len(values)
@@ -159,12 +163,26 @@ class _Sums:
 
     def why_useless(self) -> str | None:
         """Why these are no moments of what the layer reads, if they are none."""
-        return None if self._count else "its forward was not called"
+        if self._count == 0:
+            return "its forward was not called"
+        return None if self._is_plain else "its forward does more than apply its weight"
 
     def moments(self) -> InputMoments:
         mean = self._sum / self._count
         covariance = self._products / self._count - torch.outer(mean, mean)
         return InputMoments(mean.float().numpy(), covariance.float().numpy())
+
+
+def _plain(module: nn.Module, x: Tensor) -> Tensor:
+    """What `module` computes if it does nothing but apply its weight."""
+    if isinstance(module, nn.Conv2d):
+        return F.conv2d(x, module.weight, module.bias, module.stride, module.padding, module.dilation)
+    return F.linear(x, module.weight, module.bias) if isinstance(module, nn.Linear) else x
+
+
+def _is_close(output: Tensor, plain: Tensor) -> bool:
+    """Whether two outputs are the same to rounding, in whatever precision."""
+    return output.shape == plain.shape and bool((output - plain).abs().max() <= 0.01 * plain.abs().max())
 
 
 def _patches(module: nn.Module, x: Tensor) -> Tensor:

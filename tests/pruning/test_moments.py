@@ -85,6 +85,27 @@ def test_layers_that_are_called_in_other_ways_are_measured_or_named():
     np.testing.assert_allclose(found.layers["second"].covariance, np.cov(read.numpy(), bias=True), atol=1e-5)
 
 
+class Scaled(nn.Conv2d):
+    """Equalised learning rate: the weight in use is not the one that is stored."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * 5, self.bias)
+
+
+class Sign(nn.Module):
+    def forward(self, x):
+        return x.sign()
+
+
+def test_a_layer_whose_weight_in_use_is_another_is_left_out():
+    """Solved for the stored weight, its outputs were farther from the base network's than without."""
+    computed = torch.nn.utils.parametrize.register_parametrization(nn.Conv2d(5, 4, 1), "weight", Sign())
+    network = nn.Sequential(nn.Conv2d(3, 6, 1), Scaled(6, 5, 1), computed, nn.Conv2d(4, 2, 1), nn.Flatten()).eval()
+    found = measure_moments(trace_search_space(network, images()), network, [images()])
+    assert set(found.layers) == {"3"}
+    assert found.left_out == {"1": "its forward does more than apply its weight", "2": "its weight is computed"}
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_network_stays_as_it_was(small_space, small_base, training):
     small_base.train(training)

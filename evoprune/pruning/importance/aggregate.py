@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from evoprune.common.errors import UserError
+from evoprune.space.groups import ChannelGroup
 from evoprune.space.ranking import Scores
 from evoprune.space.space import Bits, SearchSpace
 
@@ -47,11 +48,7 @@ def segment_scores(space: SearchSpace, found: Importance) -> Scores:
     Raises:
         UserError: a group of which no layer has scores.
     """
-    totals, counts = np.zeros(space.length), np.zeros(space.length)
-    for layer in space.layers:
-        for known, bits in ((found.outputs, space.output_bits), (found.inputs, space.input_bits)):
-            if layer.name in known:
-                _add(totals, counts, known[layer.name], bits(layer))
+    totals, counts = _sums(space, found)
     for group in space.groups:
         total, count = (sum(values[place] for place in group.slices) for values in (totals, counts))
         if not np.all(count):
@@ -62,6 +59,22 @@ def segment_scores(space: SearchSpace, found: Importance) -> Scores:
             )
         group.put(totals, total / count)
     return totals
+
+
+def unscored_groups(space: SearchSpace, found: Importance) -> list[ChannelGroup]:
+    """Groups of which no layer has scores."""
+    _, counts = _sums(space, found)
+    return [group for group in space.groups if not np.all(sum(counts[place] for place in group.slices))]
+
+
+def _sums(space: SearchSpace, found: Importance) -> tuple[Scores, Scores]:
+    """Of every bit the sum of its layers' scores, and how many there are, each of shape (length,)."""
+    totals, counts = np.zeros(space.length), np.zeros(space.length)
+    for layer in space.layers:
+        for known, bits in ((found.outputs, space.output_bits), (found.inputs, space.input_bits)):
+            if layer.name in known:
+                _add(totals, counts, known[layer.name], bits(layer))
+    return totals, counts
 
 
 def _add(totals: Scores, counts: Scores, values: Scores, bits: Bits) -> None:

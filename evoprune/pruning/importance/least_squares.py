@@ -62,7 +62,7 @@ def least_squares_scores(
             continue
         norms = consumer_scores(space, network) if norms is None else norms
         for layer in (layer for layer in layers if layer.name in norms):
-            _write(scores, space, layer, group, _share_of_energy(norms[layer.name][_reads(space, layer, group)]))
+            _write(scores, space, layer, group, share_of_energy(norms[layer.name][_reads(space, layer, group)]))
     meter.update(len(space.groups))
     return scores
 
@@ -84,7 +84,7 @@ def _write(scores: dict[str, Scores], space: SearchSpace, layer: Layer, group: C
     own[_reads(space, layer, group)] = errors[:, None]
 
 
-def _share_of_energy(norms: Scores) -> Scores:
+def share_of_energy(norms: Scores) -> Scores:
     """What goes with each channel and all smaller ones, as a share, where nothing is known of what is read.
 
     Args:

@@ -11,6 +11,7 @@ from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.space.groups import Layer
 from evoprune.space.ranking import Scores
 from evoprune.space.space import Bits, SearchSpace
+from evoprune.space.traced import TracedSpace
 
 
 def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> LayerScores:
@@ -36,6 +37,19 @@ def consumer_scores(space: SearchSpace, network: nn.Module) -> LayerScores:
     """L2 norm of what each layer's weights take from each of its input channels."""
     modules = {layer.name: network.get_submodule(layer.name) for layer in readers(space, network)}
     return {name: _numpy(_input_norms(module)) for name, module in modules.items()}
+
+
+def parameter_norms(space: TracedSpace, network: nn.Module) -> Scores:
+    """L2 norm of what all parameters have of each bit, whatever module they belong to; shape (space.length,)."""
+    squares = np.zeros(space.length + 1)  # the last is where -1 points
+    for row in (row for row in space.table.tensors if row.is_parameter):
+        square = _numpy(network.get_parameter(row.name).detach().double()) ** 2
+        by_group = square.reshape(row.groups, -1, *square.shape[1:])
+        for axis, bits in enumerate(row.bits, start=1):
+            own = {0, axis} if axis < 3 else {axis}  # each group has outputs and inputs of its own
+            sums = by_group.sum(axis=tuple(set(range(by_group.ndim)) - own))
+            np.add.at(squares, bits, sums.ravel())
+    return np.sqrt(squares[:-1])
 
 
 def _input_norms(module: nn.Module) -> Tensor:

@@ -37,7 +37,7 @@ def taylor_scores(space: SearchSpace, network: nn.Module, data: Data, num_images
     flat = [parameter for group in parameters.values() for parameter in group]
     totals: dict[str, Tensor] = {}
     num_batches = 0
-    for loss in _losses(network, data, num_images, compute):
+    for loss in _losses(network, data, num_images, compute) if flat else ():
         gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True))
         for name, group in parameters.items():
             pairs = [(value, found) for value in group if (found := next(gradients)) is not None]

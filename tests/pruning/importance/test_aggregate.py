@@ -5,7 +5,7 @@ import pytest
 from helpers import NINE_CODES
 
 from evoprune import UserError, load_search_space
-from evoprune.pruning.importance.aggregate import Importance, relative, segment_scores
+from evoprune.pruning.importance.aggregate import Importance, relative, segment_scores, unscored_groups
 from evoprune.space.space import SearchSpace
 
 
@@ -62,3 +62,5 @@ def test_a_segment_of_which_no_layer_has_scores_is_a_users_mistake(tmp_path):
     space = load_search_space(str(tmp_path / "nine.yaml"))
     with pytest.raises(UserError, match=r"second.*bn_scale"):
         segment_scores(space, Importance({"conv1": np.ones(2)}, {}))
+    (group,) = unscored_groups(space, Importance({"conv1": np.ones(2)}, {}))
+    assert group.segments == ("second",)

@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from helpers import few_digits
+from torch import nn
 
+from evoprune import trace_search_space
 from evoprune.common.seeds import derive_seed
 from evoprune.config import IMPORTANCES as NAMES
 from evoprune.config import ImportanceConfig, ScopConfig
 from evoprune.data.tensors import Data
 from evoprune.networks.device import make_compute
-from evoprune.pruning.importance.aggregate import LayerScores, relative
+from evoprune.pruning.importance.aggregate import LayerScores, relative, segment_scores
 from evoprune.pruning.importance.criteria import IMPORTANCES, channel_importance
 from evoprune.pruning.importance.least_squares import activation_scores, least_squares_scores
 from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, consumer_scores, readers, weight_scores, writers
@@ -81,6 +86,32 @@ def test_scop_has_a_seed_of_its_own_that_follows_from_the_seed_it_is_given(small
     other = scop_scores(small_space, small_base, digits, options)
     assert all((named.parts["k"][layer] == values).all() for layer, values in direct.parts["k"].items())
     assert any((named.parts["k"][layer] != values).any() for layer, values in other.parts["k"].items())
+
+
+class OwnConv(nn.Module):
+    """A convolution that is no Conv2d."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight)
+
+
+@pytest.mark.parametrize("criterion", [*WEIGHT_CRITERIA, "taylor", "consumer_l2", "activation", "least_squares"])
+def test_where_no_layer_has_scores_the_parameters_of_each_channel_stand_for_it(digits, criterion):
+    """Their norms, by hand; for least squares the share of the squares that goes with all smaller ones."""
+    network = nn.Sequential(OwnConv(1, 5), OwnConv(5, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)).eval()
+    space = trace_search_space(network, digits.normalise(digits.train.images[:2]))
+    options = ImportanceOptions(ImportanceConfig(criterion=criterion, images=50))
+    found = channel_importance(network, digits, space, "magnitude", options)
+    first, second = (network[index].weight.detach().double().square() for index in (0, 1))
+    squares = (first.sum((1, 2, 3)) + second.sum((0, 2, 3))).numpy()
+    shares = [squares[squares <= one].sum() / squares.sum() for one in squares]
+    wanted = shares if criterion == "least_squares" else np.sqrt(squares) / np.sqrt(squares).mean()
+    assert segment_scores(space, found)[:5] == pytest.approx(wanted)
+    assert "no layer of 0" in found.warnings[-1]
 
 
 def test_every_importance_that_an_experiment_can_name_is_there():

@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 import torch
 from helpers import without_norm
+from torch import nn
+from traced import images
 
-from evoprune.pruning.importance.magnitude import WEIGHT_CRITERIA, consumer_scores, readers, weight_scores, writers
+from evoprune import trace_search_space
+from evoprune.pruning.importance.magnitude import (
+    WEIGHT_CRITERIA,
+    consumer_scores,
+    parameter_norms,
+    readers,
+    weight_scores,
+    writers,
+)
 
 
 def filters(network: torch.nn.Module, name: str) -> np.ndarray:
@@ -92,3 +102,16 @@ def test_where_nothing_else_writes_to_a_segment_a_selection_counts(small_space, 
             )
     names = {layer.name for layer in writers(small_space, small_base)}
     assert {f"layer1.{index}.conv1" for index in range(3)} <= names
+
+
+def test_norms_of_all_parameters_of_each_channel_by_hand():
+    """Of filters, of what reads them, of scale and shift; a grouped convolution has inputs of each group."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(216, 2)
+    ).eval()
+    space = trace_search_space(network, images())
+    squares = {name: value.detach().double().square() for name, value in network.named_parameters()}
+    first = squares["0.weight"].sum((1, 2, 3)) + squares["0.bias"] + squares["1.weight"] + squares["1.bias"]
+    first += squares["2.weight"].view(2, 3, 2, 9).sum((1, 3)).flatten()
+    second = squares["2.weight"].sum((1, 2, 3)) + squares["2.bias"] + squares["4.weight"].view(2, 6, 36).sum((0, 2))
+    assert parameter_norms(space, network) == pytest.approx(torch.cat([first, second]).sqrt().numpy())
