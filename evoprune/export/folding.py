@@ -38,16 +38,12 @@ def fold_batch_norms(program: torch.export.ExportedProgram, example: Tensor) -> 
 
 
 def _can_fold(convolution: fx.Node, norm: fx.Node) -> bool:
-    _, _, _, mean, var, training, *_ = norm.args
-    weight = convolution.args[1] if convolution.target in _CONVOLUTIONS else None
-    return (
-        isinstance(weight, fx.Node)
-        and weight.op == "get_attr"
-        and len(convolution.users) == 1
-        and not training
-        and isinstance(mean, fx.Node)
-        and isinstance(var, fx.Node)
-    )
+    _, gamma, beta, mean, var, training, *_ = norm.args
+    if convolution.target not in _CONVOLUTIONS or len(convolution.users) > 1 or training:
+        return False
+    tensors = [*convolution.args[1:3], gamma, beta, mean, var]
+    are_stored = all(node is None or (isinstance(node, fx.Node) and node.op == "get_attr") for node in tensors)
+    return are_stored and mean is not None and var is not None
 
 
 def _fold(module: fx.GraphModule, convolution: fx.Node, norm: fx.Node, name: str) -> None:

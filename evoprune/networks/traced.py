@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from evoprune.common.errors import UserError
 from evoprune.networks.sources import build_source, source_name
@@ -35,6 +36,7 @@ def trace_search_space(
             logits, or of which nothing can be pruned.
     """
     name = name or type(network).__name__.lower()
+    _check_modules(network, name)
     num_classes = _num_logits(network, example, name, training=False)
     table = trace_channels(network, example)
     if not table.segments:
@@ -58,6 +60,7 @@ def read_network(spec: Mapping[str, Any], height_width: tuple[int, int]) -> Trac
     with torch.random.fork_rng(devices=[]):
         network, name = build_source(spec), source_name(spec["source"])
     example = torch.zeros(2, spec["in_channels"], *height_width)
+    _check_modules(network, name)
     _num_logits(network, example, name, training=True)
     space = trace_search_space(network, example, spec, name)
     if space.parameters["num_classes"] != spec["num_classes"]:
@@ -68,6 +71,22 @@ def read_network(spec: Mapping[str, Any], height_width: tuple[int, int]) -> Trac
     return space
 
 
+def _check_modules(network: nn.Module, name: str) -> None:
+    """Refuse what cannot be copied, narrowed or saved, by the name of the module that has it."""
+    for path, module in network.named_modules():
+        kind, where = type(module).__name__, f"{name}: {path or 'the network itself'}"
+        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False)))):
+            raise UserError(f"{where} is a {kind}, which has no weights yet; give the layer its number of inputs")
+        for key, value in vars(module).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                raise UserError(
+                    f"{where} keeps {key}, which was computed from parameters and cannot be copied; in place of "
+                    "torch.nn.utils.weight_norm take torch.nn.utils.parametrizations.weight_norm"
+                )
+    if extra := [key for key, value in network.state_dict().items() if not isinstance(value, Tensor)]:
+        raise UserError(f"{name}: a model is saved as tensors, but its state has {extra[0]}; have it in a buffer")
+
+
 @torch.no_grad()
 def _num_logits(network: nn.Module, example: Tensor, name: str, training: bool) -> int:
     """How many logits a network returns, in training or in eval mode; it is left as it is."""
@@ -75,7 +94,8 @@ def _num_logits(network: nn.Module, example: Tensor, name: str, training: bool) 
     statistics = {key: value.clone() for key, value in network.named_buffers()}
     images = example if len(example) > 1 else example.repeat(2, 1, 1, 1)
     try:
-        output = network.train(training)(images)
+        returned = network.train(training)
+        output = network(images)
     except Exception as error:
         size = "x".join(map(str, example.shape[1:]))
         raise UserError(f"{name} cannot take images of {size}: {type(error).__name__}: {error}") from error
@@ -85,6 +105,10 @@ def _num_logits(network: nn.Module, example: Tensor, name: str, training: bool) 
         for key, value in network.named_buffers():
             if not torch.equal(value, statistics[key]):  # into an expanded one, nothing can be copied
                 value.copy_(statistics[key])
+    if returned is not network:
+        raise UserError(
+            f"{name}: train() must return the network, as torch.nn.Module.train does; end it with return self"
+        )
     if not isinstance(output, Tensor) or output.shape[:1] + output.shape[2:] != (len(images),):
         came = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise UserError(

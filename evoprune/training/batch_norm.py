@@ -58,7 +58,8 @@ def measure_neutral_norms(network: nn.Module, data: Data, num_images: int, compu
 
     A norm with running mean 0 and variance 1 stands in for 'no norm' (imported option A shortcuts). Recalibrating or
     training it would normalise what was never normalised. So its statistics are measured, and its scale and shift take
-    the inverse. Returns how many norms there were; the network is left in eval mode.
+    the inverse. A norm without scale and shift, or that is never called, stays. Returns how many were changed; the
+    network is left in eval mode.
     """
     neutral = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and _is_neutral(m)]
     if not neutral:
@@ -75,16 +76,20 @@ def measure_neutral_norms(network: nn.Module, data: Data, num_images: int, compu
     for images in training_sample(data, num_images, seed=0):
         with compute.autocast():
             network(data.normalise(images))
-    for norm, hook in zip(neutral, hooks, strict=True):
+    for hook in hooks:
         hook.remove()
-        count, total, squares = sums[norm]
-        _absorb(norm, total / count, squares / count - (total / count) ** 2)
-    return len(neutral)
+    called = [norm for norm in neutral if sums[norm].any()]
+    for norm in called:
+        number, total, squares = sums[norm]
+        _absorb(norm, total / number, squares / number - (total / number) ** 2)
+    return len(called)
 
 
 def _is_neutral(norm: nn.BatchNorm2d) -> bool:
     mean, var = norm.running_mean, norm.running_var
-    return mean is not None and var is not None and bool((mean == 0).all() and (var == 1).all())
+    if not norm.affine or mean is None or var is None:
+        return False
+    return bool((mean == 0).all() and (var == 1).all())
 
 
 def _absorb(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor) -> None:

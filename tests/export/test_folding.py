@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from strangers import Branches, Padded
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -63,3 +64,21 @@ class Shared(nn.Module):
 
 def test_shared_weights_are_folded_apart_and_what_is_read_twice_stays():
     assert norms(fold(Shared(), images())) == 1
+
+
+class Computed(nn.Module):
+    """A norm whose scale, and a convolution whose bias, is computed from a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.second, self.last = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm, second = self.norm, self.second
+        x = F.batch_norm(self.first(x), norm.running_mean, norm.running_var, norm.weight + 1, norm.bias)
+        return self.last(F.conv2d(x, second.weight, second.bias * 2))
+
+
+def test_what_is_computed_in_the_forward_is_not_folded():
+    assert norms(fold(Computed(), images())) == 2

@@ -121,6 +121,29 @@ def test_networks_that_cannot_be_used(network, message):
         trace_search_space(network, images())
 
 
+class WithState(Branches):
+    def get_extra_state(self):
+        return {"version": 1}
+
+
+class WithoutReturn(Branches):
+    def train(self, mode=True):
+        super().train(mode)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyConv2d(4, 3)), "1 is a LazyConv2d, .* its number of inputs"),
+    (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyBatchNorm2d()), "1 is a LazyBatchNorm2d"),
+    (lambda: nn.utils.weight_norm(nn.Conv2d(3, 4, 1)), "the network itself keeps weight, .*parametrizations"),
+    (WithState, "saved as tensors, but its state has _extra_state"),
+    (WithoutReturn, "end it with return self"),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_networks_that_cannot_be_copied_or_saved(make, message):
+    with pytest.raises(UserError, match=message):
+        trace_search_space(make(), images())
+
+
 def test_auxiliary_outputs_in_training_are_refused_by_experiments(tmp_path):
     path = tmp_path / "mynet.py"
     path.write_text(

@@ -143,6 +143,14 @@ def test_neutral_norms_survive_recalibration_once_they_are_measured():
     assert largest_change(raw, before, data) > 1
 
 
+def test_norms_that_cannot_take_the_inverse_or_are_never_called_stay():
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, affine=False), nn.Flatten())
+    network[0].unused = nn.BatchNorm2d(3)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert measure_neutral_norms(network, random_data(64), 64, CPU) == 0
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_only_neutral_norms_are_measured(small_space, small_base, digits):
     images = digits.normalise(digits.train.images)
     norm = small_base.layer2[0].shortcut[1]
