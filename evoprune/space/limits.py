@@ -148,7 +148,7 @@ def absolute_bound(value: float | str | None, base: float | None, default: float
 def _check_value(value: float | str | None, key: str, name: str) -> None:
     if isinstance(value, str) and name == "accuracy":
         raise UserError(f"{key}: got {value}; a limit of accuracy is a number ({OBJECTIVES[name].unit}), no share")
-    if isinstance(value, int | float) and name == "accuracy" and 0 < value <= 1:
+    if isinstance(value, int | float) and name == "accuracy" and 0 < value < 1:
         raise UserError(f"{key}: got {value:g}; accuracy is in %: for a share of {value:g} write {100 * value:g}")
     if name == "latency" and key.endswith(".max") and value is not None and absolute_bound(value, 1.0, np.inf) <= 0:
         raise UserError(f"{key}: got {value}; every network takes some time: a limit above 0 is wanted")
