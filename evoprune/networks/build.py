@@ -88,3 +88,11 @@ def _from_source(keys: dict[str, Any], shapes: Mapping[str, Sequence[int]], sour
     for pad in keys.get("pads", ()):
         select(network, pad)
     return network
+
+
+def layer_module(network: nn.Module, name: str) -> nn.Module | None:
+    """The module of a layer of the search space; None where the layer is a weight or a call that has no module."""
+    try:
+        return network.get_submodule(name)
+    except AttributeError:
+        return None

@@ -17,6 +17,7 @@ from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.data.batches import training_sample
 from evoprune.data.tensors import Data
+from evoprune.networks.build import layer_module
 from evoprune.networks.device import CPU, Compute
 from evoprune.space.groups import Layer
 from evoprune.space.space import SearchSpace
@@ -126,7 +127,7 @@ def load_moments(path: Path) -> Moments:
 
 
 def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str | None:
-    module = dict(network.named_modules(remove_duplicate=False)).get(layer.name)
+    module = layer_module(network, layer.name)
     if module is None:
         return "no module has its weight"
     if not isinstance(module, nn.Conv2d | nn.Linear | nn.Identity):  # an adapter of the base network is an identity

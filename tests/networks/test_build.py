@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from torch import nn
 
 from evoprune import UserError, build_network
-from evoprune.networks.build import network_from_spec, network_spec
+from evoprune.networks.build import layer_module, network_from_spec, network_spec
 
 
 def test_a_spec_is_json_that_rebuilds_the_network(small_space):
@@ -49,3 +50,10 @@ def test_an_unknown_key_and_a_missing_width_are_named(small_space):
     widths = {name: width for name, width in spec["widths"].items() if name != "stem"}
     with pytest.raises(UserError, match="stem"):
         network_from_spec({**spec, "widths": widths})
+
+
+def test_a_layer_is_found_by_each_of_its_names_and_a_weight_is_no_module():
+    network = nn.Module()
+    network.one = network.again = nn.Conv2d(1, 1, 1)
+    assert layer_module(network, "one") is layer_module(network, "again") is network.one
+    assert [layer_module(network, name) for name in ("one.weight", "two", "forward.conv2d_1")] == [None] * 3

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from evoprune.networks.build import layer_module
 from evoprune.pruning.importance.aggregate import LayerScores
 from evoprune.space.groups import Layer
 from evoprune.space.ranking import Scores
@@ -81,13 +82,12 @@ def readers(space: SearchSpace, network: nn.Module) -> list[Layer]:
 
 def _with_weights(space: SearchSpace, network: nn.Module, bits: Callable[[Layer], Bits]) -> list[Layer]:
     """The layers of which some bits decide, and that are modules with a weight; a depthwise one has a channel's own."""
-    modules = dict(network.named_modules(remove_duplicate=False))  # a layer can have the name of its weight
     return [
         layer
         for layer in space.layers
         if layer.kind not in ("adapter", "depthwise")
         and (bits(layer) >= 0).any()
-        and isinstance(modules.get(layer.name), _ConvNd | nn.Linear)
+        and isinstance(layer_module(network, layer.name), _ConvNd | nn.Linear)
     ]
 
 

@@ -18,6 +18,7 @@ from evoprune.common.seeds import derive_seed
 from evoprune.config import ScopConfig
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
+from evoprune.networks.build import layer_module
 from evoprune.pruning.importance.aggregate import Importance, LayerScores, relative
 from evoprune.pruning.importance.knockoffs import KNOCKOFFS, MOST_VALUES, Knockoff
 from evoprune.pruning.importance.options import ImportanceOptions
@@ -158,7 +159,7 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
 
 
 def _convolution(network: nn.Module, layer: Layer) -> _ConvNd:
-    module = dict(network.named_modules()).get(layer.name)
+    module = layer_module(network, layer.name)
     if not isinstance(module, _ConvNd):
         came = "no module" if module is None else f"of class {type(module).__name__}"
         raise UserError(
