@@ -43,6 +43,8 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     failures: list[str] = []
     if tasks:
+        for task in tasks:  # a worker that does not see them keeps no checkpoint
+            Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
         with timed_stage(folder, "retrain"):
             failures = _train_all(tasks, context, open_workers)
         folder.note(failed_trainings=failures)

@@ -121,6 +121,7 @@ def leave_checkpoint(experiment: Experiment, run: Path, key: str) -> None:
     reports = pd.read_csv(run / "reports.csv")
     code = reports.code[reports.key == key].item()
     checkpoint = folder.model(key) / "training.ckpt"
+    checkpoint.parent.mkdir(parents=True)
     next(_job_factory(context)()(Task(key, code, 0, str(checkpoint))))
     assert checkpoint.is_file()
 
