@@ -23,7 +23,8 @@ from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
 from evoprune.stages.select_networks import num_selected, selected_rows
-from evoprune.training.loop import Epoch
+from evoprune.training.distillation import make_teacher
+from evoprune.training.loop import Epoch, TrainingOptions
 from evoprune.training.tensorboard_log import open_log
 from evoprune.workers.dispatch import Broken, Lost, dispatch
 from evoprune.workers.jobs import JobFactory
@@ -61,7 +62,11 @@ def estimate_s(probe: Probe) -> float:
     """Seconds of full training of what `retrain.select` names."""
     config = probe.context.experiment.retrain
     networks = probe.side_by_side(num_selected(probe.context.experiment) * config.seeds)
-    return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute)
+    few = config.model_copy(update={"epochs": probe.few_epochs(config)})
+    options = TrainingOptions(
+        teacher=make_teacher(probe.base, probe.data, few, probe.compute), averaging=config.averaging
+    )
+    return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute, options)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:
