@@ -1,7 +1,8 @@
 """The base network: given weights, or trained on the training split, once for all runs of the same recipe."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 from evoprune.common.errors import UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
-from evoprune.common.model_files import DESCRIPTION_NAME
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME
 from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
@@ -45,8 +46,29 @@ def provide_base(context: Context) -> None:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
     shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
-    for warning in info.get("warnings", []):
+    for warning in [*info.get("warnings", []), *_changed_weights(context, info)]:
         say(f"warning: {warning}")
+
+
+def _changed_weights(context: Context, info: Mapping[str, Any]) -> list[str]:
+    """What is to be said where the file of given weights is not what it was when this run took them."""
+    path, noted = context.experiment.base_weights, info.get("source_digest")
+    if path is None or noted is None or _digest(path) in (noted, None):
+        return []
+    return [
+        f"{context.experiment.base_weights_key}: {path} has changed since this run was begun, which goes on with the "
+        f"weights in {context.folder.base}; for the new ones choose another --out"
+    ]
+
+
+def _digest(weights: str) -> str | None:
+    """What tells the versions of a file of weights apart; None where it is not at hand."""
+    path = Path(weights)
+    try:
+        with (path / WEIGHTS_NAME if path.is_dir() else path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return None
 
 
 def estimate_s(probe: Probe) -> float:
@@ -135,6 +157,7 @@ def _given(context: Context) -> Base:
     network = load_weights(build_network(context.space), path).to(compute.device).eval()
     info = {
         "source": path,
+        "source_digest": _digest(path),
         "preprocessing": data.preprocessing,
         "classes": data.classes,
         **_accuracies(network, context, data, compute),
