@@ -75,7 +75,9 @@ class Context:
 
         spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
         if written is not None:
-            return read_fitting_space(written, spec, asdict(shape))
+            own_advice = f"put {network.source} and the images back as they were, or choose another --out"
+            advice = own_advice if written in own else "`evoprune space --out` writes one that fits"
+            return read_fitting_space(written, spec, asdict(shape), advice)
         from evoprune.networks.traced import read_network
 
         return read_network(spec, shape.height_width)
