@@ -69,7 +69,7 @@ class Context:
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
             self._check_space(written)
-            if written == self.folder.search_space and is_missing(network.full_source):
+            if written in own and (self._shape is not None or is_missing(network.full_source)):
                 return read_space(written)  # a report needs no network, and may be written from any folder
         from evoprune.networks.sources import source_spec
 

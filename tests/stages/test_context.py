@@ -16,7 +16,7 @@ from evoprune.cli import main
 from evoprune.data.dataset import DataShape
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
-from evoprune.stages.context import Context, recorded_shape
+from evoprune.stages.context import Context, context_of_run, recorded_shape
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def test_a_run_whose_network_has_changed_is_told_to_put_it_back(tiny, tmp_path):
     net.write_text(net.read_text() + "# a word\n")
     with pytest.raises(UserError, match=r"search_space\.yaml: .*: digest .*; put .*net\.py:make and the images back"):
         Context(experiment, folder).space  # noqa: B018
+    assert context_of_run(tmp_path / "run").space.length == 4, "a report needs no network"
 
 
 def test_no_experiment_is_valid_whose_images_are_of_no_use(tmp_path, archive, capsys):
