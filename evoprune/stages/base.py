@@ -1,8 +1,7 @@
 """The base network: given weights, or trained on the training split, once for all runs of the same recipe."""
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import nn
 from evoprune.common.errors import UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
-from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME
+from evoprune.common.model_files import DESCRIPTION_NAME
 from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
@@ -28,6 +27,7 @@ from evoprune.runs.folder import timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
+from evoprune.stages.taken_files import note_taken, tell_changed
 from evoprune.training.batch_norm import measure_neutral_norms
 from evoprune.training.loop import Epoch, TrainingOptions, train
 from evoprune.training.tensorboard_log import open_log
@@ -35,40 +35,23 @@ from evoprune.training.tensorboard_log import open_log
 
 def provide_base(context: Context) -> None:
     """Leave the base network in the run's folder: the given one, or the trained one from the cache or made now."""
-    folder = context.folder
+    folder, weights = context.folder, context.experiment.base_weights
     if not (folder.base / DESCRIPTION_NAME).exists():
         with timed_stage(folder, "base"):
-            base = _given(context) if context.experiment.base_weights is not None else _cached(context)
+            base = _given(context) if weights is not None else _cached(context)
             save_base(base, context.space, folder.base)
+        if weights is not None:
+            note_taken(folder, context.experiment.base_weights_key, weights)
+    elif weights is not None:
+        tell_changed(folder, context.experiment.base_weights_key, weights, folder.base)
     try:
         info = context.base.info
     except UserError as error:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
     shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
-    for warning in [*info.get("warnings", []), *_changed_weights(context, info)]:
+    for warning in info.get("warnings", []):
         say(f"warning: {warning}")
-
-
-def _changed_weights(context: Context, info: Mapping[str, Any]) -> list[str]:
-    """What is to be said where the file of given weights is not what it was when this run took them."""
-    path, noted = context.experiment.base_weights, info.get("source_digest")
-    if path is None or noted is None or _digest(path) in (noted, None):
-        return []
-    return [
-        f"{context.experiment.base_weights_key}: {path} has changed since this run was begun, which goes on with the "
-        f"weights in {context.folder.base}; for the new ones choose another --out"
-    ]
-
-
-def _digest(weights: str) -> str | None:
-    """What tells the versions of a file of weights apart; None where it is not at hand."""
-    path = Path(weights)
-    try:
-        with (path / WEIGHTS_NAME if path.is_dir() else path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError:
-        return None
 
 
 def estimate_s(probe: Probe) -> float:
@@ -157,7 +140,6 @@ def _given(context: Context) -> Base:
     network = load_weights(build_network(context.space), path).to(compute.device).eval()
     info = {
         "source": path,
-        "source_digest": _digest(path),
         "preprocessing": data.preprocessing,
         "classes": data.classes,
         **_accuracies(network, context, data, compute),

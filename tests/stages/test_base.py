@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import interrupt, prepared, run_search, same_weights
+from helpers import interrupt, prepared, run_search
 
 from evoprune.config import Experiment
 from evoprune.networks.base import load_base
@@ -128,20 +128,3 @@ def test_given_weights_are_not_trained_and_need_no_cache(tiny, ran, tmp_path):
     for name, value in context.base.network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(value, given[name]), name
-
-
-def test_a_run_goes_on_with_the_weights_that_it_took_and_tells_where_their_file_has_changed(
-    tiny, ran, tmp_path, capsys
-):
-    mine = Path(shutil.copytree(ran / "base", tmp_path / "mine"))
-    experiment = tiny(base={"weights": str(mine)})
-    for _ in range(2):
-        first = prepare_in(tmp_path / "run", experiment)
-    told = f"base.weights: {mine} has changed since this run was begun"
-    assert told not in capsys.readouterr().out
-    (mine / "model.safetensors").write_bytes(b"others")
-    again = prepare_in(tmp_path / "run", experiment)
-    assert told in capsys.readouterr().out and same_weights(first.base.network, again.base.network)
-    shutil.rmtree(mine)
-    prepare_in(tmp_path / "run", experiment)
-    assert told not in capsys.readouterr().out, "nobody knows"
