@@ -17,7 +17,7 @@ from evoprune.networks.checkpoints import save_model
 from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
-from evoprune.runs.models import trained_models, training_settings
+from evoprune.runs.models import other_settings, trained_models, training_settings
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
@@ -43,6 +43,9 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     selected = sorted(selected_rows(context, rows), key=lambda row: -row["flops"])
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     failures: list[str] = []
+    for row in selected:
+        if other := other_settings(folder, row["key"], experiment):
+            say(f"{row['key']}: is trained again, and its model replaced then: {other}")
     if tasks:
         for task in tasks:  # a worker that does not see them keeps no checkpoint
             Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
