@@ -71,7 +71,7 @@ def candidate_job(
 
     def job(batch: Batch) -> Iterator[dict[str, Any]]:
         codes = [space.parse_code(code) for code in batch.codes]
-        yield from evaluator.evaluate(codes, batch.fidelity, batch.timed)
+        yield from evaluator.measurements(codes, batch.fidelity, batch.timed)
 
     return job
 

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,10 @@ class Evaluator:
     moments: Moments | None = None
 
     def evaluate(self, codes: Sequence[Code], fidelity: Fidelity, timed: bool = False) -> list[dict[str, Any]]:
+        """What `measurements` yields, when all of it is there."""
+        return list(self.measurements(codes, fidelity, timed))
+
+    def measurements(self, codes: Sequence[Code], fidelity: Fidelity, timed: bool = False) -> Iterator[dict[str, Any]]:
         """Measure every code; a candidate that fails becomes a measurement with its reason and stops nothing.
 
         Args:
@@ -68,19 +72,20 @@ class Evaluator:
                 validation images are scored.
             timed: whether latency is measured, by `meter`, while no other worker of this device works.
 
-        Returns:
-            For each code `status` (`ok`, `failed`), `error`, `accuracy` in percent on the validation split, the
-            closed-form costs, if asked for what `meter` measures, and `seconds`: of candidates that train together an
-            even share.
+        Yields:
+            For each code, as soon as it is known, `status` (`ok`, `failed`), `error`, `accuracy` in percent on the
+            validation split, the closed-form costs, if asked for what `meter` measures, and `seconds`: of candidates
+            that train together an even share.
         """
-        measured: list[dict[str, Any]] = []
-        while len(measured) < len(codes):
-            batch = codes[len(measured) :][: self._stacks.limit]
+        num_measured = 0
+        while num_measured < len(codes):
+            batch = codes[num_measured:][: self._stacks.limit]
             if len(batch) == 1:
-                measured.append(self._evaluate_one(batch[0], fidelity, timed))
+                measured = [self._evaluate_one(batch[0], fidelity, timed)]
             else:
-                measured += self._evaluate_together(batch, fidelity, timed)
-        return measured
+                measured = self._evaluate_together(batch, fidelity, timed)
+            yield from measured
+            num_measured += len(measured)
 
     @cached_property
     def _stacks(self) -> StackSizes:

@@ -1,5 +1,6 @@
 """The job of full training: one network after the other."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,11 @@ from evoprune.workers.jobs import Job
 
 @dataclass(frozen=True)
 class Task:
-    """One network to train fully: its key, its code as text, which of the seeds, where its checkpoint lies."""
+    """One network to train fully: its key, its code as text, which of the seeds, where its checkpoint lies.
+
+    A worker keeps a checkpoint where it finds the folder for it. One of a node that does not see the run's disk finds
+    none: what it left there nobody would remove, and a training of another run might go on from it.
+    """
 
     key: str
     code: str
@@ -93,8 +98,10 @@ class _Trainer:
         slim = self._start(task, seed).to(self._compute.device)
         twin = self._widened(slim, task)
         notices: list[str] = []
+        path = Path(task.checkpoint)
+        checkpoint = path if os.access(path.parent, os.W_OK) else None
         options = TrainingOptions(
-            seed, self._teacher, self._config.averaging, checkpoint=Path(task.checkpoint), notice=notices.append
+            seed, self._teacher, self._config.averaging, checkpoint=checkpoint, notice=notices.append
         )
         for epoch in train(twin.network if twin else slim, self._data, self._config, self._compute, options):
             yield from (Notice(notices.pop()) for _ in notices[:])

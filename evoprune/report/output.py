@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.files import write_atomically
-from evoprune.common.model_files import WEIGHTS_NAME
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME
 from evoprune.common.objectives import Row
 from evoprune.config import Experiment
 from evoprune.report.tables import ACCURACIES, summary_table
@@ -32,12 +32,13 @@ def write_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment, 
 def tested_front(folder: RunFolder, rows: Sequence[Row], experiment: Experiment) -> list[Row]:
     """The non-dominated rows, with test accuracy and model path where they are fully trained.
 
-    Where a model is gone, as in published results, what `output.csv` already says of it is kept.
+    Where a model is gone, as in published results, what `output.csv` already says of it is kept; also where it is being
+    trained again.
     """
     written = {row.get("key"): row for row in read_rows(folder.output)} if folder.output.exists() else {}
     front = []
     for row in front_rows(rows, experiment.search.objectives):
-        is_gone = not folder.model(row["key"]).exists()
+        is_gone = not (folder.model(row["key"]) / DESCRIPTION_NAME).exists()
         before = written.get(row["key"], {}) if is_gone else {}
         kept = {name: before.get(name) for name in _RETRAINED if before.get("test_accuracy") is not None}
         front.append({**row, **kept, **_retrained(folder, row["key"], experiment)})

@@ -16,7 +16,9 @@ from evoprune.runs.provenance import git_commit, now
 
 CONFIG_NAME = "config.yaml"
 _MOST_BYTES = 16_000_000
-_MAPPINGS = {"seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files"}
+_MAPPINGS = {
+    *("seconds", "commits", "base", "data_shape", "hardware", "versions", "importance", "latency", "files", "taken"),
+}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,15 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
     return found
 
 
+def other_settings(folder: RunFolder, key: str, experiment: Experiment) -> str:
+    """The keys of `retrain` that the trained network of `key` was trained otherwise with; empty where none is there."""
+    there, here = _description(folder.model(key)).get("training"), training_settings(experiment)
+    if not isinstance(there, dict):
+        return ""
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return ", ".join(f"retrain.{name} {there.get(name)} there, {here.get(name)} here" for name in names)
+
+
 def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
     """As `trained_models`, and further seeds that were trained alike, whose weights may lie elsewhere.
 

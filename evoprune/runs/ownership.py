@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from evoprune.common.yaml_files import read_yaml
 from evoprune.config import Experiment, parse_experiment
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.provenance import now, provenance
+from evoprune.runs.table import read_rows
 
 
 def run_path(experiment: Experiment, out: Path | None) -> Path:
@@ -161,8 +163,10 @@ def _write_config(folder: RunFolder, experiment: Experiment) -> None:
 def _planned(folder: RunFolder, experiment: Experiment) -> list[int]:
     """How many generations were planned, one number each time that the search was made longer.
 
+    A plan by which no generation was begun is forgotten where the search is to be shorter.
+
     Raises:
-        UserError: the search was planned to be longer.
+        UserError: a longer search has been begun.
     """
     before = folder.facts().get("generations", [])
     if not isinstance(before, list) or not all(type(number) is int for number in before):
@@ -173,11 +177,19 @@ def _planned(folder: RunFolder, experiment: Experiment) -> list[int]:
         before = [_read_config(folder).search.generations]
     generations = experiment.search.generations
     if before and generations < before[-1]:
+        before = _begun(before, folder)
+    if before and generations < before[-1]:
         raise UserError(
             f"search.generations: got {generations}, but {folder.path} has {before[-1]}; a search can be continued "
             "with more; for a shorter one choose another --out"
         )
     return before if generations in before[-1:] else [*before, generations]
+
+
+def _begun(planned: list[int], folder: RunFolder) -> list[int]:
+    """Those of the planned numbers that decided what was asked for: of the first generation none does."""
+    newest = max((row.get("generation") or 0 for row in read_rows(folder.reports)), default=0)
+    return [number for before, number in pairwise([0, *planned]) if newest > before]
 
 
 def _differences(there: Any, here: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

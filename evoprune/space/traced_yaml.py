@@ -74,19 +74,18 @@ def parse_space(document: Any, path: Path) -> TracedSpace:
         ) from None
 
 
-def read_fitting_space(path: Path, network: Mapping[str, Any], shape: Mapping[str, Any]) -> TracedSpace:
+def read_fitting_space(path: Path, network: Mapping[str, Any], shape: Mapping[str, Any], advice: str) -> TracedSpace:
     """Read the search space of a network at the shape of the data.
 
     Raises:
-        UserError: a file of another network or shape.
+        UserError: a file of another network or shape, with `advice`.
     """
     space = read_space(path)
-    for name, there, here in (("network", space.network, network), ("parameters", space.parameters, shape)):
-        if dict(there) != dict(here):
-            raise UserError(
-                f"{path}: of another network or other images: {name} {dict(there)} there, {dict(here)} here; "
-                "`evoprune space --out` writes one that fits"
-            )
+    for there, here in ((space.network, network), (space.parameters, shape)):
+        other = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        if other:
+            listed = ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in other)
+            raise UserError(f"{path}: of another network or other images: {listed}; {advice}")
     return space
 
 

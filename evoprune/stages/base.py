@@ -27,6 +27,7 @@ from evoprune.runs.folder import timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
+from evoprune.stages.taken_files import note_taken, tell_changed
 from evoprune.training.batch_norm import measure_neutral_norms
 from evoprune.training.loop import Epoch, TrainingOptions, train
 from evoprune.training.tensorboard_log import open_log
@@ -34,11 +35,15 @@ from evoprune.training.tensorboard_log import open_log
 
 def provide_base(context: Context) -> None:
     """Leave the base network in the run's folder: the given one, or the trained one from the cache or made now."""
-    folder = context.folder
+    folder, weights = context.folder, context.experiment.base_weights
     if not (folder.base / DESCRIPTION_NAME).exists():
         with timed_stage(folder, "base"):
-            base = _given(context) if context.experiment.base_weights is not None else _cached(context)
+            base = _given(context) if weights is not None else _cached(context)
             save_base(base, context.space, folder.base)
+        if weights is not None:
+            note_taken(folder, context.experiment.base_weights_key, weights)
+    elif weights is not None:
+        tell_changed(folder, context.experiment.base_weights_key, weights, folder.base)
     try:
         info = context.base.info
     except UserError as error:

@@ -69,13 +69,15 @@ class Context:
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
             self._check_space(written)
-            if written == self.folder.search_space and is_missing(network.full_source):
+            if written in own and (self._shape is not None or is_missing(network.full_source)):
                 return read_space(written)  # a report needs no network, and may be written from any folder
         from evoprune.networks.sources import source_spec
 
         spec = source_spec(network.full_source, network.arguments, network.stem, asdict(shape))
         if written is not None:
-            return read_fitting_space(written, spec, asdict(shape))
+            own_advice = f"put {network.source} and the images back as they were, or choose another --out"
+            advice = own_advice if written in own else "`evoprune space --out` writes one that fits"
+            return read_fitting_space(written, spec, asdict(shape), advice)
         from evoprune.networks.traced import read_network
 
         return read_network(spec, shape.height_width)

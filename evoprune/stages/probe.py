@@ -61,13 +61,19 @@ class Probe:
         flops = compute_costs(space, self.codes)["flops"].mean()
         return float(flops / compute_costs(space, space.full_code())["flops"][0])
 
-    def epoch_s(self, network: nn.Module, recipe: TrainingConfig, compute: Compute) -> float:
+    def epoch_s(
+        self,
+        network: nn.Module,
+        recipe: TrainingConfig,
+        compute: Compute,
+        options: TrainingOptions = TrainingOptions(),
+    ) -> float:
         """Seconds of an epoch of training, from a few steps."""
         epochs = self.few_epochs(recipe)
         if not epochs:
             return 0.0
         few = recipe.model_copy(update={"epochs": epochs})
-        return second_time(lambda: list(train(network, self.data, few, compute, TrainingOptions()))) / epochs
+        return second_time(lambda: list(train(network, self.data, few, compute, options))) / epochs
 
     def few_epochs(self, recipe: TrainingConfig | ScopConfig) -> float:
         """Epochs that a few steps are; no more than the recipe has."""

@@ -17,13 +17,14 @@ from evoprune.networks.checkpoints import save_model
 from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
-from evoprune.runs.models import trained_models, training_settings
+from evoprune.runs.models import other_settings, trained_models, training_settings
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import OpenWorkers
 from evoprune.stages.measured_rows import measured_rows
 from evoprune.stages.probe import Probe
 from evoprune.stages.select_networks import num_selected, selected_rows
-from evoprune.training.loop import Epoch
+from evoprune.training.distillation import make_teacher
+from evoprune.training.loop import Epoch, TrainingOptions
 from evoprune.training.tensorboard_log import open_log
 from evoprune.workers.dispatch import Broken, Lost, dispatch
 from evoprune.workers.jobs import JobFactory
@@ -42,7 +43,12 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     selected = sorted(selected_rows(context, rows), key=lambda row: -row["flops"])
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     failures: list[str] = []
+    for row in selected:
+        if other := other_settings(folder, row["key"], experiment):
+            say(f"{row['key']}: is trained again, and its model replaced then: {other}")
     if tasks:
+        for task in tasks:  # a worker that does not see them keeps no checkpoint
+            Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
         with timed_stage(folder, "retrain"):
             failures = _train_all(tasks, context, open_workers)
         folder.note(failed_trainings=failures)
@@ -59,7 +65,11 @@ def estimate_s(probe: Probe) -> float:
     """Seconds of full training of what `retrain.select` names."""
     config = probe.context.experiment.retrain
     networks = probe.side_by_side(num_selected(probe.context.experiment) * config.seeds)
-    return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute)
+    few = config.model_copy(update={"epochs": probe.few_epochs(config)})
+    options = TrainingOptions(
+        teacher=make_teacher(probe.base, probe.data, few, probe.compute), averaging=config.averaging
+    )
+    return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute, options)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:

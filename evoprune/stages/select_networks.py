@@ -27,6 +27,13 @@ def num_selected(experiment: Experiment) -> int:
     return -(-experiment.num_evaluations // 3) if select == "all" else len(select)
 
 
+def check_selection(experiment: Experiment) -> None:
+    """Raise UserError where `retrain.select` bounds what no row will have."""
+    select = experiment.retrain.select
+    if isinstance(select, MaxSelection) and "latency" in select.max and not experiment.measures_latency:
+        raise _unmeasured("latency")
+
+
 def selected_rows(context: Context, rows: Sequence[Row]) -> list[Row]:
     """Of the measured rows of a run those that are on the front and that `retrain.select` names.
 
@@ -84,7 +91,7 @@ def _best_below(front: Sequence[Row], name: str, value: float | str, base: Mappi
     """The most accurate row whose cost is at most `value`."""
     key = f"retrain.select.max.{name}"
     if any(row.get(name) is None for row in front):
-        raise UserError(f"{key}: the search did not measure {name}; bound another cost, or make it an objective")
+        raise _unmeasured(name)
     if isinstance(value, str) and name not in base:
         raise UserError(f"{key}: got {value}, a share of what is not known of the base network; give a number")
     highest = absolute_bound(value, base.get(name), np.inf)
@@ -95,3 +102,9 @@ def _best_below(front: Sequence[Row], name: str, value: float | str, base: Mappi
             f"{key}: no network of the front has at most {highest:,.7g} {unit}; the smallest has {least:,.7g}"
         )
     return max(below, key=lambda row: (row["accuracy"], -row[name]))
+
+
+def _unmeasured(cost: str) -> UserError:
+    return UserError(
+        f"retrain.select.max.{cost}: the search does not measure {cost}; bound another cost, or make it an objective"
+    )

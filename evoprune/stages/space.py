@@ -11,6 +11,7 @@ from evoprune.runs.folder import timed_stage
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_yaml import write_space
 from evoprune.stages.context import Context
+from evoprune.stages.taken_files import note_taken, tell_changed
 from evoprune.tracing.parity import failing_segments
 
 _NUM_IMAGES = 2
@@ -18,12 +19,18 @@ _NUM_IMAGES = 2
 
 def provide_space(context: Context) -> None:
     """Leave the search space of a traced network in the run's folder, without what fails on images of the data."""
-    path = context.folder.search_space
-    if path.is_file() or not isinstance(context.space, TracedSpace):
+    path, config = context.folder.search_space, context.experiment.search_space
+    if not isinstance(context.space, TracedSpace):
+        return
+    if path.is_file():
+        if config is not None:
+            tell_changed(context.folder, "search_space.name", config.name, path)
         return
     with timed_stage(context.folder, "space"):
         write_space(checked_space(context), path)
         context.folder.seal(path)
+        if config is not None:
+            note_taken(context.folder, "search_space.name", config.name)
     context.settle_space()
 
 

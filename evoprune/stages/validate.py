@@ -10,6 +10,7 @@ from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
+from evoprune.stages.select_networks import check_selection
 
 _COPIES = 3  # weights, gradients, momenta
 
@@ -37,6 +38,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     _check_memory(space, "search_space.width" if experiment.network is None else "network.source")
     if importances is None:
         _check_search(experiment.search, space)
+        check_selection(experiment)
     if "scop" in (experiment.search.importances if importances is None else importances):
         from evoprune.pruning.importance.scop import check_scop
 

@@ -10,6 +10,7 @@ from evoprune.data.tensors import place_data
 from evoprune.evaluation.candidate_job import Batch, as_measurement, candidate_job, missing_codes, time_limit
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.networks.device import CPU
+from evoprune.space.space import Code
 from evoprune.workers.dispatch import Broken, Lost
 
 
@@ -41,6 +42,21 @@ def test_every_code_of_a_batch_has_the_evaluators_measurement_in_its_place(
         assert timeless(measured) == timeless(evaluator.evaluate(codes, fidelity))
         params = [sum(p.numel() for p in slim_network(small_space, small_base, code).parameters()) for code in codes]
         assert [row["params"] for row in measured] == params
+
+
+def test_a_measurement_is_reported_before_the_next_code_of_its_batch_is_begun(
+    make_experiment, small_space, small_base, mixed_codes, monkeypatch
+):
+    """What ends the worker then costs one measurement, where candidates cannot train together."""
+    experiment = make_experiment(workers={"candidates_per_batch": 1})
+    job = candidate_job(
+        experiment, small_space, small_base, make_dataset(load_raw_data(experiment.data), experiment.data).arrays
+    )
+    begun: list[Code] = []
+    real = Evaluator._evaluate_one
+    monkeypatch.setattr(Evaluator, "_evaluate_one", lambda *given: begun.append(given[1]) or real(*given))
+    batch = Batch(tuple(map(small_space.format_code, mixed_codes[:3])), Fidelity(0.0, 100))
+    assert [len(begun) for row in job(batch) if row["status"] == "ok"] == [1, 2, 3]
 
 
 def test_latency_is_measured_where_it_is_an_objective(make_experiment, small_space, small_base):

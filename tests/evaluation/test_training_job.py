@@ -31,6 +31,7 @@ def dataset(tiny) -> Dataset:
 
 
 def a_task(space: SearchSpace, folder: Path, code=None, seed: int = 0) -> Task:
+    folder.mkdir(exist_ok=True)
     text = space.format_code(space.full_code() if code is None else code)
     return Task("k0", text, seed, str(folder / f"{seed}.ckpt"))
 
@@ -65,6 +66,15 @@ def test_a_training_yields_its_epochs_and_then_the_network_with_its_accuracies(
         share = 100 * (logits.argmax(1).numpy() == labels).mean()
         assert found == pytest.approx(share, abs=100.1 / len(labels))  # one image may fall to rounding
     assert Path(task.checkpoint).is_file(), "an interrupted training goes on from here"
+
+
+def test_a_node_that_does_not_see_the_runs_disk_trains_without_a_checkpoint(
+    make_experiment, small_space, small_base, dataset, tmp_path
+):
+    """It could not write one, or what it left would stay there, and be continued by another run."""
+    task = replace(a_task(small_space, tmp_path), checkpoint=str(tmp_path / "not_here" / "0.ckpt"))
+    *_, trained = training_job(make_experiment(), small_space, small_base, dataset)(task)
+    assert isinstance(trained, Trained) and not Path(task.checkpoint).parent.exists()
 
 
 def test_inherited_weights_are_those_of_the_slim_network_and_scratch_has_none(

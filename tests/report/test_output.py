@@ -86,6 +86,9 @@ def test_what_is_known_of_models_that_are_gone_is_kept(folder, rows, tiny, small
     shutil.rmtree(folder.path / "models")
     write_front(folder, rows, tiny(), small_space)
     assert folder.output.read_bytes() == before
+    folder.model(rows[1]["key"]).mkdir(parents=True)  # as a training that begins leaves it, with its checkpoint
+    write_front(folder, rows, tiny(), small_space)
+    assert folder.output.read_bytes() == before
     pd.read_csv(folder.output).drop(columns="num_seeds").to_csv(folder.output, index=False)
     assert [row.get("test_accuracy") for row in write_front(folder, rows, tiny(), small_space)] == [None, 83.0, None]
     folder.output.write_bytes(before)

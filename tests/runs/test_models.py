@@ -6,7 +6,15 @@ import pytest
 
 from evoprune import UserError
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.models import Pruning, finished_steps, known_models, step_folder, trained_models, training_settings
+from evoprune.runs.models import (
+    Pruning,
+    finished_steps,
+    known_models,
+    other_settings,
+    step_folder,
+    trained_models,
+    training_settings,
+)
 
 
 def write_description(folder, **facts) -> None:
@@ -35,6 +43,14 @@ def test_models_are_found_by_seed_and_only_with_these_settings(tiny, tmp_path):
     assert [model["seed"] for model in trained_models(folder, "k1", experiment)] == [0, 2]
     assert [model["seed"] for model in trained_models(folder, "k1", tiny())] == [0], "one seed is wanted"
     assert trained_models(folder, "k1", tiny(retrain={"lr": 0.9})) == []
+
+
+def test_other_settings_are_named(tiny, tmp_path):
+    folder, training = RunFolder(tmp_path), training_settings(tiny())
+    assert other_settings(folder, "k1", tiny()) == ""
+    write_description(folder.model("k1"), seed=0, training={**training, "epochs": 50.0})
+    assert other_settings(folder, "k1", tiny()) == "retrain.epochs 50.0 there, 1.0 here"
+    assert other_settings(folder, "k1", tiny(retrain={"epochs": 50, "seeds": 3})) == ""
 
 
 @pytest.mark.parametrize(

@@ -171,10 +171,30 @@ def test_a_search_can_be_made_longer_and_not_shorter(tiny, begun):
     for generations in (1, 3, 3, 5):
         begin(begun, tiny(search={"generations": generations}))
     assert RunFolder(begun).facts()["generations"] == [1, 3, 5]
+    reach(begun, generation=4)
     with pytest.raises(
         UserError, match=r"search\.generations: got 4, but .* has 5; a search can be continued with more"
     ):
         begin(begun, tiny(search={"generations": 4}))
+
+
+@pytest.mark.parametrize(("generation", "planned"), [(0, [2]), (1, [1, 2]), (2, None)])
+def test_a_plan_by_which_no_generation_was_begun_is_forgotten(tiny, begun, generation, planned):
+    """A search that was made far too long by mistake, and stopped at once."""
+    for generations in (1, 300):
+        begin(begun, tiny(search={"generations": generations}))
+    reach(begun, generation)
+    if planned is None:
+        with pytest.raises(UserError, match=r"search\.generations: got 2, but .* has 300; "):
+            begin(begun, tiny(search={"generations": 2}))
+        return
+    begin(begun, tiny(search={"generations": 2}))
+    assert RunFolder(begun).facts()["generations"] == planned
+
+
+def reach(run: Path, generation: int) -> None:
+    """Have a table whose last row is of a generation."""
+    (run / "reports.csv").write_text(f"id,generation\n0,0\n1,{generation}\n")
 
 
 def test_a_run_of_an_earlier_version_goes_on(tiny, begun):

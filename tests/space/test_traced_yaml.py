@@ -77,9 +77,9 @@ def test_other_parameters_are_refused(space, tmp_path):
 def test_a_file_of_another_network_is_refused(space, tmp_path):
     path = tmp_path / "space.yaml"
     write_space(space, path)
-    assert read_fitting_space(path, space.network, space.parameters).length == space.length
-    with pytest.raises(UserError, match="of another network"):
-        read_fitting_space(path, {**space.network, "stem": "cifar"}, space.parameters)
+    assert read_fitting_space(path, space.network, space.parameters, "").length == space.length
+    with pytest.raises(UserError, match="of another network or other images: stem imagenet there, cifar here; do this"):
+        read_fitting_space(path, {**space.network, "stem": "cifar"}, space.parameters, "do this")
 
 
 @pytest.mark.parametrize(("old", "new"), [

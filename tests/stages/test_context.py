@@ -15,7 +15,8 @@ from evoprune import UserError
 from evoprune.cli import main
 from evoprune.data.dataset import DataShape
 from evoprune.runs.folder import RunFolder
-from evoprune.stages.context import Context, recorded_shape
+from evoprune.runs.ownership import open_run_folder
+from evoprune.stages.context import Context, context_of_run, recorded_shape
 
 
 @pytest.fixture
@@ -57,6 +58,21 @@ def test_exchanged_images_are_another_run_with_a_base_network_of_its_own(tmp_pat
     assert (tmp_path / "out" / "reports.csv").read_text() == rows
     assert main(["search", file, "--out", str(tmp_path / "new")]) == 0
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_run_whose_network_has_changed_is_told_to_put_it_back(tiny, tmp_path):
+    """Not to write the run's own search space anew, of which its codes are."""
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))\n"
+    )
+    experiment = tiny(network={"source": f"{net}:make"}, search_space=None)
+    with open_run_folder(tmp_path / "run", experiment) as folder:
+        prepared(experiment, folder)
+    net.write_text(net.read_text() + "# a word\n")
+    with pytest.raises(UserError, match=r"search_space\.yaml: .*: digest .*; put .*net\.py:make and the images back"):
+        Context(experiment, folder).space  # noqa: B018
+    assert context_of_run(tmp_path / "run").space.length == 4, "a report needs no network"
 
 
 def test_no_experiment_is_valid_whose_images_are_of_no_use(tmp_path, archive, capsys):

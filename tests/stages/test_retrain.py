@@ -58,13 +58,18 @@ def test_a_refused_selection_changes_nothing(copied, capsys):
 # --- what is trained again
 
 
-def test_the_same_settings_train_nothing_again_and_others_do(copied):
+def test_the_same_settings_train_nothing_again_and_others_do(copied, capsys):
     def times() -> dict[str, int]:
         return {str(file): file.stat().st_mtime_ns for file in (copied / "models").rglob("model.safetensors")}
 
     first = times()
     assert run_command(copied).shape[0] == 2 and times() == first
+    assert "trained again" not in capsys.readouterr().out
     run_command(copied, "retrain.lr=0.01")
+    assert (
+        capsys.readouterr().out.count(" is trained again, and its model replaced then: retrain.lr 0.05 there, 0.01")
+        == 2
+    )
     changed = times()
     assert set(changed) == set(first) and all(changed[name] > first[name] for name in first)
 
@@ -121,6 +126,7 @@ def leave_checkpoint(experiment: Experiment, run: Path, key: str) -> None:
     reports = pd.read_csv(run / "reports.csv")
     code = reports.code[reports.key == key].item()
     checkpoint = folder.model(key) / "training.ckpt"
+    checkpoint.parent.mkdir(parents=True)
     next(_job_factory(context)()(Task(key, code, 0, str(checkpoint))))
     assert checkpoint.is_file()
 

@@ -78,7 +78,7 @@ def test_a_share_of_what_the_base_network_does_not_tell_is_refused(tiny):
 
 def test_a_cost_that_was_not_measured_bounds_nothing(tiny):
     rows = [{"key": "k0", "accuracy": 90.0, "flops": 50, "latency": None}]
-    with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: the search did not measure latency"):
+    with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: the search does not measure latency"):
         select_rows(rows, tiny(retrain={"select": {"max": {"latency": "50%"}}}), BASE)
 
 

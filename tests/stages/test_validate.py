@@ -57,6 +57,14 @@ def test_keys_of_the_search_matter_where_there_is_to_be_one(tiny, search, messag
     check(tiny(search=search), importances=("magnitude",))
 
 
+def test_a_bound_of_what_is_not_measured_is_found_before_the_search(tiny):
+    select = {"max": {"latency": 5.0}}
+    with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: the search does not measure latency"):
+        check(tiny(retrain={"select": select}))
+    check(tiny(retrain={"select": select}, search={"limits": {"latency": {"max": "50%"}}}))
+    check(tiny(retrain={"select": {"max": {"flops": "50%"}}}))
+
+
 def test_scop_needs_layers_with_batch_norm_only_where_it_is_computed(tiny, tmp_path):
     (tmp_path / "nine.yaml").write_text(NINE_CODES)
     space = {"name": str(tmp_path / "nine.yaml"), "width": 2}

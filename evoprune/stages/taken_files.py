@@ -1,0 +1,32 @@
+"""Files of the user's that a run has taken over, once: it goes on with what it took, and tells where they change."""
+
+import hashlib
+from pathlib import Path
+
+from evoprune.common.model_files import WEIGHTS_NAME
+from evoprune.common.progress import say
+from evoprune.runs.folder import RunFolder
+
+
+def note_taken(folder: RunFolder, key: str, path: str | Path) -> None:
+    """Note what the file that a key of the experiment names was when the run took it."""
+    folder.note(taken={key: _digest(Path(path))})
+
+
+def tell_changed(folder: RunFolder, key: str, path: str | Path, copy: Path) -> None:
+    """Warn where the file is another one now; `copy` is what the run has of it."""
+    noted, now = folder.facts().get("taken", {}).get(key), _digest(Path(path))
+    if None not in (noted, now) and noted != now:
+        say(
+            f"warning: {key}: {path} has changed since this run was begun, which goes on with {copy}; for the new one "
+            "choose another --out"
+        )
+
+
+def _digest(path: Path) -> str | None:
+    """What tells the versions of a file apart, or of a saved model; None where it is not at hand."""
+    try:
+        with (path / WEIGHTS_NAME if path.is_dir() else path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return None
