@@ -117,3 +117,10 @@ def test_every_promise_names_tests_that_hold_it():
         assert names, promise
         for name in names:
             assert "\ndef test_" in text_of(ROOT / name), f"{promise}: {name}"
+
+
+def test_every_stage_whose_time_is_noted_is_named():
+    code = "".join(text_of(path) for path in (ROOT / "evoprune" / "stages").glob("*.py"))
+    stages = {name.split(".{")[0] for name in re.findall(r'timed_stage\([\w.]+, f?"(.+?)"\)', code)}
+    (row,) = re.findall(r"^\| `seconds` \| of each stage .*$", text_of(ROOT / "docs" / "files.md"), re.M)
+    assert {"base", "prune", "transform", "search.weights"} <= stages <= set(re.findall(r"`([\w.]+?)(?:\.NAME)?`", row))

@@ -44,7 +44,9 @@ def network_of(experiment: Experiment) -> str:
 def dataset_of(experiment: Experiment) -> str:
     """The name of the images: of the data set, or of the user's archive or folder."""
     data = experiment.data
-    return Path(data.root).stem if data.dataset in ("npz", "image_folder") else data.dataset
+    if data.dataset == "image_folder":
+        return Path(data.root).name  # what follows a dot in a folder's name is no ending
+    return Path(data.root).stem if data.dataset == "npz" else data.dataset
 
 
 def base_of(rows: Iterable[Row], space: SearchSpace) -> dict[str, Any]:

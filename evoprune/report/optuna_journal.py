@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evoprune.common.errors import UserError
-from evoprune.common.objectives import FAILED, LOST, OBJECTIVES, Row
+from evoprune.common.objectives import FAILED, INFEASIBLE, LOST, OBJECTIVES, Row
 from evoprune.config import Experiment
 from evoprune.search.front import latest_rows
 from evoprune.space.space import SearchSpace
@@ -73,4 +73,7 @@ def _trial(row: Row, names: Sequence[str], space: SearchSpace) -> "FrozenTrial":
         params={f"kept.{segment.name}": row[f"kept.{segment.name}"] for segment in space.segments},
         distributions={f"kept.{segment.name}": IntDistribution(0, segment.width) for segment in space.segments},
         user_attrs=attributes,
+        system_attrs={
+            "constraints": [float(row["status"] == INFEASIBLE)]
+        },  # above 0 it is none of Optuna's best trials
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from evoprune.common.objectives import INFEASIBLE, OBJECTIVES, OK, Row, to_losses
+from evoprune.common.user_files import is_user_file
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.report.compared import ComparedRun, base_of, dataset_of, network_of
@@ -35,7 +36,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         The page's data. `others` (of `compared_data`), `sensitivity` (of `sensitivity_data`), `live` (whether the
         run goes on) and `stage` (how far it is then) are empty.
     """
-    names = experiment.search.objectives
+    names, network = experiment.search.objectives, experiment.network
     candidates = latest_rows(rows)
     fronts = fronts_by_generation(rows, names)
     drawn = _drawn([row for row in candidates if row["status"] in (OK, INFEASIBLE)], [*fronts, front])
@@ -66,6 +67,7 @@ def page_data(rows: Sequence[Row], front: Sequence[Row], experiment: Experiment,
         "name": experiment.name,
         "space": space.name,
         "network": network_of(experiment),
+        "source": network.source if network is not None and is_user_file(network.source) else None,
         "dataset": dataset_of(experiment),
         "others": [],
         "sensitivity": [],

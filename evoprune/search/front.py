@@ -96,8 +96,11 @@ def hypervolume_by_evaluation(rows: Sequence[Row], names: Sequence[str], space: 
         One number for each candidate, in the order of their first rows; of several rungs the highest counts.
 
     Raises:
-        UserError: no names, or one that is no objective, or that the rows do not have.
+        UserError: no names, or one that is no objective, or that the rows do not have; or rows that are no dicts.
     """
+    wrong = [type(row).__name__ for row in rows if not isinstance(row, Mapping)]
+    if wrong:
+        raise UserError(f"rows are dicts; got {wrong[0]}; of a pandas table take table.to_dict('records')")
     if not names or set(names) - set(OBJECTIVES):
         raise UserError(f"names are some of {', '.join(OBJECTIVES)}; got {list(names)!r}")
     for name in names:

@@ -59,3 +59,5 @@ def test_networks_and_images_are_named_without_their_place(tiny):
     source = {"network": {"source": "torchvision:resnet50"}, "search_space": None}
     assert network_of(tiny(**source)) == "resnet50"
     assert dataset_of(tiny(data={"dataset": "image_folder", "root": "photos/cats_and_dogs"})) == "cats_and_dogs"
+    assert dataset_of(tiny(data={"dataset": "npz", "root": "data/cifar10.npz"})) == "cifar10"
+    assert dataset_of(tiny(data={"dataset": "image_folder", "root": "data/cifar10.half"})) == "cifar10.half"

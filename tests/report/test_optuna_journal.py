@@ -29,6 +29,18 @@ def test_optuna_reads_the_trials_and_finds_the_same_front(tiny, small_space, tmp
     assert trials[5].user_attrs["error"] == "out of memory"
 
 
+def test_what_breaks_a_limit_is_not_on_the_front_of_optuna(tiny, small_space, tmp_path):
+    table = rows(small_space, 4)
+    table[0]["status"] = "infeasible"  # the most accurate one
+    write_journal(tmp_path / "journal.log", table, tiny(), small_space)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    best = optuna.load_study(study_name="tiny", storage=storage).best_trials
+    assert {trial.user_attrs["key"] for trial in best} == {
+        row["key"] for row in front_rows(table, ["accuracy", "flops"])
+    }
+    assert len(best) > 0
+
+
 def test_a_file_that_is_there_is_left_alone(tiny, small_space, tmp_path):
     path = tmp_path / "journal.log"
     path.write_text("mine")

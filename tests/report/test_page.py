@@ -282,3 +282,12 @@ def test_a_run_may_be_called_as_what_the_page_has_names_for(tiny, small_space, t
     found = visit(tmp_path / PAGE_NAME, tmp_path, script)
     assert [kind for kind, _ in found] == ['"base networks"', "base networks", "base networks"]
     assert found[0][1] != found[1][1] == found[2][1]
+
+
+def test_the_export_of_a_network_of_ones_own_names_its_code(tiny, small_space, tmp_path):
+    table = rows(small_space, 4)
+    data = page_data(table, front_rows(table, ["accuracy", "flops"]), tiny(), small_space)
+    write_page(RunFolder(tmp_path), "tiny", {**data, "source": "my nets/n.py:make"})
+    script = """choose(D.front[0].at); tell({code: every("#choice code").map(one => one.textContent)});"""
+    export = visit(tmp_path / PAGE_NAME, tmp_path, script)["code"][1]
+    assert shlex.split(export)[3:] == ["--format", "onnx", "--source", "my nets/n.py:make"]

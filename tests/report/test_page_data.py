@@ -101,3 +101,11 @@ def test_spreads_of_latencies_are_told_where_there_are_any(tiny, small_space):
     table[3]["latency_spread"] = 27.0
     data = page_data(table, front, tiny(), small_space)
     assert [point[data["columns"].index("latency_spread")] for point in data["points"]][3] == 27.0
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [("my nets/n.py:make", "my nets/n.py:make"), ("torchvision:resnet18", None)]
+)
+def test_code_of_ones_own_is_named_as_it_has_to_be_for_an_export(tiny, small_space, source, told):
+    experiment, table = tiny(network={"source": source}, search_space=None), rows(small_space, 4)
+    assert page_data(table, table[:1], experiment, small_space)["source"] == told

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from evoprune.common.errors import UserError
@@ -151,3 +152,8 @@ def test_a_latency_that_was_not_measured_is_no_number(small_space, nothing):
     rows[0] |= {"proposal": "full", "status": "failed"}
     found = hypervolume_by_evaluation(rows, ["accuracy", "latency"], small_space)
     assert found == pytest.approx([0, 0, 0.25])
+
+
+def test_a_table_of_pandas_is_not_taken_for_rows(small_space):
+    with pytest.raises(UserError, match=r"rows are dicts; got str; of a pandas table take table.to_dict"):
+        hypervolume_by_evaluation(pd.DataFrame({"accuracy": [1.0], "flops": [1]}), NAMES, small_space)

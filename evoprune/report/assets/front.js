@@ -81,9 +81,10 @@ function choose(at, why, from) {  // from: the box of a table, which stays where
   }
   advise(at, why);
 }
+const quote = text => /^[\w./:-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\\''") + "'";
 function advise(at, why) {
   const key = value(at, "key"), better = D.front.some(f => f.at === at) ? null : betterThan(at);
-  const quoted = /^[\w./-]+$/.test(D.run) ? D.run : "'" + D.run.replaceAll("'", "'\\''") + "'";
+  const quoted = quote(D.run), source = D.source ? " --source " + quote(D.source) : "";  // code of one's own is named
   const box = $("choice"); box.textContent = "";
   make(box, "p", {}, (why ? why + " " : "") + told(candidate(at)));
   if (better) {
@@ -92,7 +93,7 @@ function advise(at, why) {
     return;
   }
   for (const [what, command] of [["train it", `evoprune retrain ${quoted} --set 'retrain.select=[${key}]'`],
-    ["export it, once it is trained", `evoprune export ${quoted}/models/${key} --format onnx`]])
+    ["export it, once it is trained", `evoprune export ${quoted}/models/${key} --format onnx${source}`]])
     make(make(box, "p", {}, what + ": "), "code", {}, command);
   if (!D.run.startsWith("/")) make(box, "p", {}, `Run them in the folder that has ${D.run}.`);
 }
