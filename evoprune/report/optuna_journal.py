@@ -73,7 +73,6 @@ def _trial(row: Row, names: Sequence[str], space: SearchSpace) -> "FrozenTrial":
         params={f"kept.{segment.name}": row[f"kept.{segment.name}"] for segment in space.segments},
         distributions={f"kept.{segment.name}": IntDistribution(0, segment.width) for segment in space.segments},
         user_attrs=attributes,
-        system_attrs={
-            "constraints": [float(row["status"] == INFEASIBLE)]
-        },  # above 0 it is none of Optuna's best trials
+        # What is above 0 is none of Optuna's best trials.
+        system_attrs={"constraints": [float(row["status"] == INFEASIBLE)]},
     )
