@@ -26,7 +26,7 @@ from evoprune.pruning.targets import ChooseCode, Target
 from evoprune.report.output import write_summary
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.models import Pruning, finished_steps, step_folder, training_settings
-from evoprune.space.ranking import Scores
+from evoprune.space.ranking import Scores, prune_on
 from evoprune.space.space import Code, SearchSpace
 from evoprune.stages.context import Context
 from evoprune.training.batch_norm import recalibrate
@@ -101,7 +101,8 @@ def _prepare(context: Context, pruning: Pruning) -> _Work:
 
 def _do_step(work: _Work, step: int, choose: ChooseCode) -> None:
     before = _before(work, step)
-    code = choose(_scores(work, before), step / work.pruning.steps) & before.code
+    scores = _scores(work, before)
+    code = prune_on(before.space, before.code, choose(scores, step / work.pruning.steps), scores)
     network = slim_network(before.space, before.network, code[before.code == 1], before.moments)
     exact, validation = work.compute.exact, work.data.validation
     experiment = work.context.experiment
