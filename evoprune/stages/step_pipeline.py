@@ -74,6 +74,7 @@ def prune_weights(request: Request, options: Mapping[str, str | None]) -> None:
         round_to_prune(context.folder, weight_pruning(config))
     with _opened(context):
         prepare_base(context)
+        _check_rounds(context)  # a base network that was deleted may have become another one
         _say_done(context, prune_weights(_workspace(context)), "finetune")
 
 
