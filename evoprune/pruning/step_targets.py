@@ -9,7 +9,7 @@ from evoprune.common.errors import UserError
 from evoprune.pruning.importance.sensitivity import Curves
 from evoprune.pruning.targets import Target
 from evoprune.space.costs import code_costs
-from evoprune.space.ranking import Scores, fill, keep_best
+from evoprune.space.ranking import Scores, fill, keep_best, prune_on
 from evoprune.space.space import Code, SearchSpace
 
 _BISECTIONS = 40
@@ -49,9 +49,10 @@ def choose(target: Target, curves: Curves, scores: Scores, before: Code) -> tupl
         UserError: the curves do not reach so far, or nothing more goes.
     """
     space, scores = curves.space, np.where(before == 1, scores, -np.inf)
+    own = space.slim(before)
 
     def code_at(loss: float) -> Code:
-        return keep_best(space, scores, curves.counts_at(loss)) & before
+        return prune_on(own, before, keep_best(space, scores, curves.counts_at(loss)), scores)
 
     if target.kind == "max_loss":
         code, loss = code_at(target.value), target.value

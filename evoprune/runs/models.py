@@ -20,6 +20,19 @@ def training_settings(experiment: Experiment) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ("select", "seeds")}
 
 
+def check_inherits(experiment: Experiment, command: str) -> None:
+    """Refuse a recipe that would forget the weights, where a command trains them on.
+
+    Raises:
+        UserError: it would.
+    """
+    if experiment.retrain.start != "inherited":
+        raise UserError(
+            f"retrain.from: got {experiment.retrain.start}, but {command} trains inherited weights on; "
+            "add --set retrain.from=inherited"
+        )
+
+
 def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
     """Descriptions of the networks of `key` that were trained as the experiment says, by seed."""
     found: list[Mapping[str, Any]] = []

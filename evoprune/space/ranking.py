@@ -119,6 +119,22 @@ def fill(space: SearchSpace, scores: Scores, codes: tuple[Code, Code], most: flo
     return code
 
 
+def prune_on(own: SearchSpace, before: Code, code: Code, scores: Scores) -> Code:
+    """A code with only what a pruned network has, from one that would have other channels back.
+
+    Repair brings channels back where grouped layers must stay even; it may bring back only what is still there.
+
+    Args:
+        own: the search space of the pruned network, `space.slim(before)`.
+        before: what that network keeps.
+        code: what is to stay of it, and perhaps other channels.
+        scores: shape (length,); what is more important comes back first.
+    """
+    left, there = before.copy(), before == 1
+    left[there] = own.repair(code[there], scores[there])
+    return left
+
+
 def _flops(space: SearchSpace, code: Code) -> int:
     return code_costs(space, code)["flops"]
 

@@ -25,8 +25,8 @@ from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.pruning.targets import ChooseCode, Target
 from evoprune.report.output import write_summary
 from evoprune.runs.folder import timed_stage
-from evoprune.runs.models import Pruning, finished_steps, step_folder, training_settings
-from evoprune.space.ranking import Scores
+from evoprune.runs.models import Pruning, check_inherits, finished_steps, step_folder, training_settings
+from evoprune.space.ranking import Scores, prune_on
 from evoprune.space.space import Code, SearchSpace
 from evoprune.stages.context import Context
 from evoprune.training.batch_norm import recalibrate
@@ -43,11 +43,7 @@ def make_pruning(experiment: Experiment, method: ImportanceName, target: Target,
     """
     if steps < 1:
         raise UserError(f"--steps is a whole number of at least 1; got {steps}")
-    if experiment.retrain.start != "inherited":
-        raise UserError(
-            f"retrain.from: got {experiment.retrain.start}, but prune trains inherited weights on; "
-            "add --set retrain.from=inherited"
-        )
+    check_inherits(experiment, "prune")
     return Pruning(method, target.name, steps, training_settings(experiment))
 
 
@@ -101,7 +97,8 @@ def _prepare(context: Context, pruning: Pruning) -> _Work:
 
 def _do_step(work: _Work, step: int, choose: ChooseCode) -> None:
     before = _before(work, step)
-    code = choose(_scores(work, before), step / work.pruning.steps) & before.code
+    scores = _scores(work, before)
+    code = prune_on(before.space, before.code, choose(scores, step / work.pruning.steps), scores)
     network = slim_network(before.space, before.network, code[before.code == 1], before.moments)
     exact, validation = work.compute.exact, work.data.validation
     experiment = work.context.experiment

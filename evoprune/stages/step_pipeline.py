@@ -74,17 +74,21 @@ def prune_weights(request: Request, options: Mapping[str, str | None]) -> None:
         round_to_prune(context.folder, weight_pruning(config))
     with _opened(context):
         prepare_base(context)
+        _check_rounds(context)  # a base network that was deleted may have become another one
         _say_done(context, prune_weights(_workspace(context)), "finetune")
 
 
 def sweep(request: Request, scope: str | None, epochs: float) -> None:
     """Accuracy against the share of the weights that go, each point from the dense weights."""
+    from evoprune.runs.models import check_inherits
     from evoprune.stages.sweep import Sweep, check_recipe, sweep
 
     if not (math.isfinite(epochs) and epochs >= 0):
         raise UserError(f"--epochs is a number of at least 0; got {epochs:g}; 0 measures without fine-tuning only")
     given = [] if scope is None else [f"weights.scope={scope}"]
     context = checked(replace(request, overrides=(*request.overrides, *given)), ())
+    if epochs:
+        check_inherits(context.experiment, "sweep")
     if context.experiment.weights.layers:
         say("weights.layers: the sweep goes over one sparsity for all layers, and takes no notice of it")
     workspace, wanted = _workspace(context), Sweep(context.experiment.weights.scope, epochs)
@@ -106,10 +110,11 @@ def search_weights(request: Request) -> None:
 
 def finetune(path: Path, overrides: Sequence[str]) -> None:
     """Train the network of the last round on, its zeros kept."""
-    from evoprune.runs.models import training_settings
+    from evoprune.runs.models import check_inherits, training_settings
     from evoprune.stages.finetune import finetune
 
     context = _context_of_run(path, overrides)
+    check_inherits(context.experiment, "finetune")
     round_to_finetune(context.folder, training_settings(context.experiment))
     with _opened(context):
         _say_done(context, finetune(_workspace(context)), "transform")

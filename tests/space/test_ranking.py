@@ -5,12 +5,15 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from helpers import random_scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
+from torchvision.models.shufflenetv2 import ShuffleNetV2
 
 from evoprune import UserError, load_search_space
+from evoprune.networks.traced import trace_search_space
 from evoprune.space.costs import code_costs
 from evoprune.space.ranking import (
     RANKINGS,
@@ -18,6 +21,7 @@ from evoprune.space.ranking import (
     mid_ranks,
     prune_by_offsets,
     prune_global,
+    prune_on,
     prune_to_flops,
     prune_uniform,
 )
@@ -199,3 +203,17 @@ def test_ranks_by_hand(small_space):
     assert found[4:8] == pytest.approx([0.5] * 4)
     last = small_space.segments[-1]
     assert found[last.slice] == pytest.approx((np.arange(last.width) + 0.5) / last.width)
+
+
+def test_a_second_pruning_where_many_parts_must_stay_even_has_no_channel_back_and_needs_no_repair():
+    """In ShuffleNet each block joins, halves and shuffles what the one before has left."""
+    space = trace_search_space(ShuffleNetV2([3, 3, 3], [4, 8, 16, 32, 16], 10).eval(), torch.zeros(2, 3, 32, 32))
+    num_odd = 0
+    for seed in range(30):
+        first = prune_uniform(space, random_scores(space, seed), 0.65)
+        scores = np.where(first == 1, random_scores(space, seed + 1000), -np.inf)
+        wanted = prune_uniform(space, scores, 0.85)
+        num_odd += bool((space.repair(wanted & first) != wanted & first).any())
+        second = prune_on(space.slim(first), first, wanted, scores)
+        assert (second <= first).all() and (space.repair(second) == second).all()
+    assert num_odd, "some cannot be had by what both keep"

@@ -98,6 +98,13 @@ def test_the_same_command_again_trains_nothing_and_other_keys_are_refused(steps,
     assert "retrain.epochs 1.0" in capsys.readouterr().err and files_of(run) == before
 
 
+def test_a_recipe_that_would_forget_the_weights_is_refused(steps, capsys):
+    run = steps("prune", "--weights", "--sparsity", "0.5")
+    before = files_of(run)
+    steps("finetune", *set_all("retrain.from=scratch"), status=2)
+    assert "finetune trains inherited weights on" in capsys.readouterr().err and files_of(run) == before
+
+
 def test_a_learning_rate_with_which_nothing_is_learnt_is_named(steps, capsys):
     run = steps("prune", "--weights", "--sparsity", "0.5")
     steps("finetune", *set_all("retrain.lr=1e30"), status=2)

@@ -52,3 +52,11 @@ def test_a_workspace_of_another_network_is_refused_and_nothing_is_overwritten(st
         steps(command, *words, *(set_all("base.epochs=1") if command == "prune" else ()), status=2)
         assert "another network" in capsys.readouterr().err
     assert files_of(run) == before
+
+
+def test_rounds_are_not_gone_on_with_after_the_base_network_was_deleted_and_became_another(steps, capsys):
+    run = steps("prune", "--weights", "--sparsity", "0.5")
+    steps("finetune")
+    shutil.rmtree(run / "base")
+    steps("prune", "--weights", "--sparsity", "0.7", *set_all("base.epochs=1"), status=2)
+    assert "another network" in capsys.readouterr().err and not (run / "steps/round_2").exists()

@@ -102,6 +102,7 @@ def test_a_table_of_another_fine_tuning_is_kept(steps, few_points, capsys):
         (("--weights", "--epochs", "-1"), "--epochs is a number of at least 0; got -1"),
         (("--weights", "--epochs", "nan"), "--epochs"),
         (("--weights", "--scope", "all"), "weights.scope"),
+        (("--weights", "--set", "retrain.from=scratch"), "sweep trains inherited weights on"),
     ],
 )
 def test_what_is_wrong_is_refused(tmp_path, capsys, words, part):
