@@ -107,6 +107,11 @@ def _check_same(folder: RunFolder, there: dict[str, Any], experiment: Experiment
         raise UserError(f"{folder.path} belongs to another experiment ({text}){edited}; choose another --out")
 
 
+def check_generations(folder: RunFolder, experiment: Experiment) -> None:
+    """Raise UserError where a search is said to be shorter than the one that has been begun."""
+    _planned(folder, experiment)
+
+
 def is_left_over(folder: RunFolder, experiment: Experiment) -> bool:
     """Whether a folder has what another experiment has left in it before its first result."""
     if _has_results(folder):

@@ -16,3 +16,8 @@ def test_rows_come_back_and_a_changed_one_is_named(tiny, copied):
     (copied / "reports.csv").write_text(text.replace("\n5,1,0,", "\n5,1000000000,0,"))
     with pytest.raises(UserError, match=r"reports\.csv: line 7: generation is 1000000000"):
         measured_rows(context)
+
+
+def test_a_search_that_is_said_to_be_shorter_is_told_so_and_no_line_is_blamed(tiny, copied):
+    with pytest.raises(UserError, match=r"search\.generations: got 0, but .* has 1; a search can be"):
+        measured_rows(Context(tiny(search={"generations": 0}), RunFolder(copied)))
