@@ -6,7 +6,7 @@ from functools import cache, partial
 from itertools import chain
 
 from evoprune.common.objectives import INFEASIBLE, OK, Row
-from evoprune.common.progress import Meter
+from evoprune.common.progress import Meter, say
 from evoprune.config import WorkersConfig
 from evoprune.evaluation.candidate_job import SPARE_S, Batch, as_measurement, candidate_job, missing_codes, time_limit
 from evoprune.evaluation.worker import describe_workers, one_by_one
@@ -48,11 +48,24 @@ def candidate_workers(
         def start() -> Workers:
             stack.enter_context(timed_stage(folder, stage))
             workers = stack.enter_context(open_workers(experiment.workers, job_factory(context)))
-            fault = one_by_one(experiment, context.space, context.base.network)
-            folder.note(workers=describe_workers(workers, experiment), **({"one_by_one": fault} if fault else {}))
+            _note_workers(context, workers)
             return workers
 
         yield start
+
+
+def _note_workers(context: Context, workers: Workers) -> None:
+    """`run.json` gets what the workers are; who mixes precisions, such as by another machine, is told."""
+    experiment, folder = context.experiment, context.folder
+    kinds = describe_workers(workers, experiment)
+    precisions = sorted({*folder.facts().get("precisions", []), *(kind["precision"] for kind in kinds)})
+    fault = one_by_one(experiment, context.space, context.base.network)
+    folder.note(workers=kinds, precisions=precisions, **({"one_by_one": fault} if fault else {}))
+    if len(precisions) > 1:
+        say(
+            f"warning: precision: candidates of this run are measured in {' and in '.join(precisions)}, and such "
+            "accuracies compare less well; for one of them set precision, and choose another --out"
+        )
 
 
 class Measurer:

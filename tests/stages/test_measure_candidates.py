@@ -188,3 +188,16 @@ def test_a_time_limit_of_the_experiment_is_told_from_the_beginning(tiny, table, 
         measurer = Measurer(Context(experiment, context.folder), no_limits(context), table, Meter(), lambda: workers)
         list(measurer.measure(iter([[first], [second, third]])))
     assert workers.limits == [17.0, 24.0]
+
+
+def test_a_run_that_goes_on_in_another_precision_is_told_so(context, capsys):
+    @contextmanager
+    def started(*_: Any) -> Iterator[LocalWorkers]:
+        yield LocalWorkers(lambda: lambda item: iter(()))
+
+    for before, known, warnings in (([], ["fp32"], 0), (["bf16"], ["bf16", "fp32"], 1)):
+        context.folder.note(precisions=before)
+        with candidate_workers(context, "search", started) as start:
+            start()
+        assert context.folder.facts()["precisions"] == known
+        assert capsys.readouterr().out.count("measured in bf16 and in fp32") == warnings
