@@ -1,7 +1,9 @@
 """Full training of networks of the front, on the same workers as the search."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -47,9 +49,7 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
         if other := other_settings(folder, row["key"], experiment):
             say(f"{row['key']}: is trained again, and its model replaced then: {other}")
     if tasks:
-        for task in tasks:  # a worker that does not see them keeps no checkpoint
-            Path(task.checkpoint).parent.mkdir(parents=True, exist_ok=True)
-        with timed_stage(folder, "retrain"):
+        with timed_stage(folder, "retrain"), _folders([Path(task.checkpoint).parent for task in tasks]):
             failures = _train_all(tasks, context, open_workers)
         folder.note(failed_trainings=failures)
     written = write_front(folder, rows, experiment, context.space)
@@ -70,6 +70,17 @@ def estimate_s(probe: Probe) -> float:
         teacher=make_teacher(probe.base, probe.data, few, probe.compute), averaging=config.averaging
     )
     return networks * config.epochs * probe.epoch_s(probe.slim, config, probe.compute, options)
+
+
+@contextmanager
+def _folders(paths: Sequence[Path]) -> Iterator[None]:
+    """Make folders, as a worker that does not see that of its checkpoint keeps none; what stays empty is removed."""
+    for path in paths:
+        path.mkdir(parents=True, exist_ok=True)
+    yield
+    for path in paths:
+        with suppress(OSError):  # it holds a model, or a checkpoint
+            os.removedirs(path)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:
