@@ -1,5 +1,6 @@
 """Files that the package carries, and writing without half-written files."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,16 @@ from pathlib import Path
 from evoprune.common.errors import UserError, suggest
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def digest(path: Path) -> str:
+    """What tells the versions of a file apart: the first 16 hexadecimal digits of its SHA-256.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def find_carried_file(folder: str, name: str) -> Path:

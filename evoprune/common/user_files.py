@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from evoprune.common.errors import UserError
-from evoprune.common.files import carried_beside
+from evoprune.common.files import carried_beside, digest
 
 _SEPARATOR = ":"
 _PREFIX = "evoprune_user_file_"
@@ -44,7 +44,7 @@ def file_digest(source: str) -> str:
     Raises:
         UserError: no such file.
     """
-    return hashlib.sha256(_existing(source).read_bytes()).hexdigest()[:16]
+    return digest(_existing(source))
 
 
 def user_modules() -> list[ModuleType]:
@@ -68,8 +68,7 @@ def _existing(source: str) -> Path:
 
 def _import(path: Path) -> ModuleType:
     """The module of a file, imported once."""
-    digest = hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:16]
-    name = f"{_PREFIX}{digest}"
+    name = _PREFIX + hashlib.sha256(str(path.resolve()).encode() + path.read_bytes()).hexdigest()[:16]
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -1,6 +1,5 @@
 """The folder of a run: where each of its files is, and the facts in `run.json`."""
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evoprune.common.errors import UserError, reason_of
-from evoprune.common.files import read_bounded, write_atomically
+from evoprune.common.files import digest, read_bounded, write_atomically
 from evoprune.common.seals import holds, sealed, unsealed
 from evoprune.runs.provenance import git_commit, now
 
@@ -108,7 +107,7 @@ class RunFolder:
 
     def seal(self, path: Path) -> None:
         """Note what the bytes of a file hash to."""
-        self.note(files={str(path.relative_to(self.path)): _digest(path)})
+        self.note(files={str(path.relative_to(self.path)): digest(path)})
 
     def check(self, path: Path) -> None:
         """Raise UserError where the bytes of a file are not those that were noted; of a file without a note none is.
@@ -116,7 +115,7 @@ class RunFolder:
         Where it is no file, whoever reads it says so.
         """
         noted = self.facts().get("files", {}).get(str(path.relative_to(self.path)))
-        if noted is not None and path.is_file() and _digest(path) != noted:
+        if noted is not None and path.is_file() and digest(path) != noted:
             raise UserError(f"{path}: damaged: it has changed since it was written")
 
     def facts(self) -> dict[str, Any]:
@@ -138,11 +137,6 @@ class RunFolder:
                 f"{self.run_json}: damaged: {reason_of(error)}; remove it, and `evoprune run` notes what it can again"
             ) from None
         return unsealed(found)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 @contextmanager

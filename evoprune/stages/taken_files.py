@@ -1,8 +1,8 @@
 """Files of the user's that a run has taken over, once: it goes on with what it took, and tells where they change."""
 
-import hashlib
 from pathlib import Path
 
+from evoprune.common.files import digest
 from evoprune.common.model_files import WEIGHTS_NAME
 from evoprune.common.progress import say
 from evoprune.runs.folder import RunFolder
@@ -26,7 +26,6 @@ def tell_changed(folder: RunFolder, key: str, path: str | Path, copy: Path) -> N
 def _digest(path: Path) -> str | None:
     """What tells the versions of a file apart, or of a saved model; None where it is not at hand."""
     try:
-        with (path / WEIGHTS_NAME if path.is_dir() else path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return digest(path / WEIGHTS_NAME if path.is_dir() else path)
     except OSError:
         return None

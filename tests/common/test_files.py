@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 from evoprune import UserError
-from evoprune.common.files import carried_files, find_carried_file, remove_parts, write_atomically
+from evoprune.common.files import carried_files, digest, find_carried_file, remove_parts, write_atomically
 
 
 def test_text_is_utf8_and_bytes_are_bytes_in_folders_that_are_made(tmp_path):
@@ -102,3 +102,8 @@ def test_parts_of_dead_processes_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     remove_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".lock", "a", "mine.part"]
+
+
+def test_the_digest_is_that_of_sha256(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert digest(tmp_path / "file") == "ba7816bf8f01cfea", "FIPS 180-2, appendix B.1"
