@@ -84,7 +84,7 @@ def test_a_base_network_that_cannot_be_measured_ends_the_search(timed, tmp_path)
 
 def test_workers_of_different_kinds_are_refused(timed, tmp_path, monkeypatch):
     def ask(workers, question):
-        return {"one": {"device": "fast"}, "two": {"device": "slow"}}
+        return {name: {"device": name, "precision": "fp32"} for name in ("fast", "slow")}
 
     monkeypatch.setattr("evoprune.workers.local.LocalWorkers.ask", ask)
     with pytest.raises(UserError, match=r"latency: the workers are not of one kind .*fast.*slow"):
