@@ -1,5 +1,6 @@
 """Linear layers whose weights are stored and multiplied as compressed sparse rows (CSR)."""
 
+import copy
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 
 
 class CsrLinear(nn.Module):
@@ -83,6 +84,27 @@ def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, list[int]]:
         network.set_submodule(name, layer)
         known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
     return known
+
+
+@torch.no_grad()
+def csr_fault(network: nn.Module, name: str, example: Tensor) -> str | None:
+    """What a network raises with a linear layer as sparse rows, as where its forward reads the layer's weight itself.
+
+    Args:
+        network: in eval mode. It is left as it is.
+        name: of the layer.
+        example: an input, shape (batch, channels, height, width), on the network's device.
+
+    Returns:
+        None where the network runs.
+    """
+    copied = copy.deepcopy(network)
+    to_csr(copied, [name])
+    try:
+        copied(example)
+    except Exception as error:
+        return f"{type(error).__name__}: {reason_of(error)}"
+    return None
 
 
 def with_csr(network: nn.Module, known: Any) -> None:
