@@ -75,14 +75,19 @@ class CsrLinear(nn.Module):
 
 
 def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, list[int]]:
-    """Replace linear layers in place; returns what `with_csr` must know: outputs, inputs, weights that are not zero."""
+    """Replace linear layers in place, under all names that each has.
+
+    Returns:
+        What `with_csr` must know: of each name outputs, inputs, and weights that are not zero.
+    """
     known = {}
-    for name in names:
-        linear = network.get_submodule(name)
+    for linear in [network.get_submodule(name) for name in names]:
         assert isinstance(linear, nn.Linear)
         layer = CsrLinear.of(linear)
-        network.set_submodule(name, layer)
-        known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
+        modules = dict(network.named_modules(remove_duplicate=False))
+        for name in [name for name, module in modules.items() if module is linear]:
+            network.set_submodule(name, layer)
+            known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
     return known
 
 
@@ -113,13 +118,18 @@ def with_csr(network: nn.Module, known: Any) -> None:
     Raises:
         UserError: it is not.
     """
-    linears = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    modules = network.named_modules(remove_duplicate=False)
+    linears = {name: module for name, module in modules if isinstance(module, nn.Linear)}
     if not isinstance(known, dict) or not all(_is_sound(linears.get(name), sizes) for name, sizes in known.items()):
         raise UserError(
             f"csr names linear layers with their outputs, inputs and non-zero weights; got {str(known)[:100]}"
         )
+    layers: dict[nn.Linear, CsrLinear] = {}
     for name, (outputs, inputs, nonzero) in known.items():
-        network.set_submodule(name, CsrLinear((outputs, inputs), nonzero, linears[name].bias is not None))
+        linear = linears[name]
+        if linear not in layers:
+            layers[linear] = CsrLinear((outputs, inputs), nonzero, linear.bias is not None)
+        network.set_submodule(name, layers[linear])
 
 
 def check_csr(network: nn.Module) -> None:
