@@ -41,6 +41,7 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
     """
     folder = Path(folder)
     weights = weights_file(network)
+    (folder / DESCRIPTION_NAME).unlink(missing_ok=True)  # that of other weights; a model without one is made again
     write_atomically(folder / WEIGHTS_NAME, weights)
     checksum = hashlib.sha256(weights).hexdigest()
     description = {"format": FORMAT, "network": dict(spec), CHECKSUM: checksum, **info}
