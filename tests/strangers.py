@@ -101,6 +101,18 @@ class Scaled(nn.Module):
         return self.head((self.stem(x) * self.scale).mean((2, 3))) + self.shift
 
 
+class Shared(nn.Module):
+    """One linear layer under two names."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 3):
+        super().__init__()
+        self.stem, self.hidden, self.head = conv(in_channels, 6), nn.Linear(6, 6), nn.Linear(6, num_classes)
+        self.layers = nn.Sequential(self.hidden, nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.hidden(self.layers(F.relu(self.stem(x)).mean((2, 3)))))
+
+
 class Attention(nn.Module):
     """Attention over the pixels of a map, between layers with weights."""
 
@@ -131,3 +143,8 @@ def make_asks(num_classes: int, in_channels: int) -> nn.Module:
 def make_scaled(num_classes: int, in_channels: int) -> nn.Module:
     """Likewise."""
     return Scaled(num_classes, in_channels)
+
+
+def make_shared(num_classes: int, in_channels: int) -> nn.Module:
+    """Likewise."""
+    return Shared(num_classes, in_channels)

@@ -40,12 +40,18 @@ def save_model(network: nn.Module, spec: Mapping[str, Any], folder: str | Path, 
         info: JSON types that go into `model.json` beside the network, such as the key and the preprocessing.
     """
     folder = Path(folder)
-    weights = save({name: _storable(value) for name, value in whole_state(network).items()})
+    weights = weights_file(network)
+    (folder / DESCRIPTION_NAME).unlink(missing_ok=True)  # that of other weights; a model without one is made again
     write_atomically(folder / WEIGHTS_NAME, weights)
     checksum = hashlib.sha256(weights).hexdigest()
     description = {"format": FORMAT, "network": dict(spec), CHECKSUM: checksum, **info}
     write_atomically(folder / DESCRIPTION_NAME, json.dumps(sealed(description), indent=1) + "\n")
     return folder
+
+
+def weights_file(network: nn.Module) -> bytes:
+    """The bytes of `model.safetensors`, as `save_model` writes it."""
+    return save({name: _storable(value) for name, value in whole_state(network).items()})
 
 
 def _storable(value: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Linear layers whose weights are stored and multiplied as compressed sparse rows (CSR)."""
 
+import copy
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, reason_of
 
 
 class CsrLinear(nn.Module):
@@ -74,15 +75,41 @@ class CsrLinear(nn.Module):
 
 
 def to_csr(network: nn.Module, names: Iterable[str]) -> dict[str, list[int]]:
-    """Replace linear layers in place; returns what `with_csr` must know: outputs, inputs, weights that are not zero."""
+    """Replace linear layers in place, under all names that each has.
+
+    Returns:
+        What `with_csr` must know: of each name outputs, inputs, and weights that are not zero.
+    """
     known = {}
-    for name in names:
-        linear = network.get_submodule(name)
+    for linear in [network.get_submodule(name) for name in names]:
         assert isinstance(linear, nn.Linear)
         layer = CsrLinear.of(linear)
-        network.set_submodule(name, layer)
-        known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
+        modules = dict(network.named_modules(remove_duplicate=False))
+        for name in [name for name, module in modules.items() if module is linear]:
+            network.set_submodule(name, layer)
+            known[name] = [layer.out_features, layer.in_features, layer.values.numel()]
     return known
+
+
+@torch.no_grad()
+def csr_fault(network: nn.Module, name: str, example: Tensor) -> str | None:
+    """What a network raises with a linear layer as sparse rows, as where its forward reads the layer's weight itself.
+
+    Args:
+        network: in eval mode. It is left as it is.
+        name: of the layer.
+        example: an input, shape (batch, channels, height, width), on the network's device.
+
+    Returns:
+        None where the network runs.
+    """
+    copied = copy.deepcopy(network)
+    to_csr(copied, [name])
+    try:
+        copied(example)
+    except Exception as error:
+        return f"{type(error).__name__}: {reason_of(error)}"
+    return None
 
 
 def with_csr(network: nn.Module, known: Any) -> None:
@@ -91,13 +118,18 @@ def with_csr(network: nn.Module, known: Any) -> None:
     Raises:
         UserError: it is not.
     """
-    linears = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+    modules = network.named_modules(remove_duplicate=False)
+    linears = {name: module for name, module in modules if isinstance(module, nn.Linear)}
     if not isinstance(known, dict) or not all(_is_sound(linears.get(name), sizes) for name, sizes in known.items()):
         raise UserError(
             f"csr names linear layers with their outputs, inputs and non-zero weights; got {str(known)[:100]}"
         )
+    layers: dict[nn.Linear, CsrLinear] = {}
     for name, (outputs, inputs, nonzero) in known.items():
-        network.set_submodule(name, CsrLinear((outputs, inputs), nonzero, linears[name].bias is not None))
+        linear = linears[name]
+        if linear not in layers:
+            layers[linear] = CsrLinear((outputs, inputs), nonzero, linear.bias is not None)
+        network.set_submodule(name, layers[linear])
 
 
 def check_csr(network: nn.Module) -> None:

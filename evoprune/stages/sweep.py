@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import nn
 
 from evoprune.common.errors import TrainingError, UserError
@@ -18,6 +17,7 @@ from evoprune.common.progress import progress, say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import WeightsConfig
 from evoprune.evaluation.accuracy import accuracy
+from evoprune.networks.checkpoints import weights_file
 from evoprune.networks.counts import count
 from evoprune.pruning.weights.hooks import KeptZero
 from evoprune.pruning.weights.masks import Masks, apply_masks, smallest_out, sparsity
@@ -111,7 +111,7 @@ def _measure(workspace: Workspace, wanted: Sweep, share: float) -> Row:
         "accuracy": _if_finite(partial(_accuracy, workspace, network)),
         "params": counts.params,
         "nonzero_params": counts.nonzero_params,
-        "zipped_bytes": _zipped_bytes(network),
+        "zipped_bytes": len(zlib.compress(weights_file(network))),
         "epochs": wanted.epochs,
     }
     if wanted.epochs:
@@ -143,7 +143,3 @@ def _finetuned(workspace: Workspace, network: nn.Module, masks: Masks, wanted: S
 def _accuracy(workspace: Workspace, network: nn.Module) -> float:
     exact = workspace.compute.exact
     return accuracy(network, workspace.data, workspace.data.validation, exact)
-
-
-def _zipped_bytes(network: nn.Module) -> int:
-    return len(zlib.compress(save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})))

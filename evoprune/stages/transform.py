@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evoprune.common.errors import IncompleteError
 from evoprune.common.progress import say
@@ -11,7 +11,7 @@ from evoprune.data.batches import EVALUATION_BATCH, batches
 from evoprune.evaluation.sparse_latency import linear_times_ms
 from evoprune.networks.build import network_spec
 from evoprune.networks.checkpoints import save_model
-from evoprune.networks.sparse_linear import to_csr
+from evoprune.networks.sparse_linear import csr_fault, to_csr
 from evoprune.pruning.channels import slim_network
 from evoprune.runs.folder import timed_stage
 from evoprune.runs.rounds import round_to_transform
@@ -34,7 +34,7 @@ def transform(workspace: Workspace) -> str:
         network, _, code = workspace.load(place, "finetuned")
         with timed_stage(context.folder, "transform"):
             light = slim_network(context.space, network, code).eval()
-            linears = choose_csr(light, context.experiment.weights.csr_from, _batch_size(workspace))
+            linears = choose_csr(light, context.experiment.weights.csr_from, _batch_size(workspace), workspace.example)
             counts = to_csr(light, [name for name, facts in linears.items() if facts["stored"] == "csr"])
             difference = largest_difference(workspace, network, light)
         if not difference <= TOLERANCE:
@@ -51,13 +51,14 @@ def transform(workspace: Workspace) -> str:
     return workspace.table()
 
 
-def choose_csr(network: nn.Module, least: float, batch_size: int) -> dict[str, dict[str, Any]]:
+def choose_csr(network: nn.Module, least: float, batch_size: int, example: Tensor) -> dict[str, dict[str, Any]]:
     """How each linear layer is to be stored, `dense` or `csr`, and why: its zeros, and times where it was timed.
 
     Args:
-        network: with its zeros; it is left as it is.
+        network: in eval mode, with its zeros; it is left as it is.
         least: share of zeros below which a layer is not timed.
         batch_size: images of the forward pass that is timed.
+        example: one image, shape (1, channels, height, width), with which a network must run that has sparse rows.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, linear in network.named_modules():
@@ -69,8 +70,10 @@ def choose_csr(network: nn.Module, least: float, batch_size: int) -> dict[str, d
         if zeros >= least:
             dense, sparse = linear_times_ms(linear, batch_size)
             facts |= {"batch_size": batch_size, "dense_ms": round(dense, 5), "csr_ms": round(sparse, 5)}
-            facts["stored"] = "csr" if sparse < dense else "dense"
             why = f"at batch {batch_size} dense takes {dense:.3f} ms, CSR {sparse:.3f} ms"
+            fault = csr_fault(network, name, example) if sparse < dense else None
+            facts["stored"] = "csr" if sparse < dense and fault is None else "dense"
+            why += "" if fault is None else f", with which the network does not run ({fault})"
         say(f"{name}: {zeros:.1%} zeros, {why}: {facts['stored']}")
         found[name] = facts
     return found

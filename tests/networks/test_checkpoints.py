@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import same_weights, scramble
+from helpers import interrupt, same_weights, scramble
 
 from evoprune import UserError, build_network, load_model, load_search_space, load_weights, save_model, slim_network
 from evoprune.common.model_files import read_description
@@ -152,6 +152,14 @@ def test_a_damaged_description_is_refused(small_space, small_base, tmp_path, tex
     (folder / "model.json").write_text(text)
     with pytest.raises(UserError, match=r"model\.json"):
         load_model(folder)
+
+
+def test_a_model_half_replaced_is_none(small_space, small_base, tmp_path, monkeypatch):
+    folder = save_model(small_base, network_spec(small_space), tmp_path / "m")
+    monkeypatch.setattr("evoprune.networks.checkpoints.sealed", lambda facts: interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        save_model(scramble(small_base, 1), network_spec(small_space), folder)
+    assert [path.name for path in folder.iterdir()] == ["model.safetensors"]
 
 
 # --- checkpoints of other people

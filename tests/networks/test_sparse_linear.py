@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -13,6 +14,7 @@ import evoprune
 from evoprune import UserError, build_network, load_model, save_model
 from evoprune.common.model_files import read_description
 from evoprune.networks.build import network_spec
+from evoprune.networks.sources import build_source, source_spec
 from evoprune.networks.sparse_linear import CsrLinear, to_csr
 
 
@@ -68,6 +70,23 @@ def test_a_model_is_saved_and_loaded_without_pickle(saved):
         images = torch.randn(4, 1, 8, 8)
         with torch.no_grad():
             assert torch.equal(loaded(images), network(images))
+
+
+def test_a_layer_of_two_names_is_one_layer_also_when_it_is_loaded(tmp_path):
+    source = f"{ROOT / 'tests' / 'strangers.py'}:make_shared"
+    spec = source_spec(source, {}, "imagenet", {"num_classes": 10, "in_channels": 1})
+    network = build_source(spec).eval()
+    sparse(network.hidden, 0.5)
+    images, nonzero = torch.randn(4, 1, 8, 8), int(network.hidden.weight.count_nonzero())
+    with torch.no_grad():
+        wanted = network(images)
+    counts = to_csr(network, ["hidden"])
+    assert counts == {"hidden": [6, 6, nonzero], "layers.0": [6, 6, nonzero]}
+    loaded = load_model(save_model(network, spec, tmp_path / "csr", csr=counts), source)
+    for one in (network, loaded):
+        assert isinstance(one.hidden, CsrLinear) and one.layers[0] is one.hidden
+        with torch.no_grad():
+            torch.testing.assert_close(one(images), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_indices_outside_of_the_matrix_are_refused(saved):

@@ -1,10 +1,12 @@
 """The sweep over sparsities: its ends, each point from the dense weights, and going on row by row."""
 
+import zlib
+
 import pandas as pd
 import pytest
 import torch
 from commands import refusal, set_all, write_experiment
-from helpers import die_at
+from helpers import ROOT, die_at
 from steps import fails_where_sparse, workspace_of
 
 from evoprune import load_model
@@ -50,6 +52,13 @@ def test_each_point_is_the_dense_network_under_masks_of_that_sparsity(steps, few
         names = tuple(name for name, value in network.named_parameters() if value.dim() == 4)
         apply_masks(network, smallest_out(network, [Group(names, share)]))
         assert accuracy(network, workspace.data, workspace.data.validation) == measured
+
+
+def test_a_layer_of_two_names_is_weighed_as_it_is_saved(steps, few_points):
+    source = f"{ROOT / 'tests' / 'strangers.py'}:make_shared"
+    run = steps("sweep", "--weights", "--epochs", "0", network={"source": source}, search_space=None)
+    content = (run / "base" / "model.safetensors").read_bytes()
+    assert table_of(run, "weights-global").zipped_bytes[0] == len(zlib.compress(content))
 
 
 def test_a_network_whose_outputs_are_not_finite_leaves_an_empty_accuracy(steps, few_points, monkeypatch, capsys):

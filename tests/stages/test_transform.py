@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from commands import refusal, set_all
 from steps import files_of, summary, workspace_of
 from torch import nn
@@ -73,9 +74,27 @@ def test_layers_below_the_threshold_are_not_timed(monkeypatch, capsys):
     network = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 4))
     with torch.no_grad():
         network[1].weight[:2] = 0
-    found = choose_csr(network, 0.7, 1)
+    found = choose_csr(network, 0.7, 1, torch.zeros(1, 4))
     assert found == {"0": {"zeros": 0.0, "stored": "dense"}, "1": {"zeros": 0.5, "stored": "dense"}}
     assert "1: 50.0% zeros, below 70%: dense" in capsys.readouterr().out
+
+
+def test_a_layer_whose_weight_the_forward_reads_itself_stays_dense(monkeypatch, capsys):
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 4)
+
+        def forward(self, x):
+            return self.last(F.linear(x, self.first.weight, self.first.bias))
+
+    monkeypatch.setattr(module, "linear_times_ms", lambda *_: (2.0, 1.0))
+    network = Reads().eval()
+    found = choose_csr(network, 0.0, 1, torch.zeros(1, 4))
+    assert {name: facts["stored"] for name, facts in found.items()} == {"first": "dense", "last": "csr"}
+    printed = capsys.readouterr().out
+    assert "CSR 1.000 ms, with which the network does not run (TypeError: linear(): argument 'weight'" in printed
+    assert isinstance(network.last, nn.Linear)
 
 
 def test_a_network_that_differs_is_not_left(stepped, monkeypatch, capsys):
