@@ -82,6 +82,11 @@ class Context:
             own_advice = f"put {network.source} and the images back as they were, or choose another --out"
             advice = own_advice if written in own else "`evoprune space --out` writes one that fits"
             return read_fitting_space(written, spec, asdict(shape), advice)
+        if config is not None:
+            raise UserError(
+                f"search_space.name: {config.name}: no such file; without this section "
+                f"`evoprune space FILE --out {config.name}` writes one"
+            )
         from evoprune.networks.traced import read_network
 
         return read_network(spec, shape.height_width)

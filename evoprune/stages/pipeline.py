@@ -190,6 +190,8 @@ def validate(request: Request) -> None:
 
 def space(request: Request, out: Path | None) -> None:
     """Print the search space of an experiment's network, and write it down where `out` says."""
+    if out is not None and out.is_dir():
+        raise UserError(f"--out names a file, such as space.yaml; {out} is a folder")
     context = checked(request, (), anew=True)
     from evoprune.report.spaces import space_table
     from evoprune.stages.space import checked_space

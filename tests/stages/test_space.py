@@ -1,5 +1,7 @@
 """The stage that reads a search space: written once, checked, and taken from the disk afterwards."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from helpers import ROOT, TINY, merge, run_search
@@ -108,6 +110,15 @@ def test_a_space_is_shown_as_the_network_is_now_whatever_a_run_has_left(folder, 
     (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "\nCHANGED = True\n")
     space(Request("mine.yaml"), tmp_path / "new.yaml")
     assert "in 3 segments" in capsys.readouterr().out and (tmp_path / "new.yaml").is_file()
+    with pytest.raises(UserError, match=r"--out names a file, such as space\.yaml; results is a folder"):
+        space(Request("mine.yaml"), Path("results"))
+
+
+def test_a_space_of_the_users_that_is_not_there_is_refused(folder):
+    """It was read from the whole network, so that all of it was pruned."""
+    experiment = experiment_of(f"{STRANGERS}:make_branches", search_space={"name": "typo.yaml"})
+    with pytest.raises(UserError, match=r"search_space\.name: typo\.yaml: no such file; without this section"):
+        Context(experiment, folder).space  # noqa: B018
 
 
 @pytest.mark.parametrize(("factory", "together"), [("make_branches", True), ("make_asks", False)])
