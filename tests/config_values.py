@@ -69,7 +69,7 @@ KEYS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "follow_links": st.booleans(),
     },
     "NetworkConfig": {
-        "source": TEXT,
+        "source": TEXT.map("mine.py:{}".format) | st.sampled_from(["resnet20", "vgg16_bn", "mine.yaml"]),
         "arguments": st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT)),
         "stem": st.sampled_from(["imagenet", "cifar"]),
         "weights": st.none() | TEXT,

@@ -31,12 +31,17 @@ def reason_of(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
+_NEAREST, _MOST_NAMES = 8, 100
+
+
 def suggest(came: str, allowed: Iterable[str]) -> str:
-    """`did you mean 'x'? Allowed: ...` for a misspelt name."""
+    """`did you mean 'x'? Allowed: ...` for a misspelt name; of very many names the nearest alone."""
     names = sorted(set(allowed))
-    close = difflib.get_close_matches(came, names, n=1)
+    close = difflib.get_close_matches(came, names, n=_NEAREST)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(names)}"
+    if len(names) <= _MOST_NAMES:
+        return f"{hint}allowed: {', '.join(names)}"
+    return f"{hint}allowed: {len(names):,} names" + (f", such as {', '.join(close)}" if close else "")
 
 
 LOSS_NOT_FINITE = "the training loss is not finite; lower the learning rate"

@@ -65,6 +65,10 @@ def _describe(finding: dict[str, Any], model: type[BaseModel]) -> str:
             return f"{path}: got {came}{_ALLOWED}{_NAMES}"
         case "tuple_type":
             return f"{path}: got {came}{_ALLOWED}a list, such as [a, b]"
+        case "too_short":
+            return f"{path}: got {came}{_ALLOWED}a list of at least {finding['ctx']['min_length']}"
+        case "value_error" if message.startswith("did you mean "):  # it says itself what is allowed
+            return f"{path}: got {came}; {message}"
         case _:
             return f"{path}: got {came}{_ALLOWED}{message.removeprefix('Input should be ').removeprefix('allowed: ')}"
 

@@ -1,10 +1,11 @@
 """The section `network`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from evoprune.common.files import carried_files
 from evoprune.config.section import PathText, Section
 
 CARRIED = {
@@ -17,11 +18,19 @@ CARRIED = {
 Argument = bool | int | float | str | None
 
 
+def _source(text: str) -> str:
+    """Where a network comes from: `:` parts a library or a file from what makes the network there."""
+    if ":" in text or text in CARRIED or text in carried_files("search_spaces") or text.endswith(".yaml"):
+        return text
+    names = ", ".join(sorted({name for name in carried_files("search_spaces") if "_cifar" not in name}))
+    raise ValueError(f"torchvision:NAME, timm:NAME, path/to/mynet.py:make_net, or one of {names}")
+
+
 class NetworkConfig(Section):
     """Which network is pruned: any CNN, whose search space is read from the network itself. This section
     names it, or `search_space` does."""
 
-    source: PathText
+    source: Annotated[PathText, AfterValidator(_source)]
     """`torchvision:NAME`, `timm:NAME`, `path/to/mynet.py:make_net` (a function of yours that returns the network; its
     file is imported), or a name that evoprune carries: `resnet20`, `resnet32`, `resnet56`, `resnet50`, `vgg16_bn`,
     `mobilenet_v1`, `mobilenet_v2`."""

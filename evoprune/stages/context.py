@@ -39,9 +39,13 @@ class Context:
         source: the data set, which is read once.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, shape: DataShape | None = None):
-        """`shape` is that of the data set, where it is known and the data set need not be at hand."""
+    def __init__(self, experiment: Experiment, folder: RunFolder, shape: DataShape | None = None, anew: bool = False):
+        """`shape` is that of the data set, where it is known and the data set need not be at hand.
+
+        With `anew` what a run has left in the folder is of no account.
+        """
         self.experiment, self.folder = experiment, folder
+        self._anew = anew
         self.source = DataSource(experiment.data, folder.path.resolve().parent)
         self._shape = shape
         self.scores = cache(self._read_scores)
@@ -64,7 +68,7 @@ class Context:
     def _traced_space(self, network: NetworkConfig, shape: DataShape) -> TracedSpace:
         """The one that this run has read before, that of the user's file, or what is read from the network now."""
         config = self.experiment.search_space
-        own = [] if is_left_over(self.folder, self.experiment) else [self.folder.search_space]
+        own = [self.folder.search_space] if self._goes_on else []
         known = [*own, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
@@ -78,9 +82,19 @@ class Context:
             own_advice = f"put {network.source} and the images back as they were, or choose another --out"
             advice = own_advice if written in own else "`evoprune space --out` writes one that fits"
             return read_fitting_space(written, spec, asdict(shape), advice)
+        if config is not None:
+            raise UserError(
+                f"search_space.name: {config.name}: no such file; without this section "
+                f"`evoprune space FILE --out {config.name}` writes one"
+            )
         from evoprune.networks.traced import read_network
 
         return read_network(spec, shape.height_width)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether what a run has left in the folder counts."""
+        return not (self._anew or is_left_over(self.folder, self.experiment))
 
     def _check_space(self, written: Path) -> None:
         try:
@@ -102,7 +116,7 @@ class Context:
         """
         self.source.shape  # noqa: B018  read together with the images
         dataset = make_dataset(self.source.read(), self.experiment.data)
-        noted = None if is_left_over(self.folder, self.experiment) else self.folder.facts().get("images")
+        noted = self.folder.facts().get("images") if self._goes_on else None
         if noted not in (None, list(dataset.fingerprint)):
             raise UserError(
                 f"data: images or labels are not those that {self.folder.path} was begun with; put them back as they "

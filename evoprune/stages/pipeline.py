@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from evoprune.common.errors import IncompleteError, NotAtHandError, UserError
 from evoprune.common.progress import duration, say
-from evoprune.config import ImportanceName, load_experiment
+from evoprune.config import Experiment, ImportanceName, load_experiment
 from evoprune.pruning.targets import Kind
 from evoprune.runs.copies import copy_run
 from evoprune.runs.folder import RunFolder
-from evoprune.runs.ownership import open_run_folder, reopen_run_folder, run_path
+from evoprune.runs.ownership import check_generations, check_owner, open_run_folder, reopen_run_folder, run_path
 from evoprune.space.traced import TracedSpace
 from evoprune.space.traced_yaml import write_space
 from evoprune.stages.context import Context, context_of_run, experiment_of_run
@@ -174,7 +174,8 @@ def validate(request: Request) -> None:
     """Check an experiment, and predict how long it will take."""
     from evoprune.space.costs import code_costs
 
-    context = checked(request)
+    refusal = _refusal(load_experiment(request.file, request.overrides), request.out)
+    context = checked(request, anew=refusal is not None)
     experiment, space = context.experiment, context.space
     costs = code_costs(space, space.full_code())
     estimated = _estimated(context)
@@ -183,11 +184,15 @@ def validate(request: Request) -> None:
     say("base network: " + ", ".join(f"{value:,} {name}" for name, value in costs.items()))
     say(f"evaluations: {experiment.num_evaluations:,}")
     say(estimated)
+    if refusal is not None:
+        say(f"warning: `evoprune run` would be refused: {refusal}")
 
 
 def space(request: Request, out: Path | None) -> None:
     """Print the search space of an experiment's network, and write it down where `out` says."""
-    context = checked(request, ())
+    if out is not None and out.is_dir():
+        raise UserError(f"--out names a file, such as space.yaml; {out} is a folder")
+    context = checked(request, (), anew=True)
     from evoprune.report.spaces import space_table
     from evoprune.stages.space import checked_space
 
@@ -224,12 +229,12 @@ def prepare_base(context: Context) -> None:
     provide_base(context)
 
 
-def checked(request: Request, importances: tuple[ImportanceName, ...] | None = None) -> Context:
-    """The context of a run that nothing is known to stop."""
+def checked(request: Request, importances: tuple[ImportanceName, ...] | None = None, anew: bool = False) -> Context:
+    """The context of a run that nothing is known to stop; with `anew` whatever a run has left is of no account."""
     experiment = load_experiment(request.file, request.overrides)  # before anything large is imported: most mistakes
     from evoprune.stages.validate import validate
 
-    context = Context(experiment, RunFolder(run_path(experiment, request.out)))
+    context = Context(experiment, RunFolder(run_path(experiment, request.out)), anew=anew)
     validate(context, importances)
     return context
 
@@ -256,6 +261,17 @@ def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:
     pictures = [file.name for name in names for file in context.experiment.report.files(Path(name))]
     files = ["report.html", "output.csv", "reports.csv", "hypervolume.csv", "table.md", "models/", *pictures]
     say(f"results: {context.folder.path}/  ({', '.join(files)})")
+
+
+def _refusal(experiment: Experiment, out: Path | None) -> str | None:
+    """Why a run of the experiment cannot lie where it would."""
+    folder = RunFolder(run_path(experiment, out))
+    try:
+        check_owner(folder, experiment)
+        check_generations(folder, experiment)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _estimated(context: Context) -> str:

@@ -12,6 +12,9 @@ NAMES = ["accuracy", "bandwidth", "flops", "latency", "params"]
 def test_a_near_miss_is_told_what_was_meant_and_all_is_listed_in_order():
     assert suggest("flop", ["params", "flops"]) == "did you mean 'flops'? allowed: flops, params"
     assert suggest("zzz", iter(["params", "flops"])) == "allowed: flops, params"
+    many = [f"net{number}" for number in range(1000)]
+    assert len(told := suggest("net12", many)) < 150 and told.startswith("did you mean 'net12'? allowed: 1,000 names, ")
+    assert suggest("zzz", many) == "allowed: 1,000 names"
 
 
 @settings(deadline=None)

@@ -71,6 +71,28 @@ def test_a_key_of_several_kinds_has_one_line(load):
     assert "network.arguments.norm: got {'eps': 1}; allowed: " in line and line.count(", or ") >= 2
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("search.objectives=[accuracy]", r"search\.objectives: got \['accuracy'\]; allowed: a list of at least 2"),
+        ("search.limits={flop: {max: 9}}", r"search\.limits\.flop: got 'flop'; did you mean 'flops\'\? allowed: acc.*"),
+    ],
+)
+def test_what_is_allowed_is_said_once_and_plainly(load, override, line):
+    with pytest.raises(UserError, match=rf": {line}$"):
+        load(BASIS, override)
+
+
+@pytest.mark.parametrize("source", ["resnet18", "mynet.py", "torchvision.resnet18"])
+def test_a_network_from_nowhere_is_told_where_networks_come_from(load, source):
+    text = BASIS.replace("search_space: {name: resnet20}", f"network: {{source: {source}}}")
+    allowed = r"allowed: torchvision:NAME, timm:NAME, path/to/mynet\.py:make_net, or one of .*, resnet20, .*, vgg16_bn"
+    with pytest.raises(UserError, match=rf"network\.source: got '{source}'; {allowed}$"):
+        load(text)
+    load(text.replace(source, "torchvision:resnet18"))
+    load(text.replace(source, "mobilenet_v1"))
+
+
 def test_a_key_without_end_does_not_fill_the_terminal(load):
     for override in (f"search.{'x' * 900}=1", f"search.proposal={{{'y' * 900}: 1.0}}"):
         with pytest.raises(UserError, match=r"search\.(proposal\.)?(x{50}|y{50})") as caught:

@@ -66,6 +66,17 @@ def test_validate_leaves_nothing(request_, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[:2] == ["tiny: valid", "code: 116 bits in 13 segments of resnet20"]
 
 
+def test_validate_warns_where_a_run_would_be_refused_its_folder(ran, capsys):
+    def warning(*overrides: str) -> str:
+        pipeline.validate(Request(str(ran / "config.yaml"), overrides, ran))
+        return capsys.readouterr().out.partition("warning: ")[2]
+
+    assert warning() == ""
+    assert "`evoprune run` would be refused: " in (other := warning("evaluation.recalibration_images=8"))
+    assert "belongs to another experiment (evaluation.recalibration_images: " in other
+    assert "search.generations: got 0, but" in warning("search.generations=0")
+
+
 def test_what_cannot_be_trained_is_reported_all_the_same(request_, tmp_path, capsys):
     with pytest.raises(IncompleteError, match="2 of 2 trainings"):
         pipeline.run(request_(retrain={"lr": 1e30}))

@@ -1,5 +1,7 @@
 """The stage that reads a search space: written once, checked, and taken from the disk afterwards."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from helpers import ROOT, TINY, merge, run_search
@@ -7,8 +9,10 @@ from helpers import ROOT, TINY, merge, run_search
 from evoprune import UserError
 from evoprune.config import Experiment, parse_experiment
 from evoprune.runs.folder import RunFolder
+from evoprune.runs.ownership import open_run_folder
 from evoprune.space.traced_yaml import read_space, write_space
 from evoprune.stages.context import Context
+from evoprune.stages.pipeline import Request, space
 from evoprune.stages.space import checked_space, provide_space
 
 STRANGERS = ROOT / "tests" / "strangers.py"
@@ -89,6 +93,32 @@ def test_an_edited_space_is_held_against_its_network(folder, tmp_path):
     path.write_text("\n".join(line for line in lines if "name: join, kind" not in line))
     with pytest.raises(UserError, match="its search space says"):
         checked_space(Context(experiment_of(source, search_space={"name": str(path)}), folder))
+
+
+def test_a_space_is_shown_as_the_network_is_now_whatever_a_run_has_left(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_bytes(STRANGERS.read_bytes())
+    experiment = experiment_of("mine.py:make_branches", name="mine")
+    (tmp_path / "mine.yaml").write_text(experiment.to_yaml())
+    with open_run_folder(tmp_path / "results" / "mine", experiment) as run:
+        provide_space(Context(experiment, run))
+        run.base.mkdir()
+    fewer = read_space(run.search_space).without(["other"], "mine")
+    write_space(fewer, tmp_path / "own.yaml")
+    space(Request("mine.yaml", ["search_space.name=own.yaml"]), None)
+    assert "in 2 segments" in capsys.readouterr().out
+    (tmp_path / "mine.py").write_text((tmp_path / "mine.py").read_text() + "\nCHANGED = True\n")
+    space(Request("mine.yaml"), tmp_path / "new.yaml")
+    assert "in 3 segments" in capsys.readouterr().out and (tmp_path / "new.yaml").is_file()
+    with pytest.raises(UserError, match=r"--out names a file, such as space\.yaml; results is a folder"):
+        space(Request("mine.yaml"), Path("results"))
+
+
+def test_a_space_of_the_users_that_is_not_there_is_refused(folder):
+    """It was read from the whole network, so that all of it was pruned."""
+    experiment = experiment_of(f"{STRANGERS}:make_branches", search_space={"name": "typo.yaml"})
+    with pytest.raises(UserError, match=r"search_space\.name: typo\.yaml: no such file; without this section"):
+        Context(experiment, folder).space  # noqa: B018
 
 
 @pytest.mark.parametrize(("factory", "together"), [("make_branches", True), ("make_asks", False)])
