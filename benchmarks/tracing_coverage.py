@@ -24,7 +24,7 @@ from torch_pruning_coverage import peer_row
 from evoprune import UserError
 from evoprune.space.repair import repair
 from evoprune.space.table import ChannelTable
-from evoprune.space.traced_costs import traced_costs
+from evoprune.space.traced_costs import TracedCosts
 from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
@@ -70,7 +70,7 @@ def compare(table: ChannelTable, network: nn.Module, images: Tensor, num_codes: 
     for share in np.linspace(0.3, 0.9, num_codes):
         code = repair(table, rng.random(table.length) < share)
         slim = narrow(table, network, code)
-        costs = traced_costs(table, code)
+        costs = TracedCosts(table).of(code)
         off = difference(slim, truth := masked(table, network, code), images)
         worst = max(worst, off if off < 1e-5 else difference(slim.double(), truth.double(), images.double()))
         slim.float()

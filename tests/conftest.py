@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SHARED_DATA, TINY, merge, scramble
+from helpers import SHARED_DATA, TINY, load_data, merge, scramble
 from hypothesis import settings
 from steps import Steps, make_steps
 from torch import Tensor
@@ -21,7 +21,7 @@ from evoprune import build_network, load_search_space
 from evoprune.cli import main
 from evoprune.config import DataConfig, Experiment, parse_experiment
 from evoprune.data.augment import Plan
-from evoprune.data.tensors import Data, load_data
+from evoprune.data.tensors import Data
 from evoprune.space.space import Code, SearchSpace
 
 settings.register_profile("busy", deadline=None)  # a machine that does other work takes longer, and is not wrong

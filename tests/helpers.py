@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from evoprune.config import DataConfig, Experiment, SearchConfig, parse_experiment
-from evoprune.data.tensors import Data, TensorSplit, load_data
+from evoprune.data.sources import load_raw_data
+from evoprune.data.tensors import Data, TensorSplit, make_data
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.table import Table
@@ -149,6 +150,11 @@ def scramble(network: torch.nn.Module, seed: int) -> torch.nn.Module:
             ):
                 tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
     return network
+
+
+def load_data(config: DataConfig, device: torch.device) -> Data:
+    """The training and validation splits of a data set on `device`."""
+    return make_data(load_raw_data(config), config, device)
 
 
 def few_digits(num_images: int, flip: bool = False) -> Data:

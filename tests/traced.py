@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evoprune.space.repair import repair
 from evoprune.space.table import ChannelTable, Code
-from evoprune.space.traced_costs import traced_costs
+from evoprune.space.traced_costs import TracedCosts
 from evoprune.tracing.surgery import masked, narrow
 from evoprune.tracing.trace import trace_channels
 
@@ -46,7 +46,7 @@ def assert_exact(table: ChannelTable, network: nn.Module, code: Code, example: T
     with torch.no_grad():
         logits, truth = slim(example), masked(table, network, code)(example)
     torch.testing.assert_close(logits, truth, rtol=1e-5, atol=1e-5)
-    costs = traced_costs(table, code)
+    costs = TracedCosts(table).of(code)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         slim(example)

@@ -46,12 +46,12 @@ def carried_files(folder: str) -> dict[str, Path]:
     return {}
 
 
-def carried_beside(folder: str, path: Path) -> Path:
-    """`path`, or where there is no such file, the one at this place in a folder that the package carries.
+def carried_beside(path: Path) -> Path:
+    """`path`, or where there is no such file, the one at this place in `experiments`, which the package carries.
 
     So what a carried experiment names is found from everywhere.
     """
-    if path.exists() or path.is_absolute() or path.parts[:1] != (folder,):
+    if path.exists() or path.is_absolute() or path.parts[:1] != ("experiments",):
         return path
     return next((root / path for root in (_PACKAGE, _PACKAGE.parent) if (root / path).is_file()), path)
 

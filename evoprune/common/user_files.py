@@ -53,7 +53,7 @@ def user_modules() -> list[ModuleType]:
 
 
 def _file(source: str) -> Path:
-    return carried_beside("experiments", Path(source.rpartition(_SEPARATOR)[0]))
+    return carried_beside(Path(source.rpartition(_SEPARATOR)[0]))
 
 
 def _existing(source: str) -> Path:

@@ -13,7 +13,6 @@ from evoprune.config import DataConfig
 from evoprune.data.augment import Plan, crop_and_flip, crop_flip_normalise, draw
 from evoprune.data.dataset import Arrays, Part, RawData, Split
 from evoprune.data.mapped import MappedImages
-from evoprune.data.sources import load_raw_data
 from evoprune.data.split import contiguous, split_data
 
 
@@ -144,13 +143,8 @@ class Data:
         return {"image_size": [height, width], "mean": mean, "std": std}
 
 
-def load_data(config: DataConfig, device: torch.device) -> Data:
-    """Load the training and validation splits onto `device`. Test images are not in reach of what this returns."""
-    return make_data(load_raw_data(config), config, device)
-
-
 def make_data(raw: RawData, config: DataConfig, device: torch.device) -> Data:
-    """As `load_data`, of a data set that is already in memory."""
+    """Training and validation split of a data set on `device`. Test images are not in reach of what this returns."""
     return place_data(split_data(raw, config), device)
 
 

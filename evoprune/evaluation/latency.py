@@ -52,27 +52,23 @@ class Comparison(NamedTuple):
     reference_ms: float
 
 
-def time_network(network: nn.Module, shape: tuple[int, ...], compute: Compute, limit_s: float) -> Timing:
-    """Time of a forward pass of `network`, after warm-up, as it is: batch norms are not folded.
-
-    Args:
-        network: in eval mode, on the compute device.
-        shape: of the batch, (images, channels, height, width).
-        compute: device and precision that the time holds for.
-        limit_s: as in `time_calls`.
-    """
-    return time_calls(forward_pass(network, shape, compute), limit_s)
-
-
 def compare_networks(
     network: nn.Module, reference: nn.Module, shape: tuple[int, ...], compute: Compute, limit_s: float
 ) -> Comparison:
-    """Time of a forward pass of `network` over that of `reference`; arguments are those of `time_network`."""
+    """Time of a forward pass of `network` over that of `reference`, each as it is: batch norms are not folded.
+
+    Args:
+        network: in eval mode, on the compute device.
+        reference: likewise.
+        shape: of the batch, (images, channels, height, width).
+        compute: device and precision that the times hold for.
+        limit_s: as in `compare_calls`.
+    """
     return compare_calls(forward_pass(network, shape, compute), forward_pass(reference, shape, compute), limit_s)
 
 
 def forward_pass(network: nn.Module, shape: tuple[int, ...], compute: Compute) -> Callable[[], None]:
-    """A call that passes a batch through `network` and waits for the result; arguments are those of `time_network`."""
+    """A call that passes a batch through `network` and waits for the result; arguments as in `compare_networks`."""
     images = torch.zeros(shape, device=compute.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from evoprune.networks.sparse_linear import CsrLinear
 
@@ -36,7 +36,7 @@ class Counts:
 
 @torch.no_grad()
 def count(network: nn.Module, example: Tensor) -> Counts:
-    """Count, by a forward pass in eval mode.
+    """Count operators in a forward pass in eval mode: weights need not be those of layers.
 
     Args:
         network: is left in the mode that it is in.
@@ -54,21 +54,6 @@ def count(network: nn.Module, example: Tensor) -> Counts:
     tensors = [*network.parameters(), *stored]
     nonzero = sum(int(tensor.count_nonzero()) for tensor in tensors)
     return Counts(sum(tensor.numel() for tensor in tensors), nonzero, sums.flops, sums.nonzero_flops)
-
-
-@torch.no_grad()
-def count_costs(network: nn.Module, image: Tensor) -> dict[str, int]:
-    """`flops` and `params` as a search space states them, counted by operators: weights need not be those of layers.
-
-    Args:
-        network: without CSR layers, whose operator torch does not count; is left in eval mode.
-        image: one, shape (1, channels, height, width), on the network's device.
-    """
-    with _slow_attention(), FlopCounterMode(display=False) as counter:
-        network.eval()(image)
-    found = counter.get_flop_counts()["Global"]
-    flops = sum(number for operator, number in found.items() if operator in _PRODUCTS)
-    return {"flops": flops // 2, "params": sum(parameter.numel() for parameter in network.parameters())}
 
 
 def _stored(layer: CsrLinear) -> list[Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from evoprune.common.errors import UserError
-from evoprune.networks.counts import count_costs
+from evoprune.networks.counts import count
 from evoprune.space.costs import code_costs
 from evoprune.space.traced import TracedSpace
 from evoprune.tracing.surgery import narrow
@@ -50,11 +50,11 @@ def check_costs(space: TracedSpace, network: nn.Module, images: Tensor) -> None:
     for _ in range(_NUM_CODES):
         code = space.repair((rng.random(space.length) < 1 / 2).astype(np.uint8))
         try:
-            counted = count_costs(narrow(space.table, network, code), images[:1])
+            counted = count(narrow(space.table, network, code), images[:1])
         except RuntimeError as error:
             raise UserError(f"{space.name}: a narrow network does not run: {error}; see the last row edited") from error
         stated = code_costs(space, code)
-        for name, value in counted.items():
+        for name, value in (("flops", counted.flops), ("params", counted.params)):
             if stated[name] != value:
                 raise UserError(
                     f"{space.name}: a narrow network has {value:,} {name}, its search space says {stated[name]:,}; the "

@@ -154,18 +154,13 @@ def _is_sound(linear: nn.Linear | None, sizes: Any) -> bool:
     return fits and 0 <= nonzero <= outputs * inputs
 
 
-def sparse_layers(network: nn.Module) -> list[str]:
-    """Names of the layers that are stored as sparse rows."""
-    return [name for name, module in network.named_modules() if isinstance(module, CsrLinear)]
-
-
 def check_dense(network: nn.Module) -> None:
     """Refuse a network with layers that are stored as sparse rows: no exporter takes them.
 
     Raises:
         UserError: names them.
     """
-    names = sparse_layers(network)
+    names = [name for name, module in network.named_modules() if isinstance(module, CsrLinear)]
     if names:
         raise UserError(
             f"stored as sparse rows, which no exporter takes: {', '.join(names)}; delete the transformed folder, and "

@@ -9,7 +9,7 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 
 def fit_channels(network: nn.Module, in_channels: int) -> None:
     """Give the first convolution as many inputs as the images have channels; its weights are new then."""
-    name, first = _first(network, nn.Conv2d)
+    name, first = _first_convolution(network)
     if first.in_channels != in_channels:
         network.set_submodule(name, _like(first, in_channels))
 
@@ -24,7 +24,7 @@ def fit_small_images(network: nn.Module) -> None:
     Raises:
         UserError: a network without convolutions.
     """
-    name, first = _first(network, nn.Conv2d)
+    name, first = _first_convolution(network)
     small = min(first.kernel_size[0], 3)
     if first.stride != (1, 1) or small < first.kernel_size[0]:
         new = nn.Conv2d(first.in_channels, first.out_channels, small, padding=small // 2, bias=first.bias is not None)
@@ -56,9 +56,9 @@ def _pool_to_one(network: nn.Module) -> None:
                 network.set_submodule(name, nn.AdaptiveAvgPool2d(1))
 
 
-def _first(network: nn.Module, kind: type[nn.Conv2d]) -> tuple[str, nn.Conv2d]:
+def _first_convolution(network: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, module in network.named_modules():
-        if isinstance(module, kind):
+        if isinstance(module, nn.Conv2d):
             return name, module
     raise UserError(f"{type(network).__name__} has no convolution")
 

@@ -9,7 +9,6 @@ from torch.nn.parameter import is_lazy
 
 from evoprune.common.errors import UserError
 from evoprune.networks.sources import build_source, source_name
-from evoprune.space.space import PARAMETERS
 from evoprune.space.traced import TracedSpace, layers_of
 from evoprune.tracing.trace import trace_channels
 
@@ -43,11 +42,9 @@ def trace_search_space(
         reasons = "; ".join(dict.fromkeys(pin.reason for pin in table.pins)) or "it has no convolution"
         raise UserError(f"{name}: nothing of it can be pruned: {reasons}")
     height, width = example.shape[2:]
-    size = height if height == width else (height, width)
-    shape: dict[str, Any] = {"num_classes": num_classes, "in_channels": example.shape[1], "image_size": size}
-    parameters = {key: shape[key] for key in PARAMETERS if key in shape}
-    known = {**_UNKNOWN, **shape} if spec is None else spec
-    known = {key: value for key, value in known.items() if key != "image_size"}
+    shape = {"num_classes": num_classes, "in_channels": example.shape[1]}
+    parameters = {**shape, "image_size": height if height == width else (height, width)}
+    known = {**_UNKNOWN, **shape} if spec is None else dict(spec)
     return TracedSpace(name, known, table.segments, layers_of(table), parameters, table)
 
 

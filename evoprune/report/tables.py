@@ -18,6 +18,8 @@ from evoprune.space.space import SearchSpace
 
 ACCURACIES = ("accuracy_before", "accuracy_cut", "accuracy_recalibrated", "accuracy", "test_accuracy")
 """Columns of `summary.csv`, in % on the validation split but for the last: the steps of a pruning."""
+_THRESHOLDS = (0.5, 1, 2, 5)
+_FEW = 4  # trade-offs that fit into a line
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -26,16 +28,16 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def threshold_table(curves: Curves, losses: Sequence[float] = (0.5, 1, 2, 5)) -> str:
+def threshold_table(curves: Curves) -> str:
     """What `--max-loss` would keep: channels of every group, and multiply-adds of the whole network."""
     space = curves.space
-    counts = [curves.counts_at(loss) for loss in losses]
+    counts = [curves.counts_at(loss) for loss in _THRESHOLDS]
     full = code_costs(space, space.full_code())["flops"]
     codes = [keep_best(space, np.zeros(space.length), kept) for kept in counts]
     shares = [f"{100 * code_costs(space, code)['flops'] / full:.1f} %" for code in codes]
     rows = [[group.name, str(group.width), *(str(kept[place]) for kept in counts)]
             for place, group in enumerate(space.groups)]  # fmt: skip
-    head = ["segment", "channels", *(f"kept at {loss:g} points" for loss in losses)]
+    head = ["segment", "channels", *(f"kept at {loss:g} points" for loss in _THRESHOLDS)]
     return markdown(head, [*rows, ["multiply-adds", "100.0 %", *shares]])
 
 
@@ -50,12 +52,12 @@ def end_of(path: str, longest: int) -> str:
     return path if len(path) <= longest else f"…{path[1 - longest :]}"
 
 
-def trade_offs(rows: Sequence[Row], experiment: Experiment, count: int = 4) -> str:
+def trade_offs(rows: Sequence[Row], experiment: Experiment) -> str:
     """The best trade-offs among `rows`, spread over the front, in a few words."""
     names = experiment.search.objectives
     front = front_rows(rows, names)
     base = full_row(rows)
-    picked = [front[index] for index in spread(to_losses(front, names), count)]
+    picked = [front[index] for index in spread(to_losses(front, names), _FEW)]
     if not picked:
         return "best: none yet"
     values = (", ".join(_value(row, name, base) for name in names) for row in picked)

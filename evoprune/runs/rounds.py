@@ -4,13 +4,13 @@ A round prunes, fine-tunes and may be transformed. The next round begins with th
 Nothing that a step has left is written again.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from evoprune.common.errors import UserError
+from evoprune.common.files import digest
 from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME, read_description
 from evoprune.runs.folder import RunFolder
 
@@ -126,7 +126,7 @@ def check_origin(folder: RunFolder, search_space: str) -> None:
 def base_digest(folder: RunFolder) -> str:
     """What tells base networks apart: a checksum of the weights."""
     try:
-        return hashlib.sha256((folder.base / WEIGHTS_NAME).read_bytes()).hexdigest()[:16]
+        return digest(folder.base / WEIGHTS_NAME)
     except FileNotFoundError:
         raise UserError(
             f"{folder.base / WEIGHTS_NAME}: no such file; `evoprune analyse` or `evoprune prune --weights` makes it"

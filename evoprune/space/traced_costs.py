@@ -57,11 +57,6 @@ class TracedCosts:
         return np.stack([flops, params, values])
 
 
-def traced_costs(table: ChannelTable, codes: npt.ArrayLike) -> dict[str, Array]:
-    """`TracedCosts(table).of(codes)`."""
-    return TracedCosts(table).of(codes)
-
-
 class _Widths:
     """Widths of axes as linear functions of how many channels each segment keeps; equal ones are computed once."""
 

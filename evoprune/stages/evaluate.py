@@ -22,12 +22,10 @@ from evoprune.common.progress import say
 from evoprune.data.dataset import Dataset
 from evoprune.data.tensors import to_split
 from evoprune.evaluation.accuracy import accuracy
-from evoprune.export.onnx_files import OnnxNetwork, count_bytes, is_installed
-from evoprune.export.onnx_files import count_costs as count_onnx_costs
+from evoprune.export.onnx_files import OnnxNetwork, count_bytes, count_costs, is_installed
 from evoprune.networks.checkpoints import load_model
-from evoprune.networks.counts import count, count_costs
+from evoprune.networks.counts import count
 from evoprune.networks.device import CPU, Compute, device_name, make_compute
-from evoprune.networks.sparse_linear import sparse_layers
 from evoprune.report.comparison import terminal_tables, write_comparison
 from evoprune.stages.model_times import measure_times, model_calls
 from evoprune.stages.saved_model import (
@@ -169,10 +167,8 @@ def _row(model: _Model, dataset: Dataset) -> Row:
 
 def _costs(model: _Model) -> dict[str, int]:
     if isinstance(model.network, OnnxNetwork):
-        return {**count_onnx_costs(model.path), "file_bytes": count_bytes(model.path)}
+        return {**count_costs(model.path), "file_bytes": count_bytes(model.path)}
     image = torch.zeros(1, *model.preprocessing.shape, device=model.compute.device)
     size = (model.path / WEIGHTS_NAME).stat().st_size
-    if sparse_layers(model.network):  # whose products torch does not count
-        counts = count(model.network, image)
-        return {"flops": counts.flops, "params": counts.params, "file_bytes": size}
-    return {**count_costs(model.network, image), "file_bytes": size}
+    counts = count(model.network, image)
+    return {"flops": counts.flops, "params": counts.params, "file_bytes": size}

@@ -41,7 +41,7 @@ def watched_head(host: str, port: int) -> Iterator[None]:
 
     def look() -> None:
         nonlocal heard
-        if _answers(host, port, timeout_s=_LOOK_EVERY_S):
+        if _answers(host, port):
             heard = time.monotonic()
         elif time.monotonic() - heard > _SILENCE_S:
             end_at_once(f"nobody has answered at {host}:{port} for {_SILENCE_S:.0f} s, the head of the Ray cluster")
@@ -50,9 +50,9 @@ def watched_head(host: str, port: int) -> Iterator[None]:
         yield
 
 
-def _answers(host: str, port: int, timeout_s: float) -> bool:
+def _answers(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=timeout_s).close()
+        socket.create_connection((host, port), timeout=_LOOK_EVERY_S).close()
     except OSError:
         return False
     return True

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from helpers import load_data
 from made_data import CPU, npz, validation_arrays, write_cifar, write_class_folders, write_folder, write_npz
 
 from evoprune import UserError
@@ -17,7 +18,6 @@ from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape
 from evoprune.data.sources import DataSource, load_raw_data
 from evoprune.data.split import make_dataset
-from evoprune.data.tensors import load_data
 
 WIDE = {
     "train_images": np.arange(720, dtype=np.uint16).astype(np.uint8).reshape(12, 4, 5, 3),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import load_data
 from made_data import CPU, make_augmenting, make_raw, plain_config
 from torchvision.transforms.functional import normalize, to_tensor
 
@@ -13,7 +14,7 @@ from evoprune.common.errors import UserError
 from evoprune.data.dataset import RawData
 from evoprune.data.mapped import MappedImages
 from evoprune.data.split import split_data, split_train_validation
-from evoprune.data.tensors import MappedSplit, _send, load_data, make_data, place_data, to_split
+from evoprune.data.tensors import MappedSplit, _send, make_data, place_data, to_split
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import TINY, die_at, merge, refuse_workers, repeated, run_search
+from helpers import TINY, die_at, load_data, merge, refuse_workers, repeated, run_search
 
 from evoprune import UserError, compute_costs, load_model, slim_network
 from evoprune.config import DataConfig, Experiment
-from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute
 from evoprune.pruning.moments import load_moments

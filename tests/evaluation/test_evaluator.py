@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import few_digits
+from helpers import few_digits, load_data
 from torch import Tensor, nn
 
 from evoprune import build_network, compute_costs
 from evoprune.config import DataConfig, EvaluationConfig, Fidelity
 from evoprune.data.sources import load_raw_data
-from evoprune.data.tensors import Data, TensorSplit, load_data
+from evoprune.data.tensors import Data, TensorSplit
 from evoprune.evaluation.evaluator import Evaluator
 from evoprune.evaluation.latency import Comparison
 from evoprune.evaluation.latency_meter import LatencyMeter

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from evoprune.evaluation import latency
-from evoprune.evaluation.latency import compare_calls, compare_networks, time_calls, time_network
+from evoprune.evaluation.latency import compare_calls, compare_networks, forward_pass, time_calls
 from evoprune.networks.device import CPU, Compute
 
 
@@ -145,7 +145,7 @@ class Seen(nn.Module):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_time_is_that_of_the_batch_and_the_precision_asked_for(bf16):
     network = Seen()
-    time_network(network, (7, 3, 6, 5), Compute(CPU.device, bf16), 0.0)
+    time_calls(forward_pass(network, (7, 3, 6, 5), Compute(CPU.device, bf16)), 0.0)
     assert network.seen == {((7, 3, 6, 5), True, bf16)}
 
 

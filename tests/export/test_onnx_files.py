@@ -13,7 +13,7 @@ from traced import images, ready
 
 from evoprune import UserError
 from evoprune.export.onnx_files import OnnxNetwork, count_costs, is_installed, to_onnx
-from evoprune.networks import counts as networks
+from evoprune.networks.counts import count
 from evoprune.tracing.graph import export
 
 FACTS = {"mean": "[0.5]"}
@@ -32,8 +32,8 @@ def plain() -> tuple[nn.Module, bytes]:
 def test_a_file_runs_on_batches_of_any_size(plain):
     network, content = plain
     found = OnnxNetwork(content)
-    for count in (1, 3):
-        batch = torch.cat([images()] * count)
+    for number in (1, 3):
+        batch = torch.cat([images()] * number)
         with torch.no_grad():
             torch.testing.assert_close(found(batch), network(batch), rtol=1e-4, atol=1e-5)
     assert found.facts["mean"] == "[0.5]"
@@ -81,7 +81,7 @@ def test_products_of_activations_are_no_layers(tmp_path):
     file, image = tmp_path / "network.onnx", images()[:1]
     network = Attention().eval()
     file.write_bytes(written(network, images()))
-    assert count_costs(file)["flops"] == networks.count_costs(network, image)["flops"]
+    assert count_costs(file)["flops"] == count(network, image).flops
 
 
 class Bessel(nn.Module):

@@ -18,7 +18,7 @@ from evoprune.networks.device import CPU, Compute, device_name, make_compute
     ],
 )
 def test_auto_is_bf16_only_where_the_cpu_has_it(monkeypatch, flags, precision):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True for name in flags}, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True for name in flags})
     assert make_compute("cpu", "auto").precision == precision
     assert make_compute("cpu", "fp32").precision == "fp32"
     assert make_compute("cpu", "bf16").precision == "bf16"

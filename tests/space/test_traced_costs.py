@@ -8,7 +8,7 @@ from traced import images, ready
 
 from evoprune import UserError
 from evoprune.space import traced_costs as module
-from evoprune.space.traced_costs import traced_costs
+from evoprune.space.traced_costs import TracedCosts
 from evoprune.tracing.trace import trace_channels
 
 
@@ -30,28 +30,30 @@ def by_hand(first: int, second: int) -> tuple[int, int, int]:
 
 def test_costs_by_hand(table):
     codes = [[1] * 10, [1, 0, 0, 1, 1, 0, 0, 0, 0, 1], [0, 1, 1, 0, 1, 1, 0, 1, 1, 0]]
-    found = traced_costs(table, codes)
+    found = TracedCosts(table).of(codes)
     expected = [by_hand(4, 6), by_hand(2, 2), by_hand(2, 4)]
     assert list(zip(*(found[name].tolist() for name in ("flops", "params", "bandwidth")), strict=True)) == expected
 
 
 def test_many_codes_are_computed_in_parts(table, monkeypatch):
     codes = np.random.default_rng(0).integers(0, 2, (20, 10))
-    whole = traced_costs(table, codes)
+    whole = TracedCosts(table).of(codes)
     monkeypatch.setattr(module, "_CHUNK", 7)
-    assert all(np.array_equal(whole[name], values) for name, values in traced_costs(table, codes).items())
+    assert all(np.array_equal(whole[name], values) for name, values in TracedCosts(table).of(codes).items())
 
 
 def test_a_single_code_is_a_population_of_one(table):
-    assert traced_costs(table, [1] * 10)["flops"].shape == (1,)
+    assert TracedCosts(table).of([1] * 10)["flops"].shape == (1,)
 
 
 def test_codes_that_do_not_fit_are_refused(table):
     with pytest.raises(UserError, match="10 bits"):
-        traced_costs(table, [[1] * 9])
+        TracedCosts(table).of([[1] * 9])
 
 
 def test_the_number_of_images_in_the_example_does_not_matter(table):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
     one, many = (trace_channels(network, torch.randn(batch, 3, 8, 8)) for batch in (1, 5))
-    assert traced_costs(one, [1] * 4)["flops"].tolist() == traced_costs(many, [1] * 4)["flops"].tolist() == [3888 + 20]
+    assert (
+        TracedCosts(one).of([1] * 4)["flops"].tolist() == TracedCosts(many).of([1] * 4)["flops"].tolist() == [3888 + 20]
+    )

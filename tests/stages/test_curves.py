@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from commands import refusal, write_experiment
-from helpers import TINY, die_at, merge, refuse_workers
+from helpers import TINY, die_at, load_data, merge, refuse_workers
 
 from evoprune import compute_costs, load_model, load_search_space, slim_network
 from evoprune.cli import main
 from evoprune.config import DataConfig, Experiment
-from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import Compute
 from evoprune.pruning.moments import load_moments

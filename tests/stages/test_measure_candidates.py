@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import prepared
+from helpers import load_data, prepared
 
 from evoprune import load_model, slim_network
 from evoprune.config import DataConfig, LimitConfig
-from evoprune.data.tensors import load_data
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.networks.device import CPU
 from evoprune.pruning.moments import load_moments

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from commands import refusal, write_experiment
-from helpers import TINY, interrupt, merge
+from helpers import TINY, interrupt, load_data, merge
 
 from evoprune import compute_costs, load_model
 from evoprune.cli import main
 from evoprune.config import DataConfig
 from evoprune.data.sources import load_raw_data
-from evoprune.data.tensors import load_data, to_split
+from evoprune.data.tensors import to_split
 from evoprune.space.ranking import RANKINGS, prune_by_offsets
 from evoprune.space.space import SearchSpace
 from evoprune.stages.curves import read_curves

@@ -88,16 +88,8 @@ def _evolution(knowledge: Knowledge) -> Evolution:
     return Evolution(space, config, scores, (max(lowest, least), min(highest, most)), knowledge.offsets)
 
 
-def _magnitude(knowledge: Knowledge) -> Ranked:
-    return _ranked(knowledge, knowledge.scores["magnitude"])
-
-
-def _scop(knowledge: Knowledge) -> Ranked:
-    return _ranked(knowledge, knowledge.scores["scop"])
-
-
-def _ranked(knowledge: Knowledge, scores: Scores) -> Ranked:
-    space = knowledge.space
+def _ranked(importance: str, knowledge: Knowledge) -> Ranked:
+    space, scores = knowledge.space, knowledge.scores[importance]
     ranking, most = _ranking(knowledge), 1 - knowledge.experiment.search.min_keep
     rates = np.linspace(0, 1, _RATES + 1)
     allowed = rates[knowledge.limits.allow(np.stack([ranking(space, scores, rate) for rate in rates]))]
@@ -135,7 +127,7 @@ def _random(knowledge: Knowledge) -> Random:
 PROPOSALS: Mapping[str, Callable[[Knowledge], Proposal]] = {
     "evolution": _evolution,
     "surrogate": _surrogate,
-    "magnitude": _magnitude,
-    "scop": _scop,
+    "magnitude": partial(_ranked, "magnitude"),
+    "scop": partial(_ranked, "scop"),
     "random": _random,
 }

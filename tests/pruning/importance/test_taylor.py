@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import without_norm
+from helpers import load_data, without_norm
 from torch import nn
 
 from evoprune import trace_search_space
-from evoprune.data.tensors import Data, load_data
+from evoprune.data.tensors import Data
 from evoprune.networks.device import CPU
 from evoprune.pruning.importance.magnitude import weight_scores, writers
 from evoprune.pruning.importance.taylor import taylor_scores
