@@ -49,7 +49,9 @@ class ImageFolder:
         root = self._root
         if self._config.image_size is None:
             raise UserError("data.image_size is missing: images of a folder are resized to it, such as 64 or [96, 128]")
-        if not root.is_dir() or (root / "train").is_dir() != (root / "test").is_dir():
+        if not root.is_dir():
+            raise UserError(f"data.root: {root}: no such folder")
+        if (root / "train").is_dir() != (root / "test").is_dir():
             raise UserError(
                 f"data.root: {root} needs one folder per class, or train/ and test/ (and val/ if wanted) with these "
                 "in each"

@@ -185,8 +185,8 @@ def _planned(folder: RunFolder, experiment: Experiment) -> list[int]:
         before = _begun(before, folder)
     if before and generations < before[-1]:
         raise UserError(
-            f"search.generations: got {generations}, but {folder.path} has {before[-1]}; a search can be continued "
-            "with more; for a shorter one choose another --out"
+            f"search.generations: got {generations}, but {folder.path} has {before[-1]}; take as many or more; for a "
+            "shorter search choose another --out"
         )
     return before if generations in before[-1:] else [*before, generations]
 

@@ -159,6 +159,7 @@ def test_names_cannot_steer_the_terminal(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (shutil.rmtree, r"data\.root: .*: no such folder$"),
         (lambda root: (root / "test").rename(root / "tset"), r"data\.root: .*train/ and test/"),
         (lambda root: (root / "test" / "cat").rename(root / "test" / "cow"), r"cow: not a class.*cat, dog"),
         (lambda root: [path.unlink() for path in root.glob("test/*/*")], "test: no images; "),

@@ -173,7 +173,7 @@ def test_a_search_can_be_made_longer_and_not_shorter(tiny, begun):
     assert RunFolder(begun).facts()["generations"] == [1, 3, 5]
     reach(begun, generation=4)
     with pytest.raises(
-        UserError, match=r"search\.generations: got 4, but .* has 5; a search can be continued with more"
+        UserError, match=r"search\.generations: got 4, but .* has 5; take as many or more; for a shorter"
     ):
         begin(begun, tiny(search={"generations": 4}))
 
