@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import TrainingError, UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
 from evoprune.common.model_files import DESCRIPTION_NAME
@@ -38,8 +38,7 @@ def provide_base(context: Context) -> None:
     folder, weights = context.folder, context.experiment.base_weights
     if not (folder.base / DESCRIPTION_NAME).exists():
         with timed_stage(folder, "base"):
-            base = _given(context) if weights is not None else _cached(context)
-            save_base(base, context.space, folder.base)
+            save_base(_made(context), context.space, folder.base)
         if weights is not None:
             note_taken(folder, context.experiment.base_weights_key, weights)
     elif weights is not None:
@@ -52,6 +51,15 @@ def provide_base(context: Context) -> None:
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
         say(f"warning: {warning}")
+
+
+def _made(context: Context) -> Base:
+    experiment, weights = context.experiment, context.experiment.base_weights
+    try:
+        return _cached(context) if weights is None else _given(context)
+    except TrainingError as error:
+        of = f"base: {error} (base.lr is {experiment.base.lr:g})"
+        raise UserError(of if weights is None else f"{experiment.base_weights_key}: {weights}: {error}") from None
 
 
 def estimate_s(probe: Probe) -> float:
