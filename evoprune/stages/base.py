@@ -12,7 +12,7 @@ from torch import nn
 from evoprune.common.errors import TrainingError, UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
-from evoprune.common.model_files import DESCRIPTION_NAME
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME
 from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
@@ -23,7 +23,7 @@ from evoprune.networks.build import build_network
 from evoprune.networks.checkpoints import load_weights
 from evoprune.networks.device import Compute
 from evoprune.networks.draws import seeded
-from evoprune.runs.folder import timed_stage
+from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
@@ -47,6 +47,7 @@ def provide_base(context: Context) -> None:
         info = context.base.info
     except UserError as error:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
+    _check_same(folder)
     shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
@@ -60,6 +61,19 @@ def _made(context: Context) -> Base:
     except TrainingError as error:
         of = f"base: {error} (base.lr is {experiment.base.lr:g})"
         raise UserError(of if weights is None else f"{experiment.base_weights_key}: {weights}: {error}") from None
+
+
+def _check_same(folder: RunFolder) -> None:
+    """All that a run measures is of one base network: one that was deleted may have become another one."""
+    weights = folder.base / WEIGHTS_NAME
+    try:
+        folder.check(weights)
+    except UserError:
+        raise UserError(
+            f"{weights}: not the base network that this run was begun with, and all that it has is of that one; put "
+            "it back, or choose another --out"
+        ) from None
+    folder.seal(weights)
 
 
 def estimate_s(probe: Probe) -> float:
