@@ -47,7 +47,7 @@ def provide_base(context: Context) -> None:
         info = context.base.info
     except UserError as error:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
-    _check_same(folder)
+    _tell_another(folder)
     shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
@@ -63,17 +63,18 @@ def _made(context: Context) -> Base:
         raise UserError(of if weights is None else f"{experiment.base_weights_key}: {weights}: {error}") from None
 
 
-def _check_same(folder: RunFolder) -> None:
-    """All that a run measures is of one base network: one that was deleted may have become another one."""
+def _tell_another(folder: RunFolder) -> None:
+    """Warn where the base network was deleted, as of a published run, and has become another one."""
     weights = folder.base / WEIGHTS_NAME
     try:
         folder.check(weights)
     except UserError:
-        raise UserError(
-            f"{weights}: not the base network that this run was begun with, and all that it has is of that one; put "
-            "it back, or choose another --out"
-        ) from None
-    folder.seal(weights)
+        say(
+            f"warning: {weights}: not the base network that this run was begun with: what is measured now does not "
+            "compare with what it has; put that one back, or choose another --out"
+        )
+    else:
+        folder.seal(weights)
 
 
 def estimate_s(probe: Probe) -> float:
