@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from evoprune.common.errors import IncompleteError, UserError, printable, reason_of
+from evoprune.common.errors import IncompleteError, TrainingError, UserError, printable, reason_of
 from evoprune.common.signals import RUN_AGAIN, received, stop_on_signals
 
 INCOMPLETE, USER_ERROR = 1, 2
@@ -23,7 +23,7 @@ def run_to_status(command: Callable[[], object]) -> int:
     try:
         with stop_on_signals():
             command()
-    except UserError as error:
+    except (UserError, TrainingError) as error:  # the latter of a network that the command cannot do without
         return _end(USER_ERROR, str(error))
     except IncompleteError as error:
         return _end(INCOMPLETE, str(error))

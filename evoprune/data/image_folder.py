@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import UserError, printable
 from evoprune.config import DataConfig
 from evoprune.data.dataset import Labels, Part, RawData
 from evoprune.data.decoding import SUFFIXES
@@ -225,5 +225,5 @@ def _some(names: Collection[str]) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file's name without what would steer a terminal, or could not be printed."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    """A file's name in one line, whatever is in it."""
+    return printable(name, kept="")

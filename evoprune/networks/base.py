@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from evoprune.common.errors import UserError
-from evoprune.common.model_files import DESCRIPTION_NAME, check_weights, is_number, read_description
+from evoprune.common.model_files import DESCRIPTION_NAME, is_number, read_description
 from evoprune.networks.build import build_network, network_spec
 from evoprune.networks.checkpoints import load_weights, save_model
 from evoprune.space.space import SearchSpace
@@ -32,9 +32,7 @@ def load_base(space: SearchSpace, folder: Path) -> Base:
     Raises:
         UserError: no base network there, or a damaged one.
     """
-    description = read_description(folder)
-    check_weights(folder, description)
-    info = description.get("base")
+    info = read_description(folder).get("base")
     if not isinstance(info, dict) or not is_number(info.get("validation_accuracy")):
         raise UserError(f"{folder / DESCRIPTION_NAME}: not of a base network, whose validation_accuracy is known")
     if not is_number(info.get("test_accuracy", 0)):

@@ -91,7 +91,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     parameters (option A).
 
     Raises:
-        UserError: no such file, a file that needs pickled code, or parameters that do not fit, by name.
+        UserError: no such file, a damaged one, one that needs pickled code, or parameters that do not fit, by name.
     """
     state = _read_state(Path(path))
     adapt = getattr(network, "adapt_state", None)
@@ -104,6 +104,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if path.is_dir():
+        if (path / DESCRIPTION_NAME).exists():
+            check_weights(path, read_description(path))
         return _read_safetensors(path / WEIGHTS_NAME)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)

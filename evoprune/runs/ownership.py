@@ -16,6 +16,8 @@ from evoprune.runs.folder import RunFolder
 from evoprune.runs.provenance import now, provenance
 from evoprune.runs.table import read_rows
 
+_MADE = ("importance", "sensitivity", "pruned", "steps", "sweep")
+
 
 def run_path(experiment: Experiment, out: Path | None) -> Path:
     """Where a run lies: where the user says, or in `results` under its name."""
@@ -123,7 +125,9 @@ def is_left_over(folder: RunFolder, experiment: Experiment) -> bool:
 
 
 def _has_results(folder: RunFolder) -> bool:
-    return folder.reports.exists() or folder.base.exists()
+    """Whether a folder has what depends on the experiment, also where its base network was deleted."""
+    made = (folder.path / name for name in _MADE)
+    return folder.reports.exists() or folder.base.exists() or any(path.exists() for path in made)
 
 
 def _identity_of(folder: RunFolder) -> dict[str, Any]:

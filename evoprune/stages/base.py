@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from evoprune.common.errors import UserError
+from evoprune.common.errors import TrainingError, UserError
 from evoprune.common.hardware import gpu_names
 from evoprune.common.locks import lock_folder
-from evoprune.common.model_files import DESCRIPTION_NAME
+from evoprune.common.model_files import DESCRIPTION_NAME, WEIGHTS_NAME
 from evoprune.common.progress import say
 from evoprune.common.seeds import derive_seed
 from evoprune.config import TrainingConfig
@@ -23,7 +23,7 @@ from evoprune.networks.build import build_network
 from evoprune.networks.checkpoints import load_weights
 from evoprune.networks.device import Compute
 from evoprune.networks.draws import seeded
-from evoprune.runs.folder import timed_stage
+from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
 from evoprune.stages.context import Context
 from evoprune.stages.probe import Probe
@@ -38,8 +38,7 @@ def provide_base(context: Context) -> None:
     folder, weights = context.folder, context.experiment.base_weights
     if not (folder.base / DESCRIPTION_NAME).exists():
         with timed_stage(folder, "base"):
-            base = _given(context) if weights is not None else _cached(context)
-            save_base(base, context.space, folder.base)
+            save_base(_made(context), context.space, folder.base)
         if weights is not None:
             note_taken(folder, context.experiment.base_weights_key, weights)
     elif weights is not None:
@@ -48,10 +47,34 @@ def provide_base(context: Context) -> None:
         info = context.base.info
     except UserError as error:
         raise UserError(f"{error}; delete {folder.base}, and the same command makes it again") from None
+    _tell_another(folder)
     shape, images = asdict(context.source.shape), list(context.dataset.fingerprint)
     folder.note(base=info, data_shape=shape, images=images, hardware={"gpus": gpu_names()})
     for warning in info.get("warnings", []):
         say(f"warning: {warning}")
+
+
+def _made(context: Context) -> Base:
+    experiment, weights = context.experiment, context.experiment.base_weights
+    try:
+        return _cached(context) if weights is None else _given(context)
+    except TrainingError as error:
+        of = f"base: {error} (base.lr is {experiment.base.lr:g})"
+        raise UserError(of if weights is None else f"{experiment.base_weights_key}: {weights}: {error}") from None
+
+
+def _tell_another(folder: RunFolder) -> None:
+    """Warn where the base network was deleted, as of a published run, and has become another one."""
+    weights = folder.base / WEIGHTS_NAME
+    try:
+        folder.check(weights)
+    except UserError:
+        say(
+            f"warning: {weights}: not the base network that this run was begun with: what is measured now does not "
+            "compare with what it has; put that one back, or choose another --out"
+        )
+    else:
+        folder.seal(weights)
 
 
 def estimate_s(probe: Probe) -> float:

@@ -60,8 +60,10 @@ def _checked(context: Context, workers: Workers) -> Workers:
 
 
 def _common_facts(context: Context, workers: Workers) -> dict[str, Any]:
-    """What latencies of the workers hold for; UserError where that differs between them."""
+    """What latencies of the workers hold for; UserError where that differs between them, or none lives to say it."""
     answers = list(workers.ask(partial(latency_facts, context.experiment)).values())
+    if not answers:
+        raise UserError("workers: none is left: all have died when they were asked; the same command goes on from here")
     kinds = [answer for number, answer in enumerate(answers) if answer not in answers[:number]]
     if len(kinds) > 1:
         raise UserError(

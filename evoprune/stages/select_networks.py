@@ -16,7 +16,10 @@ from evoprune.stages.context import Context
 
 
 def num_selected(experiment: Experiment) -> int:
-    """About how many networks, at most; of `all`, a third of the candidates, as of long runs."""
+    """About how many networks, at most; of `all`, a third of the candidates.
+
+    The fronts of the runs in `results/` have a quarter to a half of theirs, of long runs and of short ones.
+    """
     select = experiment.retrain.select
     if isinstance(select, CountSelection):
         return select.count

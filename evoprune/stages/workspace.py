@@ -81,9 +81,13 @@ class Workspace:
         Raises:
             UserError: damaged files.
         """
-        network = load_weights(build_network(self.context.space), place.model(state)).eval().to(self.compute.device)
+        folder = place.model(state)
+        try:
+            network = load_weights(build_network(self.context.space), folder).eval().to(self.compute.device)
+        except UserError as error:
+            raise UserError(f"{error}; delete {folder}, and the command that made it makes it again") from None
         code = self.context.space.parse_code(str(place.description(state).get("code")))
-        return network, self._load_masks(network, place.model(state) / MASKS_NAME), code
+        return network, self._load_masks(network, folder / MASKS_NAME), code
 
     def save(self, network: nn.Module, masks: Masks, place: tuple[Round, State], facts: Mapping[str, Any]) -> None:
         """Save a network of full width with its masks; what is missing is told by its description, which comes last."""

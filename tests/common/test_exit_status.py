@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from evoprune import UserError
-from evoprune.common.errors import IncompleteError
+from evoprune.common.errors import IncompleteError, TrainingError
 from evoprune.common.exit_status import run_to_status
 
 
@@ -22,6 +22,7 @@ def end_with(error: BaseException) -> int:
     ("error", "status", "said"),
     [
         (UserError("a key is wrong"), 2, "evoprune: a key is wrong"),
+        (TrainingError("the network's output is not finite"), 2, "evoprune: the network's output is not finite"),
         (IncompleteError("one is missing"), 1, "evoprune: one is missing"),
         *(
             (

@@ -100,6 +100,14 @@ def test_an_attempt_without_results_blocks_no_other_experiment(tiny, tmp_path):
         begin(tmp_path / "run", tiny())
 
 
+@pytest.mark.parametrize("made", ["importance", "steps"])
+def test_what_depends_on_a_base_network_that_was_deleted_blocks_another_experiment(tiny, tmp_path, made):
+    folder = begin(tmp_path / "run", tiny())
+    (folder.path / made).mkdir()
+    with pytest.raises(UserError, match=r"belongs to another experiment \(base\.epochs: 3.0 there, 9.0 here\)"):
+        begin(folder.path, tiny(base={"epochs": 9}))
+
+
 def test_a_foreign_folder_is_refused(tiny, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     before = snapshot(tmp_path)

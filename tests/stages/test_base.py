@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import interrupt, prepared, run_search
 
+from evoprune import UserError, build_network
 from evoprune.config import Experiment
 from evoprune.networks.base import load_base
 from evoprune.runs.folder import RunFolder
@@ -59,6 +60,34 @@ def test_weights_from_elsewhere_warn(tiny, ran, tmp_path, capsys):
     own = json.loads((ran / "run.json").read_text())["base"]
     assert len(facts["warnings"]) == 1 and "warnings" not in own
     assert facts["validation_accuracy"] == own["validation_accuracy"]
+
+
+def test_a_training_that_learns_nothing_is_told(make_experiment, tmp_path):
+    message = r"base: the training loss is not finite; lower the learning rate \(base.lr is 1e\+12\)"
+    with pytest.raises(UserError, match=message):
+        prepare_in(tmp_path / "run", make_experiment(base={"lr": 1e12}))
+
+
+def test_given_weights_whose_outputs_are_not_finite_are_named(tiny, tmp_path):
+    state = build_network(Context(tiny(), UNUSED).space).state_dict()
+    torch.save({**state, "linear.bias": torch.full((10,), np.nan)}, tmp_path / "nan.pt")
+    with pytest.raises(UserError, match=r"base.weights: .*nan.pt: the network's output is not finite"):
+        prepare_in(tmp_path / "run", tiny(base={"weights": str(tmp_path / "nan.pt")}))
+
+
+def test_a_base_network_that_was_deleted_and_becomes_another_one_is_told(tiny, tmp_path, capsys):
+    space, weights = Context(tiny(), UNUSED).space, tmp_path / "given.pt"
+    torch.save(build_network(space).state_dict(), weights)
+    experiment = tiny(base={"weights": str(weights)})
+    prepare_in(tmp_path / "run", experiment)
+    shutil.rmtree(tmp_path / "run" / "base")
+    prepare_in(tmp_path / "run", experiment)
+    assert "begun with" not in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "run" / "base")
+    torch.save(build_network(space).state_dict(), weights)
+    for _ in range(2):
+        prepare_in(tmp_path / "run", experiment)
+        assert "model.safetensors: not the base network that this run was begun with" in capsys.readouterr().out
 
 
 def test_the_folder_is_another_one_for_whatever_the_weights_depend_on(tiny):

@@ -91,5 +91,11 @@ def test_workers_of_different_kinds_are_refused(timed, tmp_path, monkeypatch):
         run_search(timed(), tmp_path / "run")
 
 
+def test_workers_that_all_die_when_they_are_asked_end_the_search(timed, tmp_path, monkeypatch):
+    monkeypatch.setattr("evoprune.workers.local.LocalWorkers.ask", lambda workers, question: {})
+    with pytest.raises(UserError, match=r"workers: none is left: .*; the same command goes on from here"):
+        run_search(timed(), tmp_path / "run")
+
+
 def test_without_latency_there_is_nothing_to_settle(ran):
     assert "latency" not in RunFolder(ran).facts()

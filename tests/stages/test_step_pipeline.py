@@ -59,4 +59,4 @@ def test_rounds_are_not_gone_on_with_after_the_base_network_was_deleted_and_beca
     steps("finetune")
     shutil.rmtree(run / "base")
     steps("prune", "--weights", "--sparsity", "0.7", *set_all("base.epochs=1"), status=2)
-    assert "another network" in capsys.readouterr().err and not (run / "steps/round_2").exists()
+    assert "another experiment" in capsys.readouterr().err and not (run / "steps/round_2").exists()

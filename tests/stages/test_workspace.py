@@ -40,3 +40,16 @@ def test_damaged_masks_are_refused(steps, damage):
     before = files_of(run)
     steps("finetune", status=2)
     assert files_of(run) == before
+
+
+def test_weights_other_than_those_that_were_left_are_refused(steps, capsys):
+    run = steps("prune", "--weights", "--sparsity", "0.5")
+    path = run / "steps/round_1/pruned/model.safetensors"
+    state = load_file(path)
+    state["conv1.weight"][0] += 1
+    save_file(state, path)
+    before = files_of(run)
+    steps("finetune", status=2)
+    message = capsys.readouterr().err
+    assert "model.safetensors: damaged weights" in message and f"; delete {path.parent}, and the command" in message
+    assert files_of(run) == before

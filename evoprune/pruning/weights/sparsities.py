@@ -48,7 +48,7 @@ def make_groups(layers: Sequence[Any], outputs: Collection[str], config: Weights
     for pattern, ratio in _by_precision(config.layers, known):
         names = [pattern] if pattern in known else _meant(pattern, layers, outputs)
         if not names:
-            raise UserError(f"weights.layers: {pattern!r} matches no layer; {_allowed(pattern, layers)}")
+            raise UserError(f"weights.layers: {_unmatched(pattern, layers)}")
         own = {**dict.fromkeys(names, ratio), **own}
     if config.sparsity is None and not own:
         raise UserError(
@@ -76,6 +76,16 @@ def _meant(pattern: str, layers: Sequence[Any], outputs: Collection[str]) -> lis
     kind = None if _is_glob(pattern) else pattern
     others = [layer for layer in layers if layer.name not in outputs]
     return [layer.name for layer in others if layer.kind == kind or (not kind and fnmatchcase(layer.name, pattern))]
+
+
+def _unmatched(pattern: str, layers: Sequence[Any]) -> str:
+    """Why a ratio goes to no layer."""
+    if writers := _meant(pattern, layers, ()):
+        return (
+            f"{pattern!r} matches only layers that write the network's outputs, which are pruned by their names alone; "
+            f"name them: {', '.join(writers)}"
+        )
+    return f"{pattern!r} matches no layer; {_allowed(pattern, layers)}"
 
 
 def _allowed(pattern: str, layers: Sequence[Any]) -> str:

@@ -40,6 +40,8 @@ def test_a_kind_or_a_glob_spares_the_layer_that_writes_the_outputs():
     layers = [*LAYERS[:-1], WeightLayer("head", "linear", "head.weight", 10)]
     assert make_groups(layers, {"head"}, WeightsConfig(layers={"linear": 0.9})) == (Group(("fc.weight",), 0.9),)
     assert make_groups(layers, {"head"}, WeightsConfig(layers={"head": 0.9})) == (Group(("head.weight",), 0.9),)
+    with pytest.raises(UserError, match=r"'linear' matches only layers that write the network's outputs.*them: head$"):
+        make_groups(layers[-1:], {"head"}, WeightsConfig(layers={"linear": 0.9}))
 
 
 @pytest.mark.parametrize("pattern", ["convv", "layer9.*", "output"])
