@@ -10,6 +10,7 @@ from commands import write_experiment
 from helpers import repeated
 
 from evoprune.cli import main
+from evoprune.report.figures import Paths
 
 FILES = (
     *("config.yaml", "run.json", "reports.csv", "output.csv", "table.md", "front.png", ".lock"),
@@ -65,6 +66,18 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = write_experiment(folder, base={"cache": str(cache)}, search={"sensitivity": "measured"})
     assert main(["run", file, "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def _plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files of their names: what is drawn is the same in all of these cases, and takes most of their time."""
+
+    def draw(paths: Paths, *_: object) -> None:
+        for path in paths:
+            path.write_bytes(b"")
+
+    for name in ("draw_front", "draw_hypervolume"):
+        monkeypatch.setattr(f"evoprune.stages.report.{name}", draw)
 
 
 def good_files(run: Path, damaged: Path) -> dict[str, bytes]:
