@@ -22,6 +22,7 @@ from evoprune.space.costs import COST_NAMES
 matplotlib.use("Agg")
 matplotlib.rcParams.update({"svg.fonttype": "none", "pdf.fonttype": 42})  # letters that a paper's editor can read
 
+_DOTS_PER_INCH = 300
 _LONGEST_LABEL = 80  # of letters of 8 points, in a picture of one panel
 
 Paths = Sequence[Path]
@@ -189,5 +190,5 @@ def _columns(rows: Sequence[Row], x: str, y: str) -> tuple[list[Any], list[Any]]
 
 def _save(figure: Any, paths: Paths) -> None:
     for path in paths:
-        figure.savefig(path, dpi=300)
+        figure.savefig(path, dpi=_DOTS_PER_INCH)
     plt.close(figure)

@@ -21,6 +21,11 @@ DPI = 300
 NAMES = ["accuracy", "flops"]
 
 
+@pytest.fixture(autouse=True)
+def _small_pictures() -> None:
+    """Here pictures are as large as users get them."""
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Figure]]:
     """Returns the picture that was drawn last, which stays open in memory."""
