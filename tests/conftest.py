@@ -123,6 +123,12 @@ def _short_searches_on_predictions() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that does other work, each of the dozen timings of `evoprune evaluate` would take ten seconds."""
+    monkeypatch.setattr("evoprune.stages.model_times.LIMIT_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn on them is the same, and every report takes two thirds of the time."""
     monkeypatch.setattr("evoprune.report.figures._DOTS_PER_INCH", 80)
