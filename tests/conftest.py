@@ -28,6 +28,11 @@ settings.register_profile("busy", deadline=None)  # a machine that does other wo
 settings.load_profile("busy")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take longest come first: else one process is left with such a file when the others end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("end_to_end", "workers"))
+
+
 @pytest.fixture
 def make_experiment(tmp_path: Path):
     """A tiny experiment on digits whose base cache lies in the test's own folder; sections can be changed."""
