@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SHARED_DATA, TINY, merge, scramble
+from commands import write_experiment
+from helpers import SHARED_DATA, SLOW_SEARCH, TINY, merge, scramble
 from hypothesis import settings
 from steps import Steps, make_steps
 from torch import Tensor
@@ -66,6 +67,15 @@ def ran(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ran")
     (folder / "tiny.yaml").write_text(tiny().to_yaml())
     assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def slow_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the tiny experiment with the changes `SLOW_SEARCH`; tests only read it."""
+    folder = tmp_path_factory.mktemp("slow")
+    file = write_experiment(folder, base={"cache": str(cache)}, **SLOW_SEARCH)
+    assert main(["run", file, "--out", str(folder / "run")]) == 0
     return folder / "run"
 
 
