@@ -15,6 +15,7 @@ import torch
 from commands import write_experiment
 from helpers import SHARED_DATA, SLOW_SEARCH, TINY, merge, scramble
 from hypothesis import settings
+from ray_clusters import open_cluster
 from steps import Steps, make_steps
 from torch import Tensor
 
@@ -77,6 +78,13 @@ def slow_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = write_experiment(folder, base={"cache": str(cache)}, **SLOW_SEARCH)
     assert main(["run", file, "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """Of a Ray cluster with two cores, for all tests of a file: to start one takes longer than most of them."""
+    with open_cluster(num_cpus=2) as cluster:
+        yield cluster.address
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ def by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+@pytest.fixture
+def one_worker(ray_address: str) -> WorkersConfig:
+    """On a cluster that is there; some of these tests start their own."""
+    return WorkersConfig(address=ray_address, num_workers=1)
+
+
 def make_job() -> Job:
     return die
 
@@ -64,10 +70,10 @@ def placement() -> tuple[set[int], str | None, str | None]:
     not HUGE_PAGES_ON_REQUEST, reason="this system hands out huge pages always or never, or its C library is not glibc"
 )
 @pytest.mark.parametrize(("own", "huge"), [(None, True), ("glibc.malloc.hugetlb=0", False)])
-def test_ray_workers_ask_for_huge_pages_unless_the_user_has_set_otherwise(monkeypatch, own, huge):
+def test_ray_workers_ask_for_huge_pages_unless_the_user_has_set_otherwise(one_worker, monkeypatch, own, huge):
     if own is not None:
         monkeypatch.setenv("GLIBC_TUNABLES", own)
-    with open_workers(WorkersConfig(num_workers=1), make_job) as workers:
+    with open_workers(one_worker, make_job) as workers:
         assert set(workers.ask(large_block_in_huge_pages).values()) == {huge}
 
 
@@ -116,24 +122,24 @@ class Unreadable:
         return die
 
 
-def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(monkeypatch):
+def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(one_worker, monkeypatch):
     monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
     with pytest.raises(UserError, match=BOTH):
-        open_workers(WorkersConfig(num_workers=1), Unreadable()).__enter__()
+        open_workers(one_worker, Unreadable()).__enter__()
 
 
-def test_a_run_begins_where_one_worker_has_started_and_says_why_others_have_not(monkeypatch, capsys):
+def test_a_run_begins_where_one_worker_has_started_and_says_why_others_have_not(ray_address, monkeypatch, capsys):
     versions = iter([OTHERS, own_versions()])
     monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: next(versions))
-    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+    with open_workers(WorkersConfig(address=ray_address, num_workers=2), make_mixed_job) as workers:
         assert workers.idle() == ["ray-1"]
         assert [event.value for event in dispatch(workers, [0, 1])] == [0, 1]
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(f"workers: 1 of 2 will not work: a worker cannot start: {BOTH}", said)
 
 
-def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(monkeypatch):
-    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(ray_address, monkeypatch):
+    with open_workers(WorkersConfig(address=ray_address, num_workers=2), make_mixed_job) as workers:
         monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
         events = list(dispatch(workers, ["die", *range(9)], retries=0))
         assert sorted(event.value for event in events if not isinstance(event.value, Lost)) == list(range(9))
@@ -149,10 +155,10 @@ def fail_to_start() -> Job:
     raise RuntimeError("no disk")
 
 
-def test_why_no_worker_starts_is_said_in_one_line():
+def test_why_no_worker_starts_is_said_in_one_line(one_worker):
     message = r"^workers: a worker died 3 times while it started: RuntimeError: no disk$"
     with pytest.raises(UserError, match=message):
-        open_workers(WorkersConfig(num_workers=1), fail_to_start).__enter__()
+        open_workers(one_worker, fail_to_start).__enter__()
 
 
 def start_for_ever() -> Job:
@@ -160,10 +166,10 @@ def start_for_ever() -> Job:
     return die
 
 
-def test_a_run_waits_for_its_workers_as_long_as_it_is_told_to():
+def test_a_run_waits_for_its_workers_as_long_as_it_is_told_to(one_worker):
     started = time.monotonic()
     with pytest.raises(UserError, match=r"a worker did not start within 2 s \(workers.start_limit_s\)"):
-        open_workers(WorkersConfig(num_workers=1, start_limit_s=2.0), start_for_ever).__enter__()
+        open_workers(one_worker.model_copy(update={"start_limit_s": 2.0}), start_for_ever).__enter__()
     assert time.monotonic() - started < 60
 
 
