@@ -4,7 +4,6 @@ Names what it tests: evoprune.workers.jobs, evoprune.workers.pool, evoprune.work
 """
 
 import os
-import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,13 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
-from evoprune.data.tensors import to_split
 from evoprune.workers.dispatch import Event, Lost, dispatch
 from evoprune.workers.jobs import Done, Job, Report, Said, Workers
 from evoprune.workers.pool import open_workers
@@ -53,19 +49,6 @@ def job(item: tuple[str, Any]) -> Iterator[Any]:
     else:
         yield from (("part", part) for part in range(number))
     yield ("result", number)
-
-
-def make_sharing_job(images: np.ndarray) -> Job:
-    """A factory that carries images; its job says how its process holds them and how much memory is its own, in MB."""
-    split = to_split((images, np.zeros(len(images), np.int64)), torch.device("cpu"))
-    status = Path("/proc/self/status").read_text()
-    private_mb = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
-
-    def job(item: int) -> Iterator[Any]:
-        total = int(images[::1000].sum())
-        yield images.flags.writeable, np.shares_memory(split.images.numpy(), images), total, private_mb
-
-    return job
 
 
 def refuse() -> Job:
@@ -280,17 +263,6 @@ def test_missing_gpus_are_named_before_work_starts(tmp_path):
     with pytest.raises(UserError, match=r"gpus_per_worker: 1000\.0 need 1000 GPUs"):
         open_workers(config, partial(make_job, tmp_path)).__enter__()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
-def test_workers_share_images_without_a_copy_of_their_own(by_value):
-    images = np.ones((50_000, 64, 64, 3), np.uint8)  # 600 MB: more than a worker needs for itself
-    with open_workers(OWN_RAY, partial(make_sharing_job, images)) as workers:
-        events = collect(workers, [0, 1, 2, 3])
-    assert {event.worker for event in events} == {"ray-0", "ray-1"}
-    for writeable, shared, total, private_mb in (event.value for event in events):
-        assert (writeable, shared, total) == (False, True, 50 * 64 * 64 * 3)
-        assert private_mb < 500, "a copy of its own"
 
 
 def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):

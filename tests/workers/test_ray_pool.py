@@ -9,13 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from helpers import ROOT
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
+from evoprune.data.tensors import to_split
 from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job
 from evoprune.workers.pool import open_workers
@@ -235,3 +239,27 @@ def test_a_cluster_that_a_run_starts_lets_in_who_has_its_token():
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-2:] == ["refused", "in"], done.stderr
+
+
+def make_sharing_job(images: np.ndarray) -> Job:
+    """A factory that carries images; its job says how its process holds them and how much memory is its own, in MB."""
+    split = to_split((images, np.zeros(len(images), np.int64)), torch.device("cpu"))
+    status = Path("/proc/self/status").read_text()
+    private_mb = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
+
+    def job(item: int) -> Iterator[object]:
+        total = int(images[::1000].sum())
+        yield images.flags.writeable, np.shares_memory(split.images.numpy(), images), total, private_mb
+
+    return job
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
+def test_workers_share_images_without_a_copy_of_their_own():
+    images = np.ones((50_000, 64, 64, 3), np.uint8)  # 600 MB: more than a worker needs for itself
+    with open_workers(WorkersConfig(backend="ray", num_workers=2), partial(make_sharing_job, images)) as workers:
+        events = list(dispatch(workers, [0, 1, 2, 3]))
+    assert {event.worker for event in events} == {"ray-0", "ray-1"}
+    for writeable, shared, total, private_mb in (event.value for event in events):
+        assert (writeable, shared, total) == (False, True, 50 * 64 * 64 * 3)
+        assert private_mb < 500, "a copy of its own"
