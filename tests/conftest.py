@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import SHARED_DATA, TINY, load_data, merge, scramble
+from commands import write_experiment
+from helpers import SHARED_DATA, SLOW_SEARCH, TINY, load_data, merge, scramble
 from hypothesis import settings
+from ray_clusters import open_cluster
 from steps import Steps, make_steps
 from torch import Tensor
 
@@ -26,6 +28,11 @@ from evoprune.space.space import Code, SearchSpace
 
 settings.register_profile("busy", deadline=None)  # a machine that does other work takes longer, and is not wrong
 settings.load_profile("busy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take longest come first: else one process is left with such a file when the others end."""
+    items.sort(key=lambda item: item.path.parent.name not in ("end_to_end", "workers"))
 
 
 @pytest.fixture
@@ -62,6 +69,22 @@ def ran(tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(tiny().to_yaml())
     assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def slow_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of the tiny experiment with the changes `SLOW_SEARCH`; tests only read it."""
+    folder = tmp_path_factory.mktemp("slow")
+    file = write_experiment(folder, base={"cache": str(cache)}, **SLOW_SEARCH)
+    assert main(["run", file, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """Of a Ray cluster with two cores, for all tests of a file: to start one takes longer than most of them."""
+    with open_cluster(num_cpus=2) as cluster:
+        yield cluster.address
 
 
 @pytest.fixture
@@ -120,6 +143,12 @@ def _short_searches_on_predictions() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("evoprune.search.proposals.surrogate._GENERATIONS", 10)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _short_timings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that does other work, each of the dozen timings of `evoprune evaluate` would take ten seconds."""
+    monkeypatch.setattr("evoprune.stages.model_times.LIMIT_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

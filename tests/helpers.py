@@ -48,6 +48,9 @@ TINY: dict[str, Any] = {
     "workers": {"backend": "local"},
 }
 
+SLOW_SEARCH: dict[str, Any] = {"evaluation": {"epochs": 0.25, "batch_size": 16}, "search": {"generations": 3}}
+"""Changes of the tiny experiment with which a search can be stopped in its middle; `slow_run` is not stopped."""
+
 NINE_CODES = """
 name: nine_codes
 network: {family: resnet_cifar, blocks: [1]}

@@ -11,17 +11,18 @@ import pytest
 
 
 @contextmanager
-def open_cluster() -> Iterator[Any]:
-    """A head that does no work, to which nodes are added; nothing of it is left at the end."""
+def open_cluster(num_cpus: int = 0) -> Iterator[Any]:
+    """A head of so many cores, to which nodes are added; nothing of it is left at the end."""
     folder = Path(tempfile.mkdtemp(prefix="e-", dir="/tmp"))  # Ray needs a short path
     (folder / "ray").mkdir()  # where Ray writes the cluster's address
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # as evoprune asks of a cluster that it starts
         patch.setenv("RAY_TMPDIR", str(folder))
         from ray.cluster_utils import Cluster
 
         soon = {"health_check_period_ms": 500}  # a dead node is noticed within seconds
-        arguments = {"num_cpus": 0, "temp_dir": str(folder), "include_dashboard": False, "_system_config": soon}
+        arguments = {"num_cpus": num_cpus, "temp_dir": str(folder), "include_dashboard": False, "_system_config": soon}
         cluster = Cluster(initialize_head=True, head_node_args=arguments)
         try:
             yield cluster

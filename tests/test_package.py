@@ -45,8 +45,8 @@ def test_wheel_finds_search_spaces_and_experiments_in_any_folder(installed: Path
 
 
 def test_wheel_has_the_command(installed: Path, tmp_path: Path):
-    printed = _run(["-m", "evoprune.cli", "validate", "quickstart"], tmp_path, installed)
-    assert "464 bits" in printed and "2,532,992 flops" in printed
+    printed = _run(["-m", "evoprune.cli", "space", "quickstart"], tmp_path, installed)
+    assert "layer3.final" in printed and "flops: 2,532,992" in printed
 
 
 def test_wheel_has_the_parts_of_the_report(installed: Path):

@@ -21,7 +21,6 @@ from evoprune.workers.pool import open_workers
 CONFIGS = {
     "local": WorkersConfig(backend="local"),
     "threads": WorkersConfig(backend="local", num_workers=2),
-    "ray": WorkersConfig(backend="ray", num_workers=2),
 }
 NAMES = {"local": ["local"], "threads": ["local-0", "local-1"], "ray": ["ray-0", "ray-1"]}
 ERRORS = [KeyError("k"), KeyboardInterrupt("a"), GeneratorExit("b"), SystemExit("c"), RecursionError("d")]
@@ -35,9 +34,16 @@ def by_value() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.fixture(params=list(CONFIGS))
+@pytest.fixture(params=list(NAMES))
 def backend(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture
+def config(backend: str, request: pytest.FixtureRequest) -> WorkersConfig:
+    if backend != "ray":
+        return CONFIGS[backend]
+    return WorkersConfig(backend="ray", address=request.getfixturevalue("ray_address"), num_workers=2)
 
 
 def make_job(calls: Path) -> Job:
@@ -59,16 +65,18 @@ def reported(events: list[Event], index: int) -> list[Any]:
     return [event.value for event in events if event.index == index]
 
 
-def test_whatever_a_job_raises_is_one_broken_value(backend, tmp_path, monkeypatch):
+def test_whatever_a_job_raises_or_cannot_send_is_one_broken_value(backend, config, tmp_path, monkeypatch):
     if backend == "local":  # as in a command: else a KeyboardInterrupt may be the user's
         monkeypatch.setattr("evoprune.workers.local._may_be_a_users", lambda: False)
-    items = [*(("raise", number) for number in range(len(ERRORS))), ("good", 1)]
-    with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
+    items = [*(("raise", number) for number in range(len(ERRORS))), ("good", 1), ("unsendable", 0), ("good", 2)]
+    with open_workers(config, partial(make_job, tmp_path)) as workers:
         events = list(dispatch(workers, items))
     wanted = ["KeyError: 'k'", "KeyboardInterrupt: a", "GeneratorExit: b", "SystemExit: c", "RecursionError: d"]
     for number, reason in enumerate(wanted):
         assert reported(events, number) == [Broken(reason)]
-    assert reported(events, len(ERRORS)) == [1]
+    assert [reported(events, len(ERRORS) + number) for number in (0, 2)] == [[1], [2]]
+    (unsendable,) = reported(events, len(ERRORS) + 1)
+    assert backend != "ray" or (isinstance(unsendable, Broken) and "pickle" in unsendable.reason)
     assert len(list(tmp_path.iterdir())) == len(NAMES[backend]), "no worker was replaced"
 
 
@@ -77,17 +85,9 @@ def test_a_users_interrupt_stays_one(tmp_path):
         list(dispatch(workers, [("raise", 1)]))
 
 
-def test_what_cannot_be_sent_is_a_broken_value(tmp_path):
-    with open_workers(CONFIGS["ray"], partial(make_job, tmp_path)) as workers:
-        events = list(dispatch(workers, [("unsendable", 0), ("good", 1)]))
-    (broken,) = reported(events, 0)
-    assert isinstance(broken, Broken) and "pickle" in broken.reason
-    assert reported(events, 1) == [1]
-
-
-@pytest.mark.parametrize("kind", ["local", "ray"])
-def test_who_sleeps_is_ended_at_its_limit(tmp_path, kind):
-    with open_workers(CONFIGS[kind], partial(make_job, tmp_path)) as workers:
+@pytest.mark.parametrize("backend", ["local", "ray"], indirect=True)
+def test_who_sleeps_is_ended_at_its_limit(tmp_path, backend, config):
+    with open_workers(config, partial(make_job, tmp_path)) as workers:
         started = time.monotonic()
         events = list(dispatch(workers, [("sleep", 0), ("good", 1)], limit=lambda _: 2.0))
         assert time.monotonic() - started < 30
@@ -96,4 +96,4 @@ def test_who_sleeps_is_ended_at_its_limit(tmp_path, kind):
         assert reported(events, 1) == [1]
         while workers.num_starting():
             workers.wait()
-        assert sorted(workers.idle()) == NAMES[kind], "who was ended is replaced"
+        assert sorted(workers.idle()) == NAMES[backend], "who was ended is replaced"

@@ -4,7 +4,6 @@ Names what it tests: evoprune.workers.jobs, evoprune.workers.pool, evoprune.work
 """
 
 import os
-import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,22 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
-from evoprune.data.tensors import to_split
 from evoprune.workers.dispatch import Event, Lost, dispatch
-from evoprune.workers.jobs import Done, Job, Said, Workers
+from evoprune.workers.jobs import Done, Job, Report, Said, Workers
 from evoprune.workers.pool import open_workers
 
 CONFIGS = {
     "local": WorkersConfig(backend="local"),
     "threads": WorkersConfig(backend="local", num_workers=2),
-    "ray": WorkersConfig(backend="ray", num_workers=2),
 }
+OWN_RAY = WorkersConfig(backend="ray", num_workers=2)
 NAMES = {"local": ["local"], "threads": ["local-0", "local-1"], "ray": ["ray-0", "ray-1"]}
 ITEMS = [("parts", 3), ("parts", 1), ("parts", 0), ("parts", 2), ("parts", 3)]
 
@@ -55,19 +51,6 @@ def job(item: tuple[str, Any]) -> Iterator[Any]:
     yield ("result", number)
 
 
-def make_sharing_job(images: np.ndarray) -> Job:
-    """A factory that carries images; its job says how its process holds them and how much memory is its own, in MB."""
-    split = to_split((images, np.zeros(len(images), np.int64)), torch.device("cpu"))
-    status = Path("/proc/self/status").read_text()
-    private_mb = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
-
-    def job(item: int) -> Iterator[Any]:
-        total = int(images[::1000].sum())
-        yield images.flags.writeable, np.shares_memory(split.images.numpy(), images), total, private_mb
-
-    return job
-
-
 def refuse() -> Job:
     raise UserError("data.root: no such file")
 
@@ -83,6 +66,9 @@ class Outcome:
     ended: list[Event]
     late: list[int]
     num_factory_calls: int
+    answers: dict[str, int]
+    fresh: list[list[bool]]
+    begun: tuple[str, list[str], list[Report], list[str]]
 
 
 def collect(workers: Workers, items: list[tuple[str, int]]) -> list[Event]:
@@ -97,31 +83,60 @@ def collect_or_error(workers: Workers, items: list[tuple[str, int]]) -> list[Eve
 
 
 @pytest.fixture(scope="module")
-def ray_config() -> WorkersConfig:
-    """Two Ray workers, which get the functions of this file by value: they cannot import it."""
+def by_value() -> None:
+    """Ray workers cannot import this file."""
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    return CONFIGS["ray"]
 
 
-@pytest.fixture(scope="module", params=list(CONFIGS))
+@pytest.fixture(scope="module")
+def ray_config(ray_address: str, by_value: None) -> WorkersConfig:
+    return WorkersConfig(backend="ray", address=ray_address, num_workers=2)
+
+
+@pytest.fixture(scope="module", params=list(NAMES))
 def backend(request: pytest.FixtureRequest) -> str:
-    if request.param == "ray":
-        request.getfixturevalue("ray_config")
     return request.param
 
 
 @pytest.fixture(scope="module")
-def outcome(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def config(backend: str, request: pytest.FixtureRequest) -> WorkersConfig:
+    return request.getfixturevalue("ray_config") if backend == "ray" else CONFIGS[backend]
+
+
+@pytest.fixture(scope="module")
+def outcome(config: WorkersConfig, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Workers are started once for the contract and are gone before a test runs."""
     calls = tmp_path_factory.mktemp("calls")
-    with open_workers(CONFIGS[backend], partial(make_job, calls)) as workers:
+    with open_workers(config, partial(make_job, calls)) as workers:
+        answers, fresh = workers.ask(os.getpid), [are_fresh(workers)]
         events, again, empty = (collect(workers, items) for items in (ITEMS, ITEMS[:2], []))
         listed = collect_or_error(workers, [("list", 2)])
         ended = list(dispatch(workers, iter([None, ("parts", 1)])))
         late = collect_late(workers)
-    return Outcome(events, again, empty, listed, ended, late, len(list(calls.iterdir())))
+        num_factory_calls = len(list(calls.iterdir()))
+        begun = begin(workers, workers.idle()[0])
+        fresh += [are_fresh(workers), are_fresh_when_renewed(workers)]
+    return Outcome(events, again, empty, listed, ended, late, num_factory_calls, answers, fresh, begun)
+
+
+def begin(workers: Workers, name: str) -> tuple[str, list[str], list[Report], list[str]]:
+    """The worker, who is idle while it has an item, what it reports, and who is idle then."""
+    workers.begin(name, ("parts", 1))
+    return name, workers.idle(), [workers.wait() for _ in range(3)], workers.idle()
+
+
+def are_fresh(workers: Workers) -> list[bool]:
+    return [workers.is_fresh(name) for name in workers.idle()]
+
+
+def are_fresh_when_renewed(workers: Workers) -> list[bool]:
+    for name in workers.idle():
+        workers.renew(name)
+    while workers.num_starting():
+        workers.wait()
+    return are_fresh(workers)
 
 
 def collect_late(workers: Workers) -> list[int]:
@@ -208,8 +223,8 @@ def test_a_job_may_pass_on_any_iterable(outcome):
     assert reported(outcome.listed, 0) == all_of(2)
 
 
-def test_a_users_mistake_in_the_factory_stays_one(backend):
-    with pytest.raises(UserError, match=r"data\.root: no such file"), open_workers(CONFIGS[backend], refuse):
+def test_a_users_mistake_in_the_factory_stays_one(config):
+    with pytest.raises(UserError, match=r"data\.root: no such file"), open_workers(config, refuse):
         pass
 
 
@@ -233,18 +248,14 @@ def test_dead_workers_are_replaced(survived):
     assert survived.num_factory_calls in (5, 6, 7)
 
 
-def test_an_idle_worker_can_be_renewed(backend, tmp_path):
-    with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
-        first = workers.idle()[0]
-        assert workers.is_fresh(first)
-        workers.begin(first, ("parts", 1))
-        assert first not in workers.idle() and not workers.is_fresh(first)
-        assert [workers.wait() for _ in range(3)] == [Said(first, ("part", 0)), Said(first, ("result", 1)), Done(first)]
-        assert first in workers.idle() and not workers.is_fresh(first)
-        workers.renew(first)
-        while workers.num_starting():
-            workers.wait()
-        assert first in workers.idle() and workers.is_fresh(first)
+def test_an_idle_worker_is_fresh_until_it_begins_an_item_and_again_when_it_is_renewed(outcome, backend):
+    assert outcome.fresh == [[is_fresh] * len(NAMES[backend]) for is_fresh in (True, False, True)]
+
+
+def test_a_worker_that_has_begun_an_item_is_not_idle_until_it_is_done(outcome):
+    first, meanwhile, reports, afterwards = outcome.begun
+    assert first not in meanwhile and first in afterwards
+    assert reports == [Said(first, ("part", 0)), Said(first, ("result", 1)), Done(first)]
 
 
 def test_missing_gpus_are_named_before_work_starts(tmp_path):
@@ -252,17 +263,6 @@ def test_missing_gpus_are_named_before_work_starts(tmp_path):
     with pytest.raises(UserError, match=r"gpus_per_worker: 1000\.0 need 1000 GPUs"):
         open_workers(config, partial(make_job, tmp_path)).__enter__()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
-def test_workers_share_images_without_a_copy_of_their_own(ray_config):
-    images = np.ones((50_000, 64, 64, 3), np.uint8)  # 600 MB: more than a worker needs for itself
-    with open_workers(ray_config, partial(make_sharing_job, images)) as workers:
-        events = collect(workers, [0, 1, 2, 3])
-    assert {event.worker for event in events} == {"ray-0", "ray-1"}
-    for writeable, shared, total, private_mb in (event.value for event in events):
-        assert (writeable, shared, total) == (False, True, 50 * 64 * 64 * 3)
-        assert private_mb < 500, "a copy of its own"
 
 
 def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):
@@ -273,13 +273,11 @@ def test_images_that_do_not_fit_rays_store_are_the_users_to_solve(monkeypatch):
 
     monkeypatch.setattr(ray, "put", full)
     with pytest.raises(UserError, match=r"object store: .*full.*; free memory.*workers\.backend: local"):
-        open_workers(CONFIGS["ray"], refuse).__enter__()
+        open_workers(OWN_RAY, refuse).__enter__()
     assert not ray.is_initialized()
 
 
-def test_answers_come_from_every_worker(backend, tmp_path):
-    with open_workers(CONFIGS[backend], partial(make_job, tmp_path)) as workers:
-        answers = workers.ask(os.getpid)
-    assert list(answers) == NAMES[backend]
-    assert len(set(answers.values())) == (2 if backend == "ray" else 1)
-    assert (os.getpid() in answers.values()) == (backend != "ray")
+def test_answers_come_from_every_worker(outcome, backend):
+    assert list(outcome.answers) == NAMES[backend]
+    assert len(set(outcome.answers.values())) == (2 if backend == "ray" else 1)
+    assert (os.getpid() in outcome.answers.values()) == (backend != "ray")

@@ -13,16 +13,13 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import ROOT, on_one_core, repeated
-
-from evoprune.cli import main
+from helpers import ROOT, SLOW_SEARCH, on_one_core, repeated
 
 STAND_INS = {
     "scontrol": '[[ $1 == show ]] && echo 127.0.0.1 || echo "$*" >> "$(dirname "$0")/asked"',
     "srun": 'while [[ $1 == --* ]]; do shift; done; exec "$@"',  # on the one node that there is
 }
 GRACE_S, LIMIT_S = 60.0, 300.0
-SLOW = {"evaluation": {"epochs": 0.25, "batch_size": 16}, "search": {"generations": 3}}
 
 
 def free_port() -> int:
@@ -95,10 +92,10 @@ class Scheduler:
 
 
 @pytest.mark.parametrize("script", ["run.sh", "cluster.sh"])
-def test_a_job_that_is_stopped_again_and_again_ends_as_one_that_is_not(tmp_path, cache, script):
+def test_a_job_that_is_stopped_again_and_again_ends_as_one_that_is_not(tmp_path, cache, slow_run, script):
     backend = "ray" if script == "cluster.sh" else "local"
     workers = {"backend": backend, "num_workers": 1}
-    file = write_experiment(tmp_path, base={"cache": str(cache)}, workers=workers, **SLOW)
+    file = write_experiment(tmp_path, base={"cache": str(cache)}, workers=workers, **SLOW_SEARCH)
     scheduler = Scheduler(tmp_path, script, file)
     assert scheduler.start("SIGUSR1", rows=2) == 75
     assert scheduler.asked == ["requeue 17"]
@@ -106,14 +103,12 @@ def test_a_job_that_is_stopped_again_and_again_ends_as_one_that_is_not(tmp_path,
         assert scheduler.start("SIGKILL", rows=6) == -signal.SIGKILL, "its machine is gone"
     assert scheduler.start() == 0
     assert scheduler.asked == ["requeue 17"]
-    whole = tmp_path / "whole"
-    assert main(["run", file, "--out", str(whole), "--set", "workers={backend: local}"]) == 0
     for table in ("reports.csv", "output.csv"):
-        assert repeated(scheduler.run, table) == repeated(whole, table)
+        assert repeated(scheduler.run, table) == repeated(slow_run, table)
 
 
 def test_a_job_that_is_cancelled_is_not_queued_again(tmp_path, cache):
-    scheduler = Scheduler(tmp_path, "run.sh", write_experiment(tmp_path, base={"cache": str(cache)}, **SLOW))
+    scheduler = Scheduler(tmp_path, "run.sh", write_experiment(tmp_path, base={"cache": str(cache)}, **SLOW_SEARCH))
     assert scheduler.start("SIGTERM", rows=1) == 75
     assert scheduler.asked == []
 

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pytest
 import torch
 from helpers import prepared
 
@@ -16,11 +18,20 @@ from evoprune.stages.retrain import retrain
 from evoprune.stages.search import search
 
 
+@pytest.fixture
+def archive(cifar10_npz: Path, tmp_path: Path) -> Path:
+    """Its training images, and 2,000 of its test images: a run and this test pass them through five networks."""
+    with np.load(cifar10_npz) as whole:
+        arrays = {name: whole[name][:2000] if name.startswith("test") else whole[name] for name in whole.files}
+    np.savez(tmp_path / "few.npz", **arrays)
+    return tmp_path / "few.npz"
+
+
 def test_run_on_real_images_learns_and_its_models_are_as_good_as_their_row(
-    cifar10_npz: Path, make_experiment: Any, tmp_path: Path
+    archive: Path, make_experiment: Any, tmp_path: Path
 ):
     experiment = make_experiment(
-        data={"dataset": "npz", "root": str(cifar10_npz), "crop": 4, "flip": True},
+        data={"dataset": "npz", "root": str(archive), "crop": 4, "flip": True},
         search_space={"name": "resnet20", "width": 8},
         base={"epochs": 6, "batch_size": 50},
         evaluation={"epochs": 0.5, "batch_size": 50, "lr": 0.02},
@@ -32,7 +43,7 @@ def test_run_on_real_images_learns_and_its_models_are_as_good_as_their_row(
     assert context.base.info["test_accuracy"] > 20, "10 % is chance"
     front = pd.read_csv(tmp_path / "run" / "output.csv").dropna(subset="test_accuracy")
     for row in front.itertuples():
-        assert abs(_test_accuracy(row.model, cifar10_npz) - row.test_accuracy) < 0.05
+        assert abs(_test_accuracy(row.model, archive) - row.test_accuracy) < 0.11, "two images"
 
 
 def _test_accuracy(path: str, archive: Path) -> float:

@@ -50,7 +50,7 @@ def deadly_factory(factory: JobFactory, names: set[str], deaths: Path) -> Job:
     return deadly_job
 
 
-def test_a_worker_killed_in_each_stage_changes_nothing(tiny, tmp_path):
+def test_a_worker_killed_in_each_stage_changes_nothing(tiny, ray_address, tmp_path):
     settings = {"search": SENSITIVE, "retrain": {"epochs": 3, "select": {"count": 2}}}
     whole = run_search(tiny(**settings), tmp_path / "whole")
     with open_run_folder(whole, tiny(**settings)) as folder:
@@ -62,7 +62,7 @@ def test_a_worker_killed_in_each_stage_changes_nothing(tiny, tmp_path):
     def open_deadly(config: WorkersConfig, factory: JobFactory) -> Any:
         return open_workers(config, partial(deadly_factory, factory, names, tmp_path / "deaths"))
 
-    experiment = tiny(**settings, workers={"backend": "ray", "num_workers": 2})
+    experiment = tiny(**settings, workers={"backend": "ray", "address": ray_address, "num_workers": 1})
     with open_run_folder(tmp_path / "killed", experiment) as folder:
         context = prepared(experiment, folder)
         search(context, open_deadly)

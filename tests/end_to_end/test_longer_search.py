@@ -25,12 +25,19 @@ def test_a_finished_search_goes_on_with_more_generations(tiny, tmp_path, monkeyp
     assert repeated(cut) == repeated(path), "interrupted in what was added"
 
 
-def test_what_was_planned_first_decides_how_far_a_search_has_come(tiny, tmp_path):
-    """The first generations of a search that was made longer are those of the short one, not of the long one."""
+def test_what_was_planned_first_decides_how_far_a_search_has_come(tiny, tmp_path, monkeypatch):
+    """The first generations of a search that was made longer are those of the short one, not of the long one.
+
+    The long ones end as soon as these generations are there.
+    """
     search = {"generations": 2, "prior_fade": 0.5, "num_individual": 8}
     short = run_search(tiny(search=search), tmp_path / "short")
     first = pd.read_csv(short / "reports.csv").key.tolist()
-    long = run_search(tiny(search={**search, "generations": 6}), tmp_path / "long")
-    assert pd.read_csv(long / "reports.csv").key.tolist()[:20] != first, "else this shows nothing"
-    run_search(tiny(search={**search, "generations": 6}), short)
-    assert pd.read_csv(short / "reports.csv").key.tolist()[:20] == first
+    assert len(first) == 20
+    for name, rows in (("long", 20), ("short", 1)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            die_at(patch, rows)
+            run_search(tiny(search={**search, "generations": 6}), tmp_path / name)
+    assert pd.read_csv(tmp_path / "long" / "reports.csv").key.tolist() != first, "else this shows nothing"
+    keys = pd.read_csv(short / "reports.csv").key.tolist()
+    assert len(keys) == 21 and keys[:20] == first

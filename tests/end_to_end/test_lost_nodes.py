@@ -96,7 +96,8 @@ def slow_job(item: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("num_workers", ["auto", 2])
-def test_a_node_that_joins_is_given_work(cluster, num_workers):
+def test_a_node_that_joins_is_given_work(cluster, num_workers, monkeypatch):
+    monkeypatch.setattr("evoprune.workers.ray_nodes.LOOK_EVERY_S", 0.5)
     set_nodes(cluster, 1)
     seen: set[str] = set()
     deadline = time.monotonic() + LIMIT_S

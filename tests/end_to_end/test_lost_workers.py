@@ -21,7 +21,10 @@ from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job, JobFactory
 from evoprune.workers.pool import open_workers
 
-RAY = {"backend": "ray", "num_workers": 2}
+
+@pytest.fixture
+def two_on_ray(ray_address: str) -> dict[str, Any]:
+    return {"backend": "ray", "address": ray_address, "num_workers": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,8 +48,8 @@ def deadly_factory(factory: JobFactory, code: str, deaths: Path) -> Job:
     return deadly_job
 
 
-def test_a_search_whose_worker_is_killed_ends_as_one_where_none_is(tiny, tmp_path):
-    experiment = tiny(workers=RAY)
+def test_a_search_whose_worker_is_killed_ends_as_one_where_none_is(tiny, two_on_ray, tmp_path):
+    experiment = tiny(workers=two_on_ray)
     reference = run_search(tiny(), tmp_path / "reference")
     code, deaths = pd.read_csv(reference / "reports.csv").code[5], tmp_path / "death"
 
@@ -74,14 +77,13 @@ def job(item: str) -> Iterator[str]:
     yield item
 
 
-def start(calls: Path, dies_at: tuple[int, ...], number: int = 2) -> Any:
+def start(calls: Path, dies_at: tuple[int, ...], workers: dict[str, Any]) -> Any:
     calls.mkdir()
-    config = WorkersConfig(backend="ray", num_workers=number)
-    return open_workers(config, partial(starting_factory, calls, dies_at))
+    return open_workers(WorkersConfig(**workers), partial(starting_factory, calls, dies_at))
 
 
-def test_a_successor_that_dies_while_it_starts_is_started_again(tmp_path):
-    with start(tmp_path / "calls", dies_at=(3,)) as workers:
+def test_a_successor_that_dies_while_it_starts_is_started_again(two_on_ray, tmp_path):
+    with start(tmp_path / "calls", (3,), two_on_ray) as workers:
         events = list(dispatch(workers, ["die", "a", "b", "c"], retries=0))
         while workers.num_starting():
             workers.wait()
@@ -90,11 +92,11 @@ def test_a_successor_that_dies_while_it_starts_is_started_again(tmp_path):
     assert sorted(event.value for event in events if not isinstance(event.value, Lost)) == ["a", "b", "c"]
 
 
-def test_workers_that_die_whenever_they_start_are_given_up_with_a_word(tmp_path):
+def test_workers_that_die_whenever_they_start_are_given_up_with_a_word(two_on_ray, tmp_path):
     message = r"workers: none is left: a worker died 3 times while it started.*goes on"
     with (
         pytest.raises(UserError, match=message),
-        start(tmp_path / "calls", dies_at=tuple(range(2, 20)), number=1) as workers,
+        start(tmp_path / "calls", tuple(range(2, 20)), {**two_on_ray, "num_workers": 1}) as workers,
     ):
         list(dispatch(workers, ["die", "a"]))
 
@@ -103,8 +105,8 @@ def loaded_modules() -> list[str]:
     return sorted({name.split(".")[0] for name in sys.modules} | {n for n in sys.modules if n.startswith("evoprune")})
 
 
-def test_a_worker_that_measures_imports_neither_pymoo_nor_pandas_nor_rich(tiny, tmp_path):
-    experiment = tiny(workers={"backend": "ray", "num_workers": 1}, evaluation={"epochs": 0.1, "batch_size": 64})
+def test_a_worker_that_measures_imports_neither_pymoo_nor_pandas_nor_rich(tiny, two_on_ray, tmp_path):
+    experiment = tiny(workers={**two_on_ray, "num_workers": 1}, evaluation={"epochs": 0.1, "batch_size": 64})
     with open_run_folder(tmp_path / "run", experiment) as folder:
         context = prepared(experiment, folder)
         full = context.space.format_code(context.space.full_code())
@@ -131,11 +133,11 @@ def test_full_trainings_that_fail_are_named_and_end_with_status_1(tiny, tmp_path
     assert pd.read_csv(tmp_path / "run" / "output.csv").test_accuracy.notna().sum() == 2
 
 
-def test_a_full_training_whose_worker_always_dies_is_lost_and_the_others_are_trained(tiny, tmp_path, capsys):
+def test_a_full_training_whose_worker_always_dies_is_lost_and_the_others_are_trained(tiny, two_on_ray, tmp_path):
     from evoprune.common.errors import IncompleteError
     from evoprune.stages.retrain import retrain
 
-    experiment = tiny(retrain={"select": {"count": 2}}, workers={**RAY, "retries": 1})
+    experiment = tiny(retrain={"select": {"count": 2}}, workers={**two_on_ray, "retries": 1})
     path = run_search(tiny(), tmp_path / "run")
     doomed = pd.read_csv(path / "output.csv").key.iloc[0]
 
@@ -147,7 +149,8 @@ def test_a_full_training_whose_worker_always_dies_is_lost_and_the_others_are_tra
         with pytest.raises(IncompleteError, match=rf"1 of 2 trainings .*{doomed} seed 0: the worker died 2 times"):
             retrain(context, open_deadly)
         assert pd.read_csv(path / "output.csv").test_accuracy.notna().sum() == 1
-        retrain(context)
+    with open_run_folder(path, tiny()) as folder:
+        retrain(prepared(tiny(), folder))
     assert pd.read_csv(path / "output.csv").test_accuracy.notna().sum() == 2
 
 

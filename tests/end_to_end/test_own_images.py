@@ -101,7 +101,7 @@ def test_workers_in_other_processes_measure_the_same_from_the_file(photos, tmp_p
     for backend in ("local", "ray"):
         file = experiment(photos, workers={"backend": backend, "num_workers": 1})
         paths[backend] = tmp_path / "runs" / backend
-        assert main(["run", file, "--out", str(paths[backend])]) == 0
+        assert main(["search", file, "--out", str(paths[backend])]) == 0
     for name in ("reports.csv", "output.csv"):
         assert repeated(paths["ray"], name) == repeated(paths["local"], name)
     dataset = Context(load_experiment(file), RunFolder(paths["ray"])).dataset

@@ -71,24 +71,28 @@ def test_its_accuracies_are_those_of_recalibrated_networks(searched, small_space
     assert row.accuracy == accuracy(network, data, data.validation.evenly(PRIOR_IMAGES), CPU)
 
 
-def test_first_codes_keep_more_of_what_is_sensitive(tiny, small_space, tmp_path):
+@pytest.fixture(scope="module")
+def many_first(searched: Path, tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search with many first codes, which know the curves of `searched`."""
+    search = {"random_samples": 41, "generations": 0, "sensitivity": str(searched / "sensitivity" / "prior.csv")}
+    return run_search(tiny(search=search), tmp_path_factory.mktemp("many") / "run")
+
+
+def test_first_codes_keep_more_of_what_is_sensitive(many_first, searched, tiny, small_space, tmp_path):
     """Over the first codes, mean keep rates of the groups follow the measured offsets; without curves they do not."""
-    many = {"random_samples": 40, "generations": 0}
-    with_curves = run_search(tiny(search={**many, "sensitivity": "measured"}), tmp_path / "with")
-    without = run_search(tiny(search=many), tmp_path / "without")
-    offsets = read_curves(with_curves / "sensitivity" / "prior.csv", small_space).offsets()
+    without = run_search(tiny(search={"random_samples": 41, "generations": 0}), tmp_path / "without")
+    offsets = read_curves(searched / "sensitivity" / "prior.csv", small_space).offsets()
 
     def agreement(path: Path) -> float:
         codes = [small_space.parse_code(code) for code in pd.read_csv(path / "reports.csv")["code"][1:]]
         rates = [np.mean([group.of(code).mean() for code in codes]) for group in small_space.groups]
         return float(np.corrcoef(rates, offsets)[0, 1])
 
-    assert agreement(with_curves) > 0.7 > agreement(without)
+    assert agreement(many_first) > 0.7 > agreement(without)
 
 
-def test_first_codes_are_still_spread_over_all_sizes(small_space, tiny, tmp_path):
-    run = run_search(tiny(search={"random_samples": 41, "generations": 0, "sensitivity": "measured"}), tmp_path / "run")
-    codes = np.stack([small_space.parse_code(code) for code in pd.read_csv(run / "reports.csv")["code"]])
+def test_first_codes_are_still_spread_over_all_sizes(many_first, small_space):
+    codes = np.stack([small_space.parse_code(code) for code in pd.read_csv(many_first / "reports.csv")["code"]])
     flops = compute_costs(small_space, codes)["flops"] / compute_costs(small_space, small_space.full_code())["flops"][0]
     assert np.histogram(flops, bins=4, range=(0.04, 1))[0].min() >= 8
 

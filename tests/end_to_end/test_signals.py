@@ -12,34 +12,34 @@ from pathlib import Path
 
 import pytest
 from commands import write_experiment
-from helpers import on_one_core, repeated
+from helpers import SLOW_SEARCH, on_one_core, repeated
 
+from evoprune.cli import main
 from evoprune.common.processes import Process, descendants, is_alive, name_of
 from evoprune.common.signals import PATIENCE_S
 
 LIMIT_S = 15.0
-SLOW = {"epochs": 2.0, "batch_size": 16}
+ENDLESS_SEARCH = {**SLOW_SEARCH, "search": {"generations": 100}}
 STAGES = {
-    "base": ({"base": {"epochs": 300, "batch_size": 16}}, "base network"),
+    "base": ({"base": {"epochs": 1000}}, ".ckpt"),
     "start of Ray": ({}, "evoprune-ray"),
-    "search": ({"evaluation": SLOW, "search": {"generations": 30}}, "reports.csv"),
+    "search": (ENDLESS_SEARCH, "reports.csv"),
     "sensitivity": ({"search": {"sensitivity": "measured"}, "evaluation": {"recalibration_images": 1200}}, "prior.csv"),
-    "retrain": ({"retrain": {"epochs": 300, "batch_size": 16}}, "full training"),
 }
 
 
 class Run:
-    """`evoprune run` in a process of its own."""
+    """A command in a process of its own, on the run in `folder`."""
 
-    def __init__(self, folder: Path, file: str, backend: str):
+    def __init__(self, folder: Path, words: list[str], backend: str):
         self.path, self._log = folder / "run", folder / "log.txt"
         self.temporary = Path(tempfile.mkdtemp(prefix="e-", dir="/tmp"))  # Ray needs a short path
-        words = [sys.executable, "-m", "evoprune.cli", "run", file, "--out", str(self.path)]
-        words += ["--set", f"workers={{backend: {backend}, num_workers: {1 if backend == 'local' else 2}}}"]
+        workers = f"workers={{backend: {backend}, num_workers: 1}}"
+        command = [sys.executable, "-m", "evoprune.cli", *words, "--set", workers]
         environment = {**os.environ, "TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                words, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=on_one_core
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, preexec_fn=on_one_core
             )
         self.children: set[Process] = set()
 
@@ -48,7 +48,7 @@ class Run:
         return self._log.read_text()
 
     def wait_for(self, sign: str) -> None:
-        """Until the run says it, or has two rows in the table of that name."""
+        """Until the run has a file of that ending, two rows in the table of that name, or a folder of Ray's."""
         deadline = time.monotonic() + 240
         while not self._shows(sign):
             assert self.process.poll() is None and time.monotonic() < deadline, self.said
@@ -57,8 +57,8 @@ class Run:
     def _shows(self, sign: str) -> bool:
         if sign == "evoprune-ray":
             return any(self.temporary.glob("evoprune-ray-*"))
-        if not sign.endswith(".csv"):
-            return sign in self.said or (sign == "full training" and any(self.path.glob("models/*/*.ckpt")))
+        if sign == ".ckpt":
+            return any(self.path.parent.rglob("*.ckpt"))
         return any(table.read_bytes().count(b"\n") >= 3 for table in self.path.rglob(sign))
 
     def signal(self, name: str) -> None:
@@ -83,8 +83,20 @@ def runs(cache: Path, tmp_path: Path) -> Iterator[list[Run]]:
 
 def start(runs: list[Run], folder: Path, backend: str, **changes: object) -> Run:
     folder.mkdir(exist_ok=True)
-    runs.append(Run(folder, write_experiment(folder, **changes), backend))
+    runs.append(Run(folder, ["run", write_experiment(folder, **changes), "--out", str(folder / "run")], backend))
     return runs[-1]
+
+
+def check_a_signal_ends(run: Run, name: str) -> None:
+    """In order and soon, and nothing of what is measured is lost."""
+    rows = {path: path.read_bytes() for path in run.path.rglob("*.csv")}
+    run.signal(name)
+    status, seconds = run.end()
+    assert (status, seconds < LIMIT_S) == (75, True), run.said
+    assert f"evoprune: stopped by {name}; the same command goes on from here" in run.said
+    assert "Traceback" not in run.said
+    check_nothing_is_left(run)
+    assert all(path.read_bytes().startswith(before) for path, before in rows.items())
 
 
 def check_nothing_is_left(run: Run) -> None:
@@ -96,32 +108,31 @@ def check_nothing_is_left(run: Run) -> None:
 @pytest.mark.parametrize(
     ("backend", "stage", "name"),
     [
-        *(("local", "base", "SIGTERM"), ("ray", "start of Ray", "SIGTERM")),
-        *(("local", "sensitivity", "SIGHUP"), ("ray", "sensitivity", "SIGHUP")),
+        *(("local", "base", "SIGTERM"), ("ray", "start of Ray", "SIGTERM"), ("local", "sensitivity", "SIGHUP")),
         *(("local", "search", "SIGUSR1"), ("ray", "search", "SIGUSR1")),
-        *(("local", "retrain", "SIGINT"), ("ray", "retrain", "SIGINT")),
     ],
 )
 def test_a_signal_ends_a_stage_and_the_same_command_goes_on(tmp_path, cache, runs, backend, stage, name):
     changes, sign = STAGES[stage]
-    changes = {**({} if stage == "base" else {"base": {"cache": str(cache)}}), **changes}
-    if stage == "base":
-        changes["base"] = {**changes["base"], "cache": str(tmp_path / "cache")}
-    run = start(runs, tmp_path / "here", backend, **changes)
+    kept = tmp_path / "here" / "cache" if stage == "base" else cache
+    run = start(
+        runs, tmp_path / "here", backend, **{**changes, "base": {**changes.get("base", {}), "cache": str(kept)}}
+    )
     run.wait_for(sign)
-    rows = {path: path.read_bytes() for path in run.path.rglob("*.csv")}
-    run.signal(name)
-    status, seconds = run.end()
-    assert (status, seconds < LIMIT_S) == (75, True), run.said
-    assert f"evoprune: stopped by {name}; the same command goes on from here" in run.said
-    assert "Traceback" not in run.said
-    check_nothing_is_left(run)
-    assert all(path.read_bytes().startswith(before) for path, before in rows.items())
+    check_a_signal_ends(run, name)
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_a_signal_ends_full_trainings(tmp_path, ran, runs, backend):
+    shutil.copytree(ran, tmp_path / "run")
+    words = ["retrain", str(tmp_path / "run"), "--set", "retrain.epochs=1000"]
+    runs.append(Run(tmp_path, words, backend))
+    runs[0].wait_for(".ckpt")
+    check_a_signal_ends(runs[0], "SIGINT")
 
 
 def test_a_lost_process_of_ray_ends_the_run_and_the_same_command_goes_on(tmp_path, cache, runs):
-    changes = {"base": {"cache": str(cache)}, "evaluation": SLOW, "search": {"generations": 30}}
-    run = start(runs, tmp_path / "here", "ray", **changes)
+    run = start(runs, tmp_path / "here", "ray", base={"cache": str(cache)}, **ENDLESS_SEARCH)
     run.wait_for("reports.csv")
     run.children = {process for process in descendants() if is_alive(process)}
     (raylet,) = (process.pid for process in run.children if name_of(process) == "raylet")
@@ -133,17 +144,15 @@ def test_a_lost_process_of_ray_ends_the_run_and_the_same_command_goes_on(tmp_pat
     check_nothing_is_left(run)
 
 
-def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, cache, runs):
-    changes = {"base": {"cache": str(cache)}, "evaluation": {"epochs": 0.5}, "search": {"generations": 3}}
-    stopped = start(runs, tmp_path / "stopped", "ray", **changes)
+def test_a_stopped_search_ends_as_one_that_was_not(tmp_path, cache, slow_run, runs):
+    stopped = start(runs, tmp_path / "stopped", "ray", base={"cache": str(cache)}, **SLOW_SEARCH)
     stopped.wait_for("reports.csv")
     stopped.signal("SIGTERM")
     assert stopped.end()[0] == 75, stopped.said
     assert "***" not in stopped.said, "a handler of Ray's has seen the signal"
-    again, whole = (start(runs, tmp_path / name, "local", **changes) for name in ("stopped", "whole"))
-    assert (again.end()[0], whole.end()[0]) == (0, 0), again.said
+    assert main(["run", str(tmp_path / "stopped" / "tiny.yaml"), "--out", str(stopped.path)]) == 0
     for table in ("reports.csv", "output.csv"):
-        assert repeated(again.path, table) == repeated(whole.path, table)
+        assert repeated(stopped.path, table) == repeated(slow_run, table)
 
 
 def test_a_second_signal_ends_at_once(tmp_path, cache, runs):

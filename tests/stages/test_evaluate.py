@@ -13,11 +13,6 @@ from onnx import numpy_helper
 from evoprune.cli import main
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evoprune.stages.model_times.LIMIT_S", 0.0)
-
-
 @pytest.fixture
 def model(copied: Path) -> Path:
     return next((copied / "models").iterdir())

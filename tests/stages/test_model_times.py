@@ -13,6 +13,11 @@ from evoprune.stages import model_times
 from evoprune.stages.model_times import measure_times, model_calls
 
 
+@pytest.fixture(autouse=True)
+def _short_timings() -> None:
+    """Here time passes only as a test says."""
+
+
 class Slowing:
     """A machine that takes 1 % longer for everything after each call. Time passes only in calls."""
 

@@ -10,11 +10,12 @@ from ray_clusters import open_cluster
 SCRIPT = """
 import subprocess, sys, time
 from evoprune.common.processes import descendants
-from evoprune.workers.ray_head import watched
+from evoprune.workers import ray_head
+ray_head._LOOK_EVERY_S = 0.2
 child = subprocess.Popen([sys.argv[1], "600"])
 while not descendants():
     time.sleep(0.01)
-with watched(descendants()):
+with ray_head.watched(descendants()):
     {inside}
 child.kill()
 child.wait()
@@ -39,7 +40,7 @@ def test_the_end_of_a_process_of_ray_ends_the_run_to_be_run_again(tmp_path, name
     assert ended.stderr == message
 
 
-@pytest.mark.parametrize(("name", "inside"), [("raylet", "time.sleep(4)"), ("other", "child.kill(); time.sleep(4)")])
+@pytest.mark.parametrize(("name", "inside"), [("raylet", "time.sleep(1)"), ("other", "child.kill(); time.sleep(1)")])
 def test_who_lives_and_who_is_not_needed_ends_nothing(tmp_path, name, inside):
     ended = started(tmp_path, name, inside)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "gone on\n", "")
@@ -59,10 +60,9 @@ with open_ray(WorkersConfig(address=sys.argv[1], num_workers=1)):
 
 
 def test_the_end_of_a_clusters_head_ends_the_run_to_be_run_again():
-    with open_cluster() as cluster:
-        cluster.add_node(num_cpus=1)
+    with open_cluster(num_cpus=1) as cluster:
         address = cluster.address
-        command = [sys.executable, "-c", ON_A_CLUSTER, address, "6"]
+        command = [sys.executable, "-c", ON_A_CLUSTER, address, "4"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == "gone on\n"
             cluster.head_node.kill_gcs_server(check_alive=False)

@@ -9,13 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from helpers import ROOT
 
 from evoprune import UserError
 from evoprune.config import WorkersConfig
+from evoprune.data.tensors import to_split
 from evoprune.workers.dispatch import Lost, dispatch
 from evoprune.workers.jobs import Job
 from evoprune.workers.pool import open_workers
@@ -32,6 +36,12 @@ def by_value() -> None:
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture
+def one_worker(ray_address: str) -> WorkersConfig:
+    """On a cluster that is there; some of these tests start their own."""
+    return WorkersConfig(address=ray_address, num_workers=1)
 
 
 def make_job() -> Job:
@@ -64,10 +74,10 @@ def placement() -> tuple[set[int], str | None, str | None]:
     not HUGE_PAGES_ON_REQUEST, reason="this system hands out huge pages always or never, or its C library is not glibc"
 )
 @pytest.mark.parametrize(("own", "huge"), [(None, True), ("glibc.malloc.hugetlb=0", False)])
-def test_ray_workers_ask_for_huge_pages_unless_the_user_has_set_otherwise(monkeypatch, own, huge):
+def test_ray_workers_ask_for_huge_pages_unless_the_user_has_set_otherwise(one_worker, monkeypatch, own, huge):
     if own is not None:
         monkeypatch.setenv("GLIBC_TUNABLES", own)
-    with open_workers(WorkersConfig(num_workers=1), make_job) as workers:
+    with open_workers(one_worker, make_job) as workers:
         assert set(workers.ask(large_block_in_huge_pages).values()) == {huge}
 
 
@@ -116,24 +126,24 @@ class Unreadable:
         return die
 
 
-def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(monkeypatch):
+def test_a_worker_of_other_versions_is_refused_before_it_reads_anything(one_worker, monkeypatch):
     monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
     with pytest.raises(UserError, match=BOTH):
-        open_workers(WorkersConfig(num_workers=1), Unreadable()).__enter__()
+        open_workers(one_worker, Unreadable()).__enter__()
 
 
-def test_a_run_begins_where_one_worker_has_started_and_says_why_others_have_not(monkeypatch, capsys):
+def test_a_run_begins_where_one_worker_has_started_and_says_why_others_have_not(ray_address, monkeypatch, capsys):
     versions = iter([OTHERS, own_versions()])
     monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: next(versions))
-    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+    with open_workers(WorkersConfig(address=ray_address, num_workers=2), make_mixed_job) as workers:
         assert workers.idle() == ["ray-1"]
         assert [event.value for event in dispatch(workers, [0, 1])] == [0, 1]
     said = " ".join(capsys.readouterr().out.split())
     assert re.search(f"workers: 1 of 2 will not work: a worker cannot start: {BOTH}", said)
 
 
-def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(monkeypatch):
-    with open_workers(WorkersConfig(num_workers=2), make_mixed_job) as workers:
+def test_a_late_worker_of_other_versions_ends_the_run_only_where_it_is_the_last(ray_address, monkeypatch):
+    with open_workers(WorkersConfig(address=ray_address, num_workers=2), make_mixed_job) as workers:
         monkeypatch.setattr("evoprune.workers.ray_pool.own_versions", lambda: OTHERS)
         events = list(dispatch(workers, ["die", *range(9)], retries=0))
         assert sorted(event.value for event in events if not isinstance(event.value, Lost)) == list(range(9))
@@ -149,10 +159,10 @@ def fail_to_start() -> Job:
     raise RuntimeError("no disk")
 
 
-def test_why_no_worker_starts_is_said_in_one_line():
+def test_why_no_worker_starts_is_said_in_one_line(one_worker):
     message = r"^workers: a worker died 3 times while it started: RuntimeError: no disk$"
     with pytest.raises(UserError, match=message):
-        open_workers(WorkersConfig(num_workers=1), fail_to_start).__enter__()
+        open_workers(one_worker, fail_to_start).__enter__()
 
 
 def start_for_ever() -> Job:
@@ -160,10 +170,10 @@ def start_for_ever() -> Job:
     return die
 
 
-def test_a_run_waits_for_its_workers_as_long_as_it_is_told_to():
+def test_a_run_waits_for_its_workers_as_long_as_it_is_told_to(one_worker):
     started = time.monotonic()
     with pytest.raises(UserError, match=r"a worker did not start within 2 s \(workers.start_limit_s\)"):
-        open_workers(WorkersConfig(num_workers=1, start_limit_s=2.0), start_for_ever).__enter__()
+        open_workers(one_worker.model_copy(update={"start_limit_s": 2.0}), start_for_ever).__enter__()
     assert time.monotonic() - started < 60
 
 
@@ -229,3 +239,27 @@ def test_a_cluster_that_a_run_starts_lets_in_who_has_its_token():
     environment = {**environment, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", STRANGER], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-2:] == ["refused", "in"], done.stderr
+
+
+def make_sharing_job(images: np.ndarray) -> Job:
+    """A factory that carries images; its job says how its process holds them and how much memory is its own, in MB."""
+    split = to_split((images, np.zeros(len(images), np.int64)), torch.device("cpu"))
+    status = Path("/proc/self/status").read_text()
+    private_mb = int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
+
+    def job(item: int) -> Iterator[object]:
+        total = int(images[::1000].sum())
+        yield images.flags.writeable, np.shares_memory(split.images.numpy(), images), total, private_mb
+
+    return job
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts memory as Linux does")
+def test_workers_share_images_without_a_copy_of_their_own():
+    images = np.ones((50_000, 64, 64, 3), np.uint8)  # 600 MB: more than a worker needs for itself
+    with open_workers(WorkersConfig(backend="ray", num_workers=2), partial(make_sharing_job, images)) as workers:
+        events = list(dispatch(workers, [0, 1, 2, 3]))
+    assert {event.worker for event in events} == {"ray-0", "ray-1"}
+    for writeable, shared, total, private_mb in (event.value for event in events):
+        assert (writeable, shared, total) == (False, True, 50 * 64 * 64 * 3)
+        assert private_mb < 500, "a copy of its own"
