@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evoprune.common.errors import UserError
+from evoprune.common.ranks import ranks_of
 from evoprune.space.costs import code_costs
 from evoprune.space.space import Code, SearchSpace
 
@@ -162,8 +163,5 @@ def mid_ranks(space: SearchSpace, scores: Scores) -> Scores:
     """Mid-rank of every channel inside its segment, scaled to (0, 1), ties averaged; shape (length,)."""
     result = np.empty(space.length)
     for segment in space.segments:
-        values = scores[segment.slice]
-        below = (values[None] < values[:, None]).sum(axis=1)
-        equal = (values[None] == values[:, None]).sum(axis=1)
-        result[segment.slice] = (below + equal / 2) / segment.width
+        result[segment.slice] = ranks_of(scores[segment.slice]) / segment.width
     return result
