@@ -14,7 +14,7 @@ from evoprune.space.table import ChannelTable, Code
 from evoprune.tracing.call import sizes_of
 from evoprune.tracing.graph import Graph, export
 from evoprune.tracing.labels import Array
-from evoprune.tracing.surgery import kept_bits, narrow
+from evoprune.tracing.surgery import in_place_of, kept_bits, narrow
 
 _REASON = "the forward has its width fixed"
 
@@ -48,8 +48,8 @@ def pin_fixed_widths(graph: Graph, network: nn.Module, example: Tensor) -> Chann
 
 def _without_weights(network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     """Copies on the meta device, where nothing is computed; the network and the example where it cannot run there."""
-    tensors: dict[int, Any] = {id(one): nn.Parameter(one.to("meta"), one.requires_grad) for one in network.parameters()}
-    tensors |= {id(one): one.to("meta") for one in network.buffers()}
+    every = (*network.parameters(), *network.buffers())
+    tensors: dict[int, Any] = {id(one): in_place_of(one, one.to("meta")) for one in every}
     copied, like = copy.deepcopy(network, tensors), example.to("meta")
     return (copied, like) if _runs(copied, like) else (network, example)
 
