@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from evoprune.common.hardware import available_cpus, cpu_name
+from evoprune.common.processes import descendants
 from evoprune.config import load_experiment
 from evoprune.data.tensors import place_data
 from evoprune.networks.device import device_name
@@ -100,6 +101,16 @@ def write_result(path: Path, context: Context, words: str, table: pd.DataFrame) 
     text = "\n\n".join(filter(None, (describe(context), words, markdown(table)))) + "\n"
     path.write_text(text)
     print(text)
+
+
+def ray_workers() -> list[int]:
+    """Ids of the workers on Ray that this process, or one of its own, has started."""
+    found = []
+    for process in descendants():
+        with suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"ray::_Actor"):
+                found.append(process.pid)
+    return found
 
 
 def known_rows(path: Path, columns: list[str]) -> set[tuple[str, ...]]:
