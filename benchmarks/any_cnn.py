@@ -8,7 +8,6 @@ Usage: python benchmarks/any_cnn.py EXPERIMENT [--set KEY=VALUE] [--rounds 5] [-
 EXPERIMENT is one of ResNet-20 on images of 32 pixels. Writes any_cnn.csv and any_cnn.md. Run it on a quiet machine.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import describe, make_parser, markdown, open_context
 from cnn_zoo import PlainResNet
 from torch import nn
 from torchvision import models
@@ -88,8 +87,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     """Time everything and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=0.25)
     arguments = parser.parse_args()

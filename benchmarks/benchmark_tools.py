@@ -2,22 +2,25 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from evoprune.common.hardware import available_cpus, cpu_name
+from evoprune.common.processes import descendants
 from evoprune.config import load_experiment
 from evoprune.data.tensors import place_data
 from evoprune.networks.device import device_name
 from evoprune.pruning.importance.aggregate import segment_scores
 from evoprune.pruning.importance.criteria import channel_importance
 from evoprune.pruning.importance.options import ImportanceOptions
+from evoprune.report import tables
 from evoprune.runs.ownership import open_run_folder
 from evoprune.runs.provenance import git_commit
 from evoprune.search.proposals.random import Random
@@ -27,11 +30,13 @@ from evoprune.stages.context import Context
 from evoprune.stages.pipeline import prepare
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which experiment, and where the results go."""
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of an experiment is asked: which experiment, and where the results go."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", metavar="EXPERIMENT")
     parser.add_argument("--set", dest="overrides", metavar="KEY=VALUE", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    return parser
 
 
 ALL_SCORES = "search.proposal={evolution: 0.8, magnitude: 0.1, scop: 0.1}"
@@ -76,24 +81,50 @@ def criterion_scores(context: Context, criterion: str) -> Scores:
 
 def describe(context: Context) -> str:
     """The command, the machine and the commit that a number comes from."""
-    compute = context.compute
-    return (
-        f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(compute.device)}, "
-        f"{compute.precision}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"
-    )
+    return _describe(f"{device_name(context.compute.device)}, {context.compute.precision}")
 
 
 def describe_machine() -> str:
     """The same where there is no experiment."""
+    return _describe(cpu_name())
+
+
+def _describe(device: str) -> str:
     return (
-        f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {cpu_name()}, torch {torch.__version__}, "
+        f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device}, torch {torch.__version__}, "
         f"commit {git_commit() or 'unknown'}"
     )
+
+
+def write_result(path: Path, context: Context, words: str, table: pd.DataFrame) -> None:
+    """Write and print a table, and before it the command that it comes from and what it says."""
+    text = "\n\n".join(filter(None, (describe(context), words, markdown(table)))) + "\n"
+    path.write_text(text)
+    print(text)
+
+
+def ray_workers() -> list[int]:
+    """Ids of the workers on Ray that this process, or one of its own, has started."""
+    found = []
+    for process in descendants():
+        with suppress(OSError):
+            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"ray::_Actor"):
+                found.append(process.pid)
+    return found
+
+
+def known_rows(path: Path, columns: list[str]) -> set[tuple[str, ...]]:
+    """What stands in these columns of each row of a table, as texts; nothing where there is no table yet."""
+    return set(pd.read_csv(path, dtype=str)[columns].itertuples(index=False, name=None)) if path.exists() else set()
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a table, which is made where it is not there."""
+    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table for a README, numbers with at most three decimals."""
     cells = [[f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value) for value in row]
              for row in table.itertuples(index=False)]  # fmt: skip
-    rows = [list(map(str, table.columns)), ["---"] * len(table.columns), *cells]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return tables.markdown(list(map(str, table.columns)), cells)

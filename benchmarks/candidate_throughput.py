@@ -12,7 +12,6 @@ Usage: python benchmarks/candidate_throughput.py EXPERIMENT [--set KEY=VALUE] [-
 Writes candidate_throughput.csv (one row per measurement) and candidate_throughput.md (medians over the rounds).
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_tools import add_arguments, describe, markdown, open_context, random_codes
+from benchmark_tools import make_parser, open_context, random_codes, write_result
 from standard_trial import make_loaders, train_and_score
 
 from evoprune.common.hardware import available_cpus
@@ -159,8 +158,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--codes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -170,10 +168,8 @@ def main() -> None:
             rows.append(row)
             print(f"{row['method']:9} {row['accuracy']:6.2f} % {row['seconds']:6.2f} s", flush=True)
             pd.DataFrame(rows).to_csv(arguments.out / "candidate_throughput.csv", index=False)
-        table = markdown(summarise(pd.DataFrame(rows)).reset_index())
-        text = f"{describe(context)}\n\n{table}\n"
-    (arguments.out / "candidate_throughput.md").write_text(text)
-    print(text)
+        table = summarise(pd.DataFrame(rows)).reset_index()
+        write_result(arguments.out / "candidate_throughput.md", context, "", table)
 
 
 if __name__ == "__main__":

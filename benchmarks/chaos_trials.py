@@ -20,6 +20,7 @@ from unittest import mock
 
 import pandas as pd
 import yaml
+from benchmark_tools import ray_workers
 from chaos_files import DAMAGES, FILES, spoilt
 
 from evoprune.cli import main
@@ -115,19 +116,12 @@ def kill_worker(arena: Arena, run: Path) -> Fault:
         wait_somewhere(arena, process, run, most_rows=8)
         workers: list[int] = []
         while not workers and process.poll() is None:
-            workers = [pid for pid in (each.pid for each in descendants()) if is_worker(pid)]
+            workers = ray_workers()
         if not workers:
             return "no worker was there to kill"
         os.kill(arena.rng.choice(workers), signal.SIGKILL)
         status = process.wait(LIMIT_S)
     return f"status {status}" if status else differs(arena, run)
-
-
-def is_worker(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_Actor")
-    except OSError:
-        return False
 
 
 def send_signal(arena: Arena, run: Path) -> Fault:

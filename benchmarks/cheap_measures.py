@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from benchmark_tools import append_row, known_rows
 
 from evoprune.config import Fidelity
 from evoprune.data.tensors import Data, place_data
@@ -31,17 +32,14 @@ Measure = Callable[[Code], float]
 
 def measure_cheaply(context: Context, rows: list[dict[str, Any]], path: Path) -> pd.DataFrame:
     """Measure the codes of `rows` by all that is not in the table yet; returns the table."""
-    known = set()
-    if path.exists():
-        known = set(pd.read_csv(path, dtype=str)[["code", "measure"]].itertuples(index=False, name=None))
+    known = known_rows(path, ["code", "measure"])
     for name, measure in _measures(context):
         for row in rows:
             if (row["code"], name) not in known:
                 started = time.monotonic()
                 value = measure(context.space.parse_code(row["code"]))
                 entry = {"share": row["share"], "measure": name, "value": value, "seconds": time.monotonic() - started}
-                table = pd.DataFrame([{**entry, "code": row["code"]}])
-                table.to_csv(path, mode="a", header=not path.exists(), index=False)
+                append_row(path, {**entry, "code": row["code"]})
     return pd.read_csv(path)
 
 

@@ -1,15 +1,9 @@
 """The coverage of tracing as text: the shares that are promised, and the row of each network."""
 
-import sys
 from pathlib import Path
 
 import pandas as pd
-import torch
-from benchmark_tools import markdown
-
-from evoprune.common.hardware import available_cpus
-from evoprune.networks.device import device_name
-from evoprune.runs.provenance import git_commit
+from benchmark_tools import describe_machine, markdown
 
 COLUMNS = [
     "network",
@@ -37,9 +31,7 @@ def write_coverage(path: Path) -> None:
     rows["peer"] = [
         _peer(*cells) for cells in rows[["peer", "peer reach", "peer left", "peer difference"]].itertuples(index=False)
     ]
-    command = f"`{' '.join(['python', *sys.argv])}` on {available_cpus()} cores, {device_name(torch.device('cpu'))}"
-    head = f"{command}, torch {torch.__version__}, commit {git_commit() or 'unknown'}"
-    path.with_suffix(".md").write_text(f"{head}\n\n{markdown(summary)}\n\n{markdown(rows[COLUMNS])}\n")
+    path.with_suffix(".md").write_text(f"{describe_machine()}\n\n{markdown(summary)}\n\n{markdown(rows[COLUMNS])}\n")
 
 
 def _summary(name: str, rows: pd.DataFrame) -> dict[str, object]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import make_parser, open_context, write_result
 from cheap_measures import SENSITIVITY_IMAGES, measure_cheaply
 from code_shapes import front_codes, random_shapes, sensitivity_shapes, usual_shapes
 from scipy.stats import spearmanr
@@ -98,8 +98,7 @@ def correlations(trained: pd.DataFrame, cheap: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
     parser.add_argument("--random", type=int, default=10, help="random shapes")
     parser.add_argument("--fronts", type=Path, help="fronts of search_quality.py, whose members and mutants join")
@@ -116,12 +115,11 @@ def main() -> None:
             trained = train_networks(context, networks, arguments.out / "equal_flops.csv")
         cheap = measure_cheaply(context, rows, arguments.out / "equal_flops_cheap.csv")
         recipe = context.experiment.retrain
-        text = (
-            f"{describe(context)}\n\nRank correlation with the test accuracy after {recipe.epochs:g} epochs "
-            f"(lr {recipe.lr:g}), by share of the multiply-adds.\n\n{markdown(correlations(trained, cheap))}\n"
+        words = (
+            f"Rank correlation with the test accuracy after {recipe.epochs:g} epochs (lr {recipe.lr:g}), by share of "
+            "the multiply-adds."
         )
-    (arguments.out / "equal_flops.md").write_text(text)
-    print(text)
+        write_result(arguments.out / "equal_flops.md", context, words, correlations(trained, cheap))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from evoprune.data.tensors import Data
 from evoprune.networks.device import Compute, make_compute
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.widening import Widened, widen
+from evoprune.space.ranking import keep_best
 from evoprune.space.space import Code, SearchSpace
 from evoprune.training.distillation import Teacher
 from evoprune.training.loop import TrainingOptions, train
@@ -76,12 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def kept_by(space: SearchSpace, share: float) -> Code:
     """The first channels of each group."""
-    code = space.full_code()
-    for group in space.groups:
-        bits = np.zeros(group.width, dtype=np.uint8)
-        bits[: max(1, int(share * group.width))] = 1
-        group.put(code, bits)
-    return space.repair(code)
+    return keep_best(space, np.zeros(space.length), [int(share * group.width) for group in space.groups])
 
 
 def pair(space: SearchSpace, base: nn.Module, data: Data, code: Code) -> tuple[nn.Module, nn.Module]:

@@ -8,12 +8,11 @@ compensated, and from weights as they are. Trainings are kept in FOLDER/importan
 an interrupted run goes on; the table is importance_criteria_NETWORK.md.
 """
 
-import argparse
 from collections.abc import Iterator
 from itertools import product
 from typing import get_args
 
-from benchmark_tools import ALL_SCORES, add_arguments, criterion_scores, describe, markdown, open_context
+from benchmark_tools import ALL_SCORES, criterion_scores, make_parser, open_context, write_result
 from trainings import means, train_networks
 
 from evoprune.config import ImportanceConfig
@@ -38,8 +37,7 @@ def equal_width_codes(context: Context, criteria: list[str], shares: list[float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
     parser.add_argument("--seeds", type=int, default=1)
@@ -55,12 +53,11 @@ def main() -> None:
         table = means(trained, ["share", "inherit", "method"]).dropna(axis="columns", how="all")
         table = table.sort_values(["share", "inherit", "test"], ascending=[False, True, False])
         recipe = context.experiment.retrain
-        text = (
-            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}); "
-            f"recalibrated: validation accuracy before.\n\n{markdown(table)}\n"
+        words = (
+            f"Test accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}); recalibrated: validation accuracy "
+            "before."
         )
-    out.with_name(f"{out.name}.md").write_text(text)
-    print(text)
+        write_result(out.with_name(f"{out.name}.md"), context, words, table)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import make_parser, open_context, write_result
 
 from evoprune.common.objectives import OK, Row
 from evoprune.config import load_experiment
@@ -106,8 +106,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=5.0)
     arguments = parser.parse_args()
@@ -115,9 +114,7 @@ def main() -> None:
         parser.error("the experiment has no evaluation.ladder")
     with open_context(arguments) as context, tempfile.TemporaryDirectory() as folder:
         table = summarise(pd.DataFrame(measure(arguments, context, Path(folder))))
-        text = f"{describe(context)}\n\n{markdown(table)}\n"
-    (arguments.out / "ladder.md").write_text(text)
-    print(text)
+        write_result(arguments.out / "ladder.md", context, "", table)
 
 
 if __name__ == "__main__":

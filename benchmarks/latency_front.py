@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import describe, make_parser, markdown, open_context
 
 from evoprune.config import Experiment, load_experiment
 from evoprune.data.tensors import place_data
@@ -137,8 +137,7 @@ def agreement(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--round-to", type=int, default=8)
     parser.add_argument("--again", type=Path, metavar="TABLE", help="a latency_front.csv, whose networks are timed now")
     arguments = parser.parse_args()

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from benchmark_tools import markdown
+from benchmark_tools import markdown, ray_workers
 
-from evoprune.common.processes import descendants
 from evoprune.config import Experiment, load_experiment
 from evoprune.runs.ownership import open_run_folder
 from evoprune.stages.context import Context
@@ -42,15 +41,6 @@ def open_files(pid: int | str) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def worker_ids() -> list[int]:
-    found = []
-    for process in descendants():
-        with suppress(OSError):
-            if Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"ray::_Actor"):
-                found.append(process.pid)
-    return found
-
-
 def written() -> list[int]:
     """Bytes of each file that Ray has written."""
     sizes = []
@@ -63,7 +53,7 @@ def written() -> list[int]:
 
 def look(candidates: int) -> dict[str, Any]:
     """A row of the table; of the workers the largest one counts."""
-    workers, files = worker_ids(), written()
+    workers, files = ray_workers(), written()
     return {
         "candidates": candidates,
         "driver MB": round(private_mb("self")),

@@ -7,12 +7,11 @@ as they are, and compensated; `--inherit scratch` trains the same shapes from no
 FOLDER/one_shot.csv at once, so that an interrupted run goes on; the table is one_shot.md.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
-from benchmark_tools import ALL_SCORES, add_arguments, criterion_scores, describe, markdown, open_context
+from benchmark_tools import ALL_SCORES, criterion_scores, make_parser, open_context, write_result
 from torch_pruning_codes import SETTINGS, peer_codes
 from trainings import SCRATCH, means, train_networks
 
@@ -51,8 +50,7 @@ def one_shot_codes(context: Context, shares: list[float], methods: Sequence[str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--inherit", nargs="+", choices=(*INHERIT, SCRATCH), default=INHERIT)
@@ -69,12 +67,11 @@ def main() -> None:
             networks.append({**row, "code": context.space.format_code(code)})
         table = means(train_networks(context, networks, arguments.out / "one_shot.csv"), ["share", "method", "inherit"])
         recipe = context.experiment.retrain
-        text = (
-            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}); "
-            f"recalibrated: validation accuracy before.\n\n{markdown(table)}\n"
+        words = (
+            f"Test accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}); recalibrated: validation accuracy "
+            "before."
         )
-    (arguments.out / "one_shot.md").write_text(text)
-    print(text)
+        write_result(arguments.out / "one_shot.md", context, words, table)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ another run with another FOLDER. Trainings are kept in FOLDER/recipes.csv at onc
 run goes on; the table is recipes.md.
 """
 
-import argparse
 from itertools import product
 from typing import Any
 
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import make_parser, open_context, write_result
 from trainings import means, train_networks
 
 from evoprune.config import RetrainConfig
@@ -43,8 +42,7 @@ def recipe(base: RetrainConfig, changes: dict[str, Any]) -> RetrainConfig:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.3])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
@@ -58,12 +56,9 @@ def main() -> None:
             networks.append({"method": name, "share": share, "inherit": RECIPES[name][0], "seed": seed, "code": code})
         own = {name: recipe(context.experiment.retrain, RECIPES[name][1]) for name in arguments.recipes}
         trained = train_networks(context, networks, arguments.out / "recipes.csv", own)
-        text = (
-            f"{describe(context)}\n\nAccuracy in % after {context.experiment.retrain.epochs:g} epochs, best validation "
-            f"accuracy first.\n\n{markdown(means(trained, ['share', 'method'], 'validation'))}\n"
-        )
-    (arguments.out / "recipes.md").write_text(text)
-    print(text)
+        words = f"Accuracy in % after {context.experiment.retrain.epochs:g} epochs, best validation accuracy first."
+        table = means(trained, ["share", "method"], "validation")
+        write_result(arguments.out / "recipes.md", context, words, table)
 
 
 if __name__ == "__main__":

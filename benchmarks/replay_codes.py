@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import make_parser, open_context, write_result
 from trainings import SCRATCH, means, train_networks
 
 KNOWN_BY = ["method", "share", "code"]
@@ -30,8 +30,7 @@ def wanted(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("table", metavar="TABLE", type=Path)
     parser.add_argument("--shares", type=float, nargs="+")
     parser.add_argument("--methods", nargs="+")
@@ -45,13 +44,11 @@ def main() -> None:
         inherit = SCRATCH if recipe.start == SCRATCH else context.experiment.inherit
         networks = [{**row, "inherit": inherit, "seed": seed} for seed in range(arguments.seeds) for row in codes]
         trained = train_networks(context, networks, arguments.out / "replayed_codes.csv")
-        text = (
-            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}), weights "
-            f"at its start: {inherit}; recalibrated: validation accuracy of inherited weights.\n\n"
-            f"{markdown(means(trained, ['share', 'method']))}\n"
+        words = (
+            f"Test accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}), weights at its start: {inherit}; "
+            "recalibrated: validation accuracy of inherited weights."
         )
-    (arguments.out / "replayed_codes.md").write_text(text)
-    print(text)
+        write_result(arguments.out / "replayed_codes.md", context, words, means(trained, ["share", "method"]))
 
 
 if __name__ == "__main__":

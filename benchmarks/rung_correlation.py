@@ -6,14 +6,13 @@ Measures random codes, as many in every FLOPs bin, at every rung and at the long
 in FOLDER/rung_correlation.csv at once, so that an interrupted run goes on; the table is rung_correlation.md.
 """
 
-import argparse
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import append_row, make_parser, open_context, write_result
 from scipy.stats import kendalltau
 
 from evoprune.config import Fidelity
@@ -48,8 +47,7 @@ def measure(context: Context, items: Sequence[tuple[str, float]], path: Path) ->
     with open_workers(context.experiment.workers, job_factory(context)) as workers:
         for event in dispatch(workers, batches):
             code, epochs = missing[event.index]
-            row = pd.DataFrame([{"code": code, "epochs": epochs, **event.value}])
-            row.to_csv(path, mode="a", header=not path.exists(), index=False)
+            append_row(path, {"code": code, "epochs": epochs, **event.value})
             print(f"{epochs:g} epochs: {event.value['accuracy']} % at {event.value['flops']:,} flops", flush=True)
     return pd.read_csv(path)
 
@@ -78,8 +76,7 @@ def correlations(measured: pd.DataFrame, long: float, bins: int) -> pd.DataFrame
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--codes", type=int, default=40)
     parser.add_argument("--rungs", type=float, nargs="+", default=[0.0, 0.1, 0.25])
     parser.add_argument("--long", type=float, default=1.0)
@@ -89,11 +86,9 @@ def main() -> None:
         codes = draw_codes(context, arguments.codes, arguments.bins)
         items = [(code, epochs) for code in codes for epochs in (*arguments.rungs, arguments.long)]
         measured = measure(context, items, arguments.out / "rung_correlation.csv")
-        table = markdown(correlations(measured, arguments.long, arguments.bins))
-        ranked = f"{arguments.long:g} epochs ranked by less, {arguments.codes} codes:"
-        text = f"{describe(context)}\n\n{ranked}\n\n{table}\n"
-    (arguments.out / "rung_correlation.md").write_text(text)
-    print(text)
+        table = correlations(measured, arguments.long, arguments.bins)
+        words = f"{arguments.long:g} epochs ranked by less, {arguments.codes} codes:"
+        write_result(arguments.out / "rung_correlation.md", context, words, table)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from baseline_searchers import Ancestor, BaselineSearcher, OneThreshold, PymooDefault
-from benchmark_tools import ALL_SCORES, add_arguments, describe, markdown, open_context
+from benchmark_tools import ALL_SCORES, append_row, make_parser, open_context, write_result
 
 from evoprune.config import Fidelity, load_experiment
 from evoprune.evaluation.candidate_job import Batch
@@ -106,7 +106,7 @@ class Measurements:
                 "images": self._fidelity.validation_images,
                 **{name: value[name] for name in ("accuracy", "flops", "seconds")},
             }
-            pd.DataFrame([row]).to_csv(self._path, mode="a", header=not self._path.exists(), index=False)
+            append_row(self._path, row)
             self._known[code] = value["accuracy"], value["flops"]
         return np.array([self._known[code] for code in codes], dtype=float)
 
@@ -234,8 +234,7 @@ def run_arms(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--evaluations", type=int, default=1056)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
@@ -245,13 +244,12 @@ def main() -> None:
     with open_context(arguments, *[ALL_SCORES] * bool(NEED_SCOP & set(arguments.arms))) as context:
         curves, fronts = run_arms(context, arguments)
         pd.concat(fronts).drop(columns=["front", "hypervolume"]).to_csv(arguments.out / FRONTS, index=False)
-        text = (
-            f"{describe(context)}\n\nHypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and "
-            f"{arguments.images} validation images a candidate.\n\n{markdown(summarise(curves))}\n"
+        words = (
+            f"Hypervolume of accuracy and FLOPs; {arguments.epochs:g} epochs of training and {arguments.images} "
+            "validation images a candidate."
         )
-    (arguments.out / "search_quality.md").write_text(text)
+        write_result(arguments.out / "search_quality.md", context, words, summarise(curves))
     draw(curves, arguments.out / "search_quality.png")
-    print(text)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ and so on, where s is the search's seed. Trainings are kept in FOLDER/trained_fr
 run goes on; the table is trained_fronts.md.
 """
 
-import argparse
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from benchmark_tools import add_arguments, describe, markdown, open_context
+from benchmark_tools import make_parser, open_context, write_result
 from search_quality import FRONTS
 from trainings import means, train_networks
 
@@ -47,8 +46,7 @@ def chosen(context: Context, fronts: pd.DataFrame, shares: list[float]) -> Itera
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    parser = make_parser(__doc__)
     parser.add_argument("--fronts", type=Path)
     parser.add_argument("--proposals", nargs="+")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.3, 0.15])
@@ -64,12 +62,11 @@ def main() -> None:
         ]
         table = means(train_networks(context, networks, arguments.out / "trained_fronts.csv"), ["share", "method"])
         recipe = context.experiment.retrain
-        text = (
-            f"{describe(context)}\n\nTest accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}) from "
-            f"compensated weights; recalibrated: validation accuracy before.\n\n{markdown(table)}\n"
+        words = (
+            f"Test accuracy in % after {recipe.epochs:g} epochs (lr {recipe.lr:g}) from compensated weights; "
+            "recalibrated: validation accuracy before."
         )
-    (arguments.out / "trained_fronts.md").write_text(text)
-    print(text)
+        write_result(arguments.out / "trained_fronts.md", context, words, table)
 
 
 if __name__ == "__main__":

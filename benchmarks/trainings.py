@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from benchmark_tools import append_row, known_rows
 from torch import nn
 
 from evoprune.common.seeds import derive_seed
@@ -50,9 +51,7 @@ def train_networks(
     Raises:
         SystemExit: some failed, when the others are done; with the reasons.
     """
-    known = set()
-    if path.exists():
-        known = set(pd.read_csv(path, dtype=str)[IDENTITY].itertuples(index=False, name=None))
+    known = known_rows(path, IDENTITY)
     missing = [row for row in networks if tuple(str(row[name]) for name in IDENTITY) not in known]
     base, dataset = context.base.network, context.dataset
     factory = partial(_job, _Jobs(context.experiment, recipes or {}, context.space, base, dataset, context.moments))
@@ -82,10 +81,10 @@ class _Results:
         code = self.space.parse_code(self.rows[index]["code"])
         costs = {"flops": code_costs(self.space, code)["flops"], "recalibrated": before}
         scores = {"validation": trained.validation_accuracy, "test": trained.test_accuracy}
-        row = pd.DataFrame([{**self.rows[index], **costs, **scores}])[COLUMNS]
-        row.to_csv(self.path, mode="a", header=not self.path.exists(), index=False)
+        found = {**self.rows[index], **costs, **scores}
+        append_row(self.path, {name: found[name] for name in COLUMNS})
         self.states[index].unlink(missing_ok=True)
-        print(row.drop(columns="code").to_dict("records")[0], flush=True)
+        print({name: found[name] for name in COLUMNS if name != "code"}, flush=True)
 
 
 def _trained(workers: Workers, items: Sequence[Any], results: _Results) -> list[str]:

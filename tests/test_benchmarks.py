@@ -27,7 +27,7 @@ from evoprune.workers.dispatch import dispatch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 FILES = sorted(BENCHMARKS.glob("*.py"))
-COMMANDS = [file for file in FILES if "argparse.ArgumentParser(" in file.read_text(encoding="utf-8")]
+COMMANDS = [file for file in FILES if "parse_args(" in file.read_text(encoding="utf-8")]
 SMALL = ["--device", "cpu", "--width", "4", "--images", "32", "--sizes", "2", "--epochs", "1"]
 
 

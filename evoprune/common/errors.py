@@ -16,9 +16,9 @@ class IncompleteError(RuntimeError):
     """A command has come to its end without all that it was to do. What is done is on the disk."""
 
 
-def printable(text: str, kept: str = "\n\t") -> str:
-    """`text` with control characters but `kept` escaped, so that what stands in a file cannot steer a terminal."""
-    return "".join(char if char.isprintable() or char in kept else _escaped(char) for char in text)
+def printable(text: str, allowed: str = "\n\t") -> str:
+    """`text` with control characters but the allowed ones escaped: what stands in a file cannot steer a terminal."""
+    return "".join(char if char.isprintable() or char in allowed else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -27,7 +27,7 @@ def find_carried_file(folder: str, name: str) -> Path:
         folder: `search_spaces` or `experiments`.
         name: a path (it has a `/` or ends in .yaml), or a bare name such as `resnet20`.
     """
-    if "/" in name or name.endswith((".yaml", ".yml")):
+    if is_path(name):
         path = Path(name)
         if not path.is_file():
             raise UserError(f"{name}: no such file")
@@ -36,6 +36,11 @@ def find_carried_file(folder: str, name: str) -> Path:
     if name in carried:
         return carried[name]
     raise UserError(f"unknown name {name!r} in {folder}; {suggest(name, carried)}; or give a path that ends in .yaml")
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is the path of a YAML file of the user's, and not the name of a carried one."""
+    return "/" in name or name.endswith((".yaml", ".yml"))
 
 
 def carried_files(folder: str) -> dict[str, Path]:

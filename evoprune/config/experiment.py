@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from evoprune.common.errors import UserError
-from evoprune.common.files import find_carried_file
+from evoprune.common.files import find_carried_file, is_path
 from evoprune.common.yaml_files import format_yaml, parse_yaml, read_yaml
 from evoprune.config.base import BaseConfig
 from evoprune.config.data import DataConfig
@@ -58,7 +58,7 @@ class Experiment(Section):
     def _has_one_network(self) -> Self:
         if self.network is None and self.search_space is None:
             raise ValueError("allowed: a section `network` or a section `search_space` says what is pruned")
-        if self.network is not None and self.search_space is not None and not self.search_space.is_file:
+        if self.network is not None and self.search_space is not None and not is_path(self.search_space.name):
             raise ValueError(
                 "allowed: `network`, whose search space is read from it, or `search_space`; both only where "
                 "search_space.name is a YAML file that `evoprune space --out` has written for this network"

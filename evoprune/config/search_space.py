@@ -16,8 +16,3 @@ class SearchSpaceConfig(Section):
     section `network` it is the path of a file that `evoprune space --out` has written, and that was edited."""
     width: Annotated[int, Field(ge=1, le=16384)] | None = None
     """Channels of the first stage; 16 for the networks that evoprune carries."""
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the name is the path of a file of the user's."""
-        return "/" in self.name or self.name.endswith((".yaml", ".yml"))

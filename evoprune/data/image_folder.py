@@ -104,7 +104,7 @@ class ImageFolder:
     def _check(self, files: list[ImageFile], decoded: Decoded) -> None:
         if not decoded.corrupt or self._config.skip_corrupt:
             return
-        lines = [f"  {_printable(files[place].path)}: {reason}" for place, reason in decoded.corrupt.items()]
+        lines = [f"  {_one_line(files[place].path)}: {reason}" for place, reason in decoded.corrupt.items()]
         raise UserError(
             "\n".join(
                 [
@@ -169,7 +169,7 @@ def _check_link(path: Path, home: Path | None) -> None:
     """Refuse a link that leads out of `home`; where there is none, any link."""
     if path.is_symlink() and (home is None or not path.resolve().is_relative_to(home)):
         raise UserError(
-            f"data.root: {_printable(str(path))} is a link to {_printable(str(path.resolve()))}, out of its class's "
+            f"data.root: {_one_line(str(path))} is a link to {_one_line(str(path.resolve()))}, out of its class's "
             "folder; where that is meant, set data.follow_links: true"
         )
 
@@ -220,10 +220,9 @@ def _facts(raw: RawData, corrupt: list[str], ignored: list[str]) -> list[str]:
 
 
 def _some(names: Collection[str]) -> str:
-    shown = [_printable(name) for name in list(names)[:_MOST_NAMES]]
+    shown = [_one_line(name) for name in list(names)[:_MOST_NAMES]]
     return ", ".join([*shown, "..."] if len(names) > _MOST_NAMES else shown)
 
 
-def _printable(name: str) -> str:
-    """A file's name in one line, whatever is in it."""
-    return printable(name, kept="")
+def _one_line(name: str) -> str:
+    return printable(name, allowed="")

@@ -4,11 +4,10 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from evoprune.common.errors import UserError
 from evoprune.config import DataConfig
-from evoprune.data.dataset import Arrays, Dataset, Images, Labels, Part, Pixels, RawData
+from evoprune.data.dataset import Arrays, Dataset, Images, Part, Pixels, RawData
 from evoprune.data.mapped import MappedImages
 
 _IMAGES_AT_ONCE = 4096
@@ -49,27 +48,26 @@ def split_train_validation(raw: RawData, config: DataConfig) -> tuple[Part, Part
                 "give a fraction such as 0.1"
             )
         return raw.train, raw.validation
-    images, labels = raw.train
-    held_out = _stratified(labels, config.validation, np.random.default_rng(config.split_seed))
-    if not held_out.any() or held_out.all():
-        raise UserError(f"data.validation: {config.validation} of {len(labels)} training images leaves an empty split")
-    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+    train, validation = _held_out(raw.train, config.validation, config.split_seed)
+    if not len(train[1]) or not len(validation[1]):
+        number = len(raw.train[1])
+        raise UserError(f"data.validation: {config.validation} of {number} training images leaves an empty split")
+    return train, validation
 
 
-def _stratified(labels: Labels, fraction: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Mask of shape (N,) that holds `fraction` of every class, rounded."""
-    mask = np.zeros(len(labels), dtype=bool)
+def _held_out(whole: Part, fraction: float, seed: int) -> tuple[Part, Part]:
+    """What stays of a part, and `fraction` of every class of it, rounded, drawn by `seed`; both in their order."""
+    images, labels = whole
+    rng, mask = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         mask[members[: round(fraction * len(members))]] = True
-    return mask
+    return (images[~mask], labels[~mask]), (images[mask], labels[mask])
 
 
 def hold_out_test(whole: Part) -> tuple[Part, Part]:
     """Training and test part of a data set that has no test part: a fixed, stratified fifth is for testing."""
-    images, labels = whole
-    held_out = _stratified(labels, 0.2, np.random.default_rng(0))
-    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
+    return _held_out(whole, 0.2, seed=0)
 
 
 def contiguous(part: Part) -> Part:

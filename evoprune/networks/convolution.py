@@ -32,7 +32,7 @@ def _reads_one_tap(conv: nn.Conv2d, x: Tensor) -> bool:
     if conv.kernel_size == (1, 1):
         return conv.padding == (0, 0)
     return (
-        _in_bf16()
+        in_bf16()
         and x.shape[2:] == (1, 1)
         and all(size % 2 for size in conv.kernel_size)
         and conv.padding == tuple(size // 2 for size in conv.kernel_size)
@@ -49,12 +49,13 @@ def _one_tap(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if conv.kernel_size != (1, 1):  # in an exported graph, a weight that is not cut is easier to find
         height, width = (size // 2 for size in conv.kernel_size)
         tap = tap[:, :, height : height + 1, width : width + 1]
-    if x.shape[2] * x.shape[3] > _FEW_PIXELS or not _in_bf16():
+    if x.shape[2] * x.shape[3] > _FEW_PIXELS or not in_bf16():
         return F.conv2d(x, tap, conv.bias)
     return F.linear(x.permute(0, 2, 3, 1), tap.flatten(1), conv.bias).permute(0, 3, 1, 2)
 
 
-def _in_bf16() -> bool:
+def in_bf16() -> bool:
+    """Whether autocast has convolutions on the CPU run in bfloat16."""
     return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
 
 
@@ -68,6 +69,6 @@ def _is_slow_in_bf16(conv: nn.Conv2d, x: Tensor) -> bool:
         and torch.is_grad_enabled()
         and 1 < conv.groups == conv.in_channels
         and conv.weight.dtype == torch.float32
-        and _in_bf16()
+        and in_bf16()
         and (conv.stride != (1, 1) or min(x.shape[2:]) < max(conv.kernel_size))
     )

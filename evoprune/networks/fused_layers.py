@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoprune.networks.convolution import convolve
+from evoprune.networks.convolution import convolve, in_bf16
 
 _MOST_COLUMNS = 1024
 Array = npt.NDArray[Any]
@@ -45,8 +45,7 @@ def conv_norm_relu(
 def _can_fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None) -> bool:
     return (
         not (norm.training or torch.is_grad_enabled())
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and in_bf16()
         and _has_folded_convolution()  # asks an operator of torch's, which must not be in the graph of an export
         and type(conv) is nn.Conv2d
         and conv.bias is None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from evoprune.common.objectives import INFEASIBLE, OBJECTIVES, OK, Row, to_losses
+from evoprune.common.ranks import spearman
 from evoprune.common.user_files import is_user_file
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
@@ -128,13 +129,5 @@ def _rank_correlation(front: Sequence[Row]) -> float | None:
     tested = [(row["accuracy"], row["test_accuracy"]) for row in front if row.get("test_accuracy") is not None]
     if len(tested) < 3:
         return None
-    searched, found = (_ranks(values) for values in np.array(tested).T)
-    if np.ptp(searched) == 0 or np.ptp(found) == 0:
-        return None
-    return round(float(np.corrcoef(searched, found)[0, 1]), 3)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Of each value; equal ones share the mean of their places."""
-    ordered = np.sort(values)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
+    correlation = spearman(*np.array(tested).T)
+    return None if correlation is None else round(correlation, 3)

@@ -1,7 +1,7 @@
 """The bits along an axis of a parameter, as short text: which segments stand there, and how. numpy only."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -93,14 +93,10 @@ def _check_size(term: Term, size: int, most: int) -> None:
 
 def _times(values: Sequence[int], place: int) -> int:
     """How often the value at a place stands in a row."""
-    return sum(1 for _ in _while_equal(values, place))
-
-
-def _while_equal(values: Sequence[int], place: int) -> Iterator[int]:
-    for value in values[place:]:
-        if value != values[place]:
-            return
-        yield value
+    end = place
+    while end < len(values) and values[end] == values[place]:
+        end += 1
+    return end - place
 
 
 def _run(values: Sequence[int], place: int, times: int, segment: Segment) -> tuple[int, int]:

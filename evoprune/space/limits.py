@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,14 @@ class Limits:
     def shrink(self, code: Code, rng: np.random.Generator) -> Code:
         """Prune random channels of `code`, one of a hundred at a time, until no closed-form cost exceeds its bound."""
         code = self.space.repair(code)
-        if self.round_to > 1:
-            return self._shrink_by_blocks(code, rng)
-        smallest = self.space.smallest_code()
-        while self._exceeds(code) and not np.array_equal(code, smallest):
-            code = self._with_fewer(code, rng)
+        while self._exceeds(code) and not np.array_equal(code, self._smallest):
+            one_by_one = self.round_to == 1
+            code = self._with_fewer(code, rng) if one_by_one else smaller_code(self.space, code, self.round_to, rng)
         return code
+
+    @cached_property
+    def _smallest(self) -> Code:
+        return smallest_code(self.space, self.round_to)
 
     def _with_fewer(self, code: Code, rng: np.random.Generator) -> Code:
         """`code` without one random channel of a hundred, or twice as many until repair does not bring them all back.
@@ -61,13 +64,7 @@ class Limits:
             if fewer.sum() < code.sum():
                 return fewer
             number *= 2
-        return self.space.smallest_code()
-
-    def _shrink_by_blocks(self, code: Code, rng: np.random.Generator) -> Code:
-        smallest = smallest_code(self.space, self.round_to)
-        while self._exceeds(code) and not np.array_equal(code, smallest):
-            code = smaller_code(self.space, code, self.round_to, rng)
-        return code
+        return self._smallest
 
     def _exceeds(self, code: Code) -> bool:
         bounds = self._closed_form()

@@ -1,14 +1,17 @@
 """From importance to a code: how many channels stay, and which. numpy only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evoprune.common.errors import UserError
+from evoprune.common.ranks import ranks_of
 from evoprune.space.costs import code_costs
 from evoprune.space.space import Code, SearchSpace
 
+Places = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 """Importance of every bit of a code, shape (length,), larger is more important; tied channels have the same."""
 Ranking = Callable[[SearchSpace, Scores, float], Code]
@@ -57,19 +60,36 @@ RANKINGS: Mapping[str, Ranking] = {"uniform": prune_uniform, "global": prune_glo
 
 
 def keep_best(space: SearchSpace, scores: Scores, counts: Sequence[int]) -> Code:
-    """The code that keeps the most important channels of each group.
+    """The repaired code that keeps the most important channels of each group.
 
     Args:
         space: the search space.
         scores: shape (length,); of equal ones the earlier channel stays.
         counts: channels to keep, for each of `space.groups`; at least one stays.
     """
-    code = np.zeros(space.length, dtype=np.uint8)
-    for group, count in zip(space.groups, counts, strict=True):
-        bits = np.zeros(group.width, dtype=np.uint8)
-        bits[np.argsort(-group.of(scores), kind="stable")[: max(1, count)]] = 1
-        group.put(code, bits)
-    return space.repair(code, scores)
+    return space.repair(keep_first(space, places_of(space, scores), np.array([counts]))[0], scores)
+
+
+def places_of(space: SearchSpace, scores: Scores) -> Places:
+    """The place of each bit in the order of its group, shape (length,): 0 for the most important channel."""
+    places = np.empty(space.length, dtype=np.int64)
+    for group in space.groups:
+        group.put(places, np.argsort(np.argsort(-group.of(scores), kind="stable")))
+    return places
+
+
+def keep_first(space: SearchSpace, places: Places, counts: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Codes, not repaired, that keep the first channels of each group, and one at least.
+
+    Args:
+        space: the search space.
+        places: of `places_of`, shape (length,), or (codes, length) where every code has an order of its own.
+        counts: channels to keep, shape (codes, groups).
+    """
+    codes = np.empty((len(counts), space.length), dtype=np.uint8)
+    for group, count in zip(space.groups, counts.T, strict=True):
+        group.put(codes, group.of(places) < np.maximum(1, count)[:, None])
+    return codes
 
 
 def prune_to_flops(space: SearchSpace, scores: Scores, ranking: Ranking, most: float) -> Code:
@@ -143,8 +163,5 @@ def mid_ranks(space: SearchSpace, scores: Scores) -> Scores:
     """Mid-rank of every channel inside its segment, scaled to (0, 1), ties averaged; shape (length,)."""
     result = np.empty(space.length)
     for segment in space.segments:
-        values = scores[segment.slice]
-        below = (values[None] < values[:, None]).sum(axis=1)
-        equal = (values[None] == values[:, None]).sum(axis=1)
-        result[segment.slice] = (below + equal / 2) / segment.width
+        result[segment.slice] = ranks_of(scores[segment.slice]) / segment.width
     return result

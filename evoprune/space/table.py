@@ -1,6 +1,6 @@
 """The channel table: which bit of a code keeps each index of each parameter, and what layers cost. numpy only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -139,9 +139,21 @@ class ChannelTable:
         """Where each segment begins, shape (segments,)."""
         return np.array([segment.start for segment in self.segments], dtype=np.int64)
 
+    @cached_property
+    def segment_of(self) -> Array:
+        """The number of the segment that each bit belongs to, shape (length,)."""
+        return np.repeat(np.arange(len(self.segments)), [segment.width for segment in self.segments])
+
     def full_code(self) -> Code:
         """The code that keeps every channel, shape (length,)."""
         return np.ones(self.length, dtype=np.uint8)
+
+    def half_code(self, segments: Iterable[Segment]) -> Code:
+        """The code without every second channel of some segments, not repaired, shape (length,)."""
+        code = self.full_code()
+        for segment in segments:
+            code[segment.slice][1::2] = 0
+        return code
 
     def check(self, codes: npt.ArrayLike) -> Code:
         """The codes as uint8, shape (..., length).

@@ -69,10 +69,9 @@ def layers_of(table: ChannelTable) -> tuple[Layer, ...]:
     Several segments are joined by `+`; None stands for what is never cut.
     """
     names = np.array([segment.name for segment in table.segments], dtype=object)
-    segment_of = np.repeat(np.arange(len(names)), [segment.width for segment in table.segments])
 
     def segments(bits: Bits) -> str | None:
-        return "+".join(names[np.unique(segment_of[bits[bits >= 0]])]) or None
+        return "+".join(names[np.unique(table.segment_of[bits[bits >= 0]])]) or None
 
     layers: dict[str, Layer] = {}
     for row in table.layers:

@@ -64,14 +64,13 @@ class _Widths:
         self._table = table
         self._rows: dict[bytes, int] = {}
         self._weights: list[npt.NDArray[np.float64]] = []
-        self._segment_of = np.repeat(np.arange(len(table.segments)), [segment.width for segment in table.segments])
 
     def add(self, bits: Array) -> int:
         """The number of an axis, whose indices have these bits. All bits of a segment stand in it equally often."""
         row = np.zeros(len(self._table.segments) + 1)
         row[-1] = (bits < 0).sum()
         found, times = np.unique(bits[bits >= 0], return_counts=True)
-        row[self._segment_of[found]] = times
+        row[self._table.segment_of[found]] = times
         key = row.tobytes()
         if key not in self._rows:
             self._rows[key] = len(self._weights)

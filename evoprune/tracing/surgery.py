@@ -68,10 +68,13 @@ def shaped(network: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module
         if len(shape) != value.dim() or any(new > old for new, old in zip(shape, value.shape, strict=True)):
             raise UserError(f"{name} has shape {shape}, which is not narrower than the network's {tuple(value.shape)}")
         if shape != tuple(value.shape):
-            part = value.detach().new_empty(shape)
-            is_parameter = isinstance(value, nn.Parameter)
-            replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
+            replaced[id(value)] = in_place_of(value, value.detach().new_empty(shape))
     return _copied(network, replaced)
+
+
+def in_place_of(value: Tensor, other: Tensor) -> Tensor:
+    """Another tensor for one of a network's: a parameter where that is one."""
+    return nn.Parameter(other, value.requires_grad) if isinstance(value, nn.Parameter) else other
 
 
 def whole_state(network: nn.Module) -> dict[str, Tensor]:
@@ -168,9 +171,7 @@ def _replaced(table: ChannelTable, network: nn.Module, kept: Code, changes: Mapp
         if row.name not in changes and all(kept[bits].all() for bits in row.bits):
             continue
         value = _tensor(network, row.name)
-        part = _part(changes.get(row.name, value).detach(), row, kept)
-        is_parameter = isinstance(value, nn.Parameter)
-        replaced[id(value)] = nn.Parameter(part, value.requires_grad) if is_parameter else part
+        replaced[id(value)] = in_place_of(value, _part(changes.get(row.name, value).detach(), row, kept))
     return replaced
 
 

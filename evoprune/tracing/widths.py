@@ -14,7 +14,7 @@ from evoprune.space.table import ChannelTable, Code
 from evoprune.tracing.call import sizes_of
 from evoprune.tracing.graph import Graph, export
 from evoprune.tracing.labels import Array
-from evoprune.tracing.surgery import kept_bits, narrow
+from evoprune.tracing.surgery import in_place_of, kept_bits, narrow
 
 _REASON = "the forward has its width fixed"
 
@@ -48,8 +48,8 @@ def pin_fixed_widths(graph: Graph, network: nn.Module, example: Tensor) -> Chann
 
 def _without_weights(network: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
     """Copies on the meta device, where nothing is computed; the network and the example where it cannot run there."""
-    tensors: dict[int, Any] = {id(one): nn.Parameter(one.to("meta"), one.requires_grad) for one in network.parameters()}
-    tensors |= {id(one): one.to("meta") for one in network.buffers()}
+    every = (*network.parameters(), *network.buffers())
+    tensors: dict[int, Any] = {id(one): in_place_of(one, one.to("meta")) for one in every}
     copied, like = copy.deepcopy(network, tensors), example.to("meta")
     return (copied, like) if _runs(copied, like) else (network, example)
 
@@ -76,31 +76,24 @@ class _Trial:
                 if labels is not None and len(labels) == len(bits):  # a grouped weight's row has all of its inputs
                     of_root[roots[labels]] = bits
         self.bits: Array = of_root[roots]
-        self.segment_of = np.repeat(np.arange(len(table.segments)), [segment.width for segment in table.segments])
 
     def runs(self, segments: Collection[int]) -> bool:
         """Whether the network runs when these segments keep half."""
-        return _runs(narrow(self.table, self.network, self._half(segments)), self.example)
+        code = self.table.half_code(self.table.segments[index] for index in segments)
+        return _runs(narrow(self.table, self.network, code), self.example)
 
     def wrong_nodes(self, network: nn.Module, example: Tensor) -> list[str]:
         """Nodes of a network with weights that have other sizes than the labels say when all segments keep half."""
         names = dict.fromkeys(note.node for note in self.graph.notes.sizes)
         if not names:
             return []
-        kept = kept_bits(self.table, self._half(range(len(self.table.segments))))
+        kept = kept_bits(self.table, self.table.half_code(self.table.segments))
         try:
             program = export(narrow(self.table, network, kept[:-1]), example)
         except UserError:  # it runs, and yet it cannot be read: none of its sizes can be trusted
             return list(names)
         there = {node.name: sizes_of(node) for node in program.graph.nodes}
         return [name for name in names if there.get(name) != self._expected(name, kept)]
-
-    def _half(self, segments: Collection[int]) -> Code:
-        """A code without every second channel of some segments."""
-        code = self.table.full_code()
-        for index in segments:
-            code[self.table.segments[index].slice][1::2] = 0
-        return code
 
     def _expected(self, name: str, kept: Code) -> tuple[tuple[int, ...], ...]:
         """Sizes of what a node returns when the labels are right."""
@@ -147,11 +140,11 @@ class _Trial:
 
     def _segments_of(self, labels: Array) -> list[int]:
         bits = self.bits[labels]
-        return sorted(set(self.segment_of[bits[bits >= 0]].tolist()))
+        return sorted(set(self.table.segment_of[bits[bits >= 0]].tolist()))
 
     def _labels_of(self, segments: Iterable[int]) -> Array:
         free = np.flatnonzero(self.bits >= 0)
-        return free[np.isin(self.segment_of[self.bits[free]], list(segments))]
+        return free[np.isin(self.table.segment_of[self.bits[free]], list(segments))]
 
     def _everything(self) -> list[tuple[Array, str]]:
         return [(np.flatnonzero(self.bits >= 0), "somewhere")]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evoprune.common.errors import reason_of
 from evoprune.space.space import Code
 from evoprune.space.traced import TracedSpace
-from evoprune.tracing.surgery import masks_of
+from evoprune.tracing.surgery import in_place_of, masks_of
 
 
 class StackedTraced(nn.Module):
@@ -110,5 +110,5 @@ def _copied(network: nn.Module, size: int) -> nn.Module:
     wide: dict[int, Tensor] = {}
     for _, value in _tensors(network):
         rows = value.detach().new_empty(size, *value.shape) if _is_stacked(value) else value.detach().clone()
-        wide[id(value)] = nn.Parameter(rows, value.requires_grad) if isinstance(value, nn.Parameter) else rows
+        wide[id(value)] = in_place_of(value, rows)
     return copy.deepcopy(network, wide)

@@ -18,7 +18,9 @@ from evoprune.space.costs import code_costs
 from evoprune.space.ranking import (
     RANKINGS,
     keep_best,
+    keep_first,
     mid_ranks,
+    places_of,
     prune_by_offsets,
     prune_global,
     prune_on,
@@ -172,6 +174,15 @@ def test_a_count_below_one_keeps_the_best():
     code = keep_best(SPACE, scores, [0] * len(SPACE.groups))
     for segment in SPACE.segments:
         assert SPACE.kept(code)[segment.name].tolist() == [scores[segment.slice].argmax()]
+
+
+def test_many_codes_keep_what_each_keeps_alone():
+    """Without adapters and equal parts repair changes nothing of them."""
+    scores, rng = [random_scores(SPACE, seed) for seed in range(3)], np.random.default_rng(0)
+    counts = rng.integers(0, 5, (3, len(SPACE.groups)))
+    found = keep_first(SPACE, np.stack([places_of(SPACE, one) for one in scores]), counts)
+    wanted = [keep_best(SPACE, one, count.tolist()) for one, count in zip(scores, counts, strict=True)]
+    assert np.array_equal(found, wanted)
 
 
 @few

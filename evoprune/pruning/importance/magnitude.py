@@ -27,8 +27,9 @@ def weight_scores(space: SearchSpace, network: nn.Module, criterion: str) -> Lay
     score = WEIGHT_CRITERIA[criterion]
     scored: dict[str, Scores] = {}
     for layer in writers(space, network):
+        module = network.get_submodule(layer.name)
         norm = network.get_submodule(layer.norm) if layer.norm is not None else None
-        values = score(_filters(network.get_submodule(layer.name)), norm)
+        values = score(outputs_first(module, _weight(module)), norm)
         if values is not None:
             scored[layer.name] = _numpy(values)
     return scored
@@ -68,16 +69,18 @@ def writers(space: SearchSpace, network: nn.Module) -> list[Layer]:
     One that only hands channels on, as an imported shortcut without parameters does, says nothing of them. It counts
     where no other layer writes to the segment.
     """
-    layers = _with_weights(space, network, space.output_bits)
-    own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
-    return [layer for layer in layers if layer in own or not any(one.outputs == layer.outputs for one in own)]
+    return _telling(_with_weights(space, network, space.output_bits), network, lambda layer: layer.outputs)
 
 
 def readers(space: SearchSpace, network: nn.Module) -> list[Layer]:
     """The layers that read a segment with weights of their own; the same holds for them."""
-    layers = _with_weights(space, network, space.input_bits)
+    return _telling(_with_weights(space, network, space.input_bits), network, lambda layer: layer.inputs)
+
+
+def _telling(layers: list[Layer], network: nn.Module, side: Callable[[Layer], str | None]) -> list[Layer]:
+    """The layers without those that only hand channels on, where another one has the same segment on this side."""
     own = [layer for layer in layers if not _hands_on(network.get_submodule(layer.name))]
-    return [layer for layer in layers if layer in own or not any(one.inputs == layer.inputs for one in own)]
+    return [layer for layer in layers if layer in own or side(layer) not in map(side, own)]
 
 
 def _with_weights(space: SearchSpace, network: nn.Module, bits: Callable[[Layer], Bits]) -> list[Layer]:
@@ -127,11 +130,6 @@ def _weight(module: nn.Module) -> Tensor:
     weight = module.weight
     assert isinstance(weight, Tensor), f"{type(module).__name__} has no weight"
     return weight.detach().double()
-
-
-def _filters(module: nn.Module) -> Tensor:
-    """The weight with outputs first, shape (outputs, ...)."""
-    return outputs_first(module, _weight(module))
 
 
 def outputs_first(module: nn.Module, values: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from evoprune.common.errors import LOSS_NOT_FINITE, TrainingError, UserError
+from evoprune.common.ranks import spearman
 from evoprune.common.seeds import derive_seed
 from evoprune.config import ScopConfig
 from evoprune.data.batches import Steps
@@ -224,10 +224,11 @@ def _values(tensor: Tensor) -> Scores:
 
 def _facts(scales: LayerScores, scores: LayerScores, gammas: LayerScores) -> dict[str, Any]:
     """How far the scores say more than |gamma| does: they do not where k has reached an end of its range."""
-    layers = {
-        name: {**_saturation(scales[name]), "spearman_with_gamma": _spearman(scores[name], np.abs(gammas[name]))}
-        for name in scales
-    }
+    layers: dict[str, dict[str, float | None]] = {}
+    for name, scale in scales.items():
+        correlation = spearman(scores[name], np.abs(gammas[name]))
+        rounded = None if correlation is None else round(correlation, 4)
+        layers[name] = {**_saturation(scale), "spearman_with_gamma": rounded}
     every = np.concatenate(list(scales.values()))
     correlations = [row["spearman_with_gamma"] for row in layers.values() if row["spearman_with_gamma"] is not None]
     return {
@@ -242,9 +243,3 @@ def _facts(scales: LayerScores, scores: LayerScores, gammas: LayerScores) -> dic
 def _saturation(scales: Scores) -> dict[str, float]:
     high, low = (scales > 1 - _SATURATION).mean(), (scales < _SATURATION).mean()
     return {"share_k_above_0.99": round(float(high), 4), "share_k_below_0.01": round(float(low), 4)}
-
-
-def _spearman(first: Scores, second: Scores) -> float | None:
-    """Rank correlation, ties at their mean rank; None where one side has no order."""
-    correlation = float(pd.DataFrame([first, second]).T.corr(method="spearman").to_numpy()[0, 1])
-    return round(correlation, 4) if np.isfinite(correlation) else None

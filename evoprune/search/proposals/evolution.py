@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from evoprune.config import SearchConfig
 from evoprune.space.costs import compute_costs
-from evoprune.space.ranking import Scores, mid_ranks
+from evoprune.space.ranking import Places, Scores, keep_first, mid_ranks, places_of
 from evoprune.space.rounding import to_count
 from evoprune.space.space import Code, SearchSpace
 
@@ -60,9 +60,6 @@ class Evolution:
         self._ranks = None if scores is None else mid_ranks(space, scores)
         self._groups = space.groups
         self._group_widths = np.array([group.width for group in space.groups])
-        self._group_of = np.empty(space.length, dtype=np.int64)
-        for index, group in enumerate(space.groups):
-            group.put(self._group_of, index)
 
     def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Codes of shape (number, length), one in each of `number` equal ranges of FLOPs, in any order."""
@@ -79,19 +76,17 @@ class Evolution:
         strength = (1 - _UNIFORM_SHARE) * max(0.0, 1 - progress / self._config.prior_fade)
         return np.stack([self._child(first, second, strength, rng) for first, second in parents])
 
-    def _shape(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.int64], Values, Values]:
+    def _shape(self, rng: np.random.Generator) -> tuple[Places, Values, Values]:
         """The order in which a code's channels are kept, and by what each group's keep rate differs from a common one.
 
         Returns:
             Places, shape (length,); factors and offsets, shape (groups,): a group keeps factor * (common + offset).
         """
-        places = self._places(self._keys(1 - _UNIFORM_SHARE, rng))
+        places = places_of(self._space, self._keys(1 - _UNIFORM_SHARE, rng))
         offsets = rng.random() * self._offsets
         return places, np.exp(rng.normal(0, _RATE_SPREAD, len(offsets))), offsets
 
-    def _fitting(
-        self, places: npt.NDArray[np.int64], factors: Values, offsets: Values, flops: Values
-    ) -> npt.NDArray[np.uint8]:
+    def _fitting(self, places: Places, factors: Values, offsets: Values, flops: Values) -> npt.NDArray[np.uint8]:
         """For each shape, of which the arguments have one row, the code of at most so many multiply-adds."""
         low, high = -offsets.max(axis=1), (1 / factors - offsets).max(axis=1)  # nothing of every group, and all of it
         for _ in range(_BISECTIONS):
@@ -101,17 +96,9 @@ class Evolution:
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
         return self._at_rates(factors * (low[:, None] + offsets), places)
 
-    def _places(self, keys: Keys) -> npt.NDArray[np.int64]:
-        """The place of each bit in the order of its group, shape (length,): 0 for the largest key."""
-        places = np.empty(self._space.length, dtype=np.int64)
-        for group in self._groups:
-            group.put(places, np.argsort(np.argsort(-group.of(keys), kind="stable"), kind="stable"))
-        return places
-
-    def _at_rates(self, rates: Values, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    def _at_rates(self, rates: Values, places: Places) -> npt.NDArray[np.uint8]:
         """Codes that keep the share `rates[:, group]` of each group's channels, the first `places`; a row for each."""
-        counts = np.clip(np.round(rates * self._group_widths), 1, self._group_widths)
-        return (places < counts[:, self._group_of]).astype(np.uint8)
+        return keep_first(self._space, places, np.round(rates * self._group_widths))
 
     def _child(self, first: Code, second: Code, strength: float, rng: np.random.Generator) -> Code:
         child = first.copy()

@@ -15,7 +15,7 @@ from evoprune.search.pareto import non_dominated
 from evoprune.search.proposals.proposal import Proposal
 from evoprune.space.costs import compute_costs
 from evoprune.space.limits import Limits
-from evoprune.space.ranking import Scores
+from evoprune.space.ranking import Scores, keep_first, places_of
 from evoprune.space.space import SearchSpace
 
 Codes = npt.NDArray[np.uint8]
@@ -56,7 +56,7 @@ class Surrogate:
     ):
         self._space, self._config, self._seed = space, experiment.search, experiment.seed
         self._scores, self._model, (self._evolution, self._limits) = scores, model, searching
-        self._places = [np.argsort(np.argsort(-group.of(scores), kind="stable")) for group in space.groups]
+        self._places = places_of(space, scores)
         self._shares = np.zeros((0, len(space.groups)))
         self._new: list[Codes] = []
         self._accuracies: list[float] = []
@@ -142,7 +142,7 @@ class Surrogate:
         few = rng.random(shape).argsort(axis=1) < rng.integers(1, 4, (len(codes), 1))
         most = np.maximum(1, widths // _LARGEST_STEP)
         steps = np.where(few, rng.integers(-most, most + 1, shape), 0)
-        return self._coded((self._counts(codes) + steps).clip(1, widths))
+        return keep_first(self._space, self._places, (self._counts(codes) + steps).clip(1, widths))
 
     def _best(self, codes: Codes, losses: Values) -> tuple[Codes, Values]:
         """Those of `codes` that none beats, each once, with their `losses`, cheapest first."""
@@ -168,14 +168,7 @@ class Surrogate:
 
     def _ordered(self, codes: Codes) -> Codes:
         """Codes of the same widths that keep the most important channels of each group."""
-        return self._coded(self._counts(codes))
-
-    def _coded(self, counts: Counts) -> Codes:
-        """Codes that keep `counts` channels, shape (codes, groups), of each group, the most important ones."""
-        codes = np.empty((len(counts), self._space.length), dtype=np.uint8)
-        for group, places, count in zip(self._space.groups, self._places, counts.T, strict=True):
-            group.put(codes, places[None] < np.maximum(1, count)[:, None])
-        return codes
+        return keep_first(self._space, self._places, self._counts(codes))
 
 
 def _num_learned(told: int) -> int:
