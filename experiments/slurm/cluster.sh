@@ -16,6 +16,7 @@ export PATH="$PWD/.venv/bin:$PATH"  # the one of this checkout, where there is o
 
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')  # who does not know it is not let in
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
+export RAY_worker_niceness=0  # at the 15 of Ray any other process starves a search on CPUs
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)  # this script runs there too
 address="$head:${RAY_PORT:-6379}"
 others=$((SLURM_JOB_NUM_NODES - 1))
