@@ -13,7 +13,15 @@ _LONGEST = 100
 _MOST_FINDINGS = 20
 _ALLOWED, _OR = "; allowed: ", ", or "
 _NAMES = "letters, digits, `.`, `_` and `-`; a key `name` says it where the name of the file is another one"
-_NOT_KEYS = ("[key]", "bool", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
+_NOT_KEYS = (
+    "[key]",
+    "bool",
+    "float",
+    "int",
+    "str",
+    "constrained-int",
+    "constrained-str",
+)  # how pydantic marks a mapping's key and the members of a union
 
 
 def describe_errors(error: ValidationError, model: type[BaseModel], source: str) -> str:

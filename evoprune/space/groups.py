@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-LAYER_KINDS = ("conv", "linear", "adapter")
 MOST_BITS = 2**20
 """Of a code: what a file can make of memory."""
 MOST_OPERATIONS = 2**60

@@ -14,7 +14,6 @@ from evoprune.space.groups import ChannelGroup, Layer, Segment
 
 Code = npt.NDArray[np.uint8]
 Bits = npt.NDArray[np.int64]
-PARAMETERS = ("width", "num_classes", "in_channels", "image_size")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from evoprune.common.errors import UserError, reason_of
 from evoprune.common.files import write_atomically
 from evoprune.common.yaml_files import format_rows, read_yaml
-from evoprune.config.traced_space import FORMAT, check_traced
+from evoprune.config.space_files import FORMAT, check_traced
 from evoprune.space.axes import MOST_INDICES, Term, format_axis, parse_axis
 from evoprune.space.groups import MOST_BITS, MOST_OPERATIONS, Segment
 from evoprune.space.table import Array, ChannelTable, EqualParts, LayerRow, PadRow, Pin, TensorRow

@@ -76,14 +76,14 @@ def test_what_once_was_a_traceback_is_named_by_its_key(tmp_path, capsys, section
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("times: 1}", "times: 0}", "times is a whole number of at least 1"),
-        ("times: 1}", "times: 10000000}", "times is a whole number of at least 1 and at most 1,000,000"),
+        ("times: 1}", "times: 0}", "segments.0.times: got 0; allowed: greater than or equal to 1"),
+        ("times: 1}", "times: 10000000}", "segments.0.times: got 10000000; allowed: less than or equal to 1000000"),
         ("times: 1}", "times: 999999}", "bits is too long"),
         ("name: resnet20", f"{ALIAS_BOMB}\nname: resnet20", "more than 200,000 values"),
-        ("width: 16", "width: 1000000000", "width is a whole number"),
+        ("width: 16", "width: 1000000000", "parameters.width: got 1000000000"),
         ("kernel: 3", "kernel: 1000000", "multiply-adds are too many to count"),
-        ("name: resnet20", "name: [a]", "is no name"),
-        ("in_channels: 3", "5: 3", "parameters are width, num_classes"),
+        ("name: resnet20", "name: [a]", "name: got ['a']"),
+        ("in_channels: 3", "5: 3", "parameters.5: got 5; allowed: Keys should be strings"),
     ],
 )
 def test_a_search_space_of_another_world_is_refused_at_once(tmp_path, capsys, old, new, reason):

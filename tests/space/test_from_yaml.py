@@ -110,15 +110,20 @@ CONV = {"name": "conv1", "inputs": "image", "outputs": "stem"}
     [
         ({"layers": [{**CONV, "outputs": "stm"}]}, "did you mean 'stem'"),
         ({"layers": [{**CONV, "inputs": "classes"}]}, "unknown segment 'classes'"),
-        ({"layers": [{**CONV, "kind": "konv"}]}, "did you mean 'conv'"),
+        (
+            {"layers": [{**CONV, "kind": "konv"}]},
+            r"layers\.0\.kind: got 'konv'; allowed: 'conv', 'linear' or 'adapter'",
+        ),
         ({"layers": [{**CONV, "kernal": 3}]}, "kernal"),
         ({"segments": [{"name": "a", "times": 1}, {"name": "a", "times": 1}]}, "twice"),
         ({"segments": [{"name": "a"}]}, "times"),
         ({"segments": [{"name": "stem", "times": 0}]}, "times"),
         ({"segments": [{"name": "stem", "times": 1.5}]}, "times"),
         ({"segments": [{"name": "stem", "times": -1}]}, "times"),
-        ({"parameters": {"width": 2}}, "num_classes"),
-        ({"segments": None}, "not a search space"),
+        ({"parameters": {"width": 2}}, r"parameters\.num_classes is missing"),
+        ({"segments": None}, "segments: got None"),
+        ({"segments": []}, "segments: got .*at least 1"),
+        ({"layers": [{**CONV, "name": "a/b"}]}, "name: got 'a/b'"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_reason(tmp_path, changes, message):

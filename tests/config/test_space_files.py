@@ -1,11 +1,11 @@
-"""What may stand in the file of a traced search space."""
+"""What may stand in the files of search spaces."""
 
 import copy
 
 import pytest
 
 from evoprune import UserError
-from evoprune.config.traced_space import check_traced
+from evoprune.config.space_files import check_traced, check_written
 
 SOUND = {
     "format": "traced 1",
@@ -62,3 +62,34 @@ def test_a_wrong_value_is_named(section, key, value, message):
 def test_a_section_that_is_not_there_is_named():
     with pytest.raises(UserError, match=r"space\.yaml: layers is missing"):
         check_traced({name: value for name, value in SOUND.items() if name != "layers"}, "space.yaml")
+
+
+WRITTEN = {
+    "name": "mine",
+    "network": {"family": "resnet_cifar", "blocks": [1]},
+    "parameters": {"width": 2, "num_classes": 3, "in_channels": 1, "image_size": [6, 8]},
+    "segments": [{"name": "stem", "times": 1}],
+    "layers": [{"name": "conv1", "inputs": "image", "outputs": "stem"}],
+}
+
+
+def test_a_written_layer_is_a_plain_convolution_where_it_says_nothing_else():
+    layer = check_written(WRITTEN, "mine.yaml").layers[0]
+    assert (layer.kind, layer.kernel, layer.norm) == ("conv", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "message"),
+    [
+        ("parameters", {**WRITTEN["parameters"], "image_size": [8]}, r"mine\.yaml: parameters\.image_size: got \[8\]"),
+        ("parameters", {**WRITTEN["parameters"], "depth": 3}, r"unknown key parameters\.depth"),
+        ("segments", [{"name": "stem", "times": True}], r"segments\.0\.times: got True"),
+        ("layers", ["conv1"], r"layers\.0 is a mapping of keys, got 'conv1'"),
+        ("name", "a\nb", r"name: got 'a\\nb'; allowed: printable characters without /"),
+        ("network", 3, r"network is a mapping of keys, got 3"),
+    ],
+)
+def test_a_wrong_value_of_a_written_space_is_named(section, value, message):
+    with pytest.raises(UserError, match=message) as refused:
+        check_written({**WRITTEN, section: value}, "mine.yaml")
+    assert str(refused.value).endswith("\ncompare search_spaces/resnet20.yaml")
