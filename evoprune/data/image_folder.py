@@ -213,9 +213,9 @@ def _facts(raw: RawData, corrupt: list[str], ignored: list[str]) -> list[str]:
         f"classes ({_some(raw.classes)})"
     ]
     if corrupt:
-        lines.append(f"images: {len(corrupt):,} corrupt files are left out ({_some(corrupt)})")
+        lines.append(f"images: corrupt and left out: {len(corrupt):,} ({_some(corrupt)})")
     if ignored:
-        lines.append(f"images: {len(ignored):,} other things in the folder are ignored ({_some(ignored)})")
+        lines.append(f"images: ignored in the folder: {len(ignored):,} ({_some(ignored)})")
     return lines
 
 

@@ -101,9 +101,7 @@ def test_what_is_ignored_is_said(tmp_path):
     (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
     picture(tmp_path / "test" / "loose.png", 1)
     picture(tmp_path / "valid" / "cat" / "0.png", 1)
-    assert facts(config)[1] == (
-        "images: 3 other things in the folder are ignored (train/cat/notes.txt, test/loose.png, valid)"
-    )
+    assert facts(config)[1] == ("images: ignored in the folder: 3 (train/cat/notes.txt, test/loose.png, valid)")
 
 
 def spoil(root) -> None:
@@ -135,9 +133,7 @@ def test_corrupt_files_can_be_left_out(tmp_path):
     raw = load_raw_data(config)
     assert np.asarray(raw.train[0])[:, 2, 2].tolist() == [[0, 0, 1], [0, 0, 2], *[[100, 0, n] for n in range(3)]]
     assert raw.train[1].tolist() == [0, 0, 1, 1, 1] and raw.test[1].tolist() == [0, 0, 0, 1, 1]
-    assert facts(config)[1] == (
-        "images: 3 corrupt files are left out (train/cat/0.png, train/dog/cut.jpg, test/dog/1.png)"
-    )
+    assert facts(config)[1] == ("images: corrupt and left out: 3 (train/cat/0.png, train/dog/cut.jpg, test/dog/1.png)")
 
 
 def test_a_class_of_corrupt_files_alone_is_refused_all_the_same(tmp_path):

@@ -137,7 +137,7 @@ def test_corrupt_files_end_every_command_with_their_names_until_they_are_to_be_s
     assert main(["validate", file, "--set", "data.skip_corrupt=true"]) == 0
     said = capsys.readouterr().out
     assert "images: 46 for training, 12 for testing" in said
-    assert "images: 2 corrupt files are left out (bright/0.png, red/more/3.png)" in said
+    assert "images: corrupt and left out: 2 (bright/0.png, red/more/3.png)" in said
 
 
 def test_a_disk_without_room_is_refused_with_what_is_needed(photos, monkeypatch, capsys):
