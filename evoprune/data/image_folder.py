@@ -60,11 +60,11 @@ class ImageFolder:
         classes = tuple(sorted(entry.name for entry in _seen(train) if entry.is_dir()))
         if len(classes) < 2:
             raise UserError(
-                f"data.root: {train} needs one folder for each of at least 2 classes, got {_some(classes) or 'none'}"
+                f"data.root: {train} needs one folder for each of at least 2 classes, got {some(classes) or 'none'}"
             )
         if _LIKE_PARTS.issuperset(name.lower() for name in classes):
             raise UserError(
-                f"data.root: {train} has {_some(classes)} where class folders are looked for; parts are named "
+                f"data.root: {train} has {some(classes)} where class folders are looked for; parts are named "
                 f"{', '.join(_PARTS)}, in small letters: rename them"
             )
         return classes
@@ -125,7 +125,7 @@ def _list_part(root: Path, part: str, classes: tuple[str, ...], follow_links: bo
             found.ignored.append(inside)
             continue
         if entry.name not in classes:
-            raise UserError(f"{root / inside}: not a class of the training folder ({_some(classes)})")
+            raise UserError(f"{root / inside}: not a class of the training folder ({some(classes)})")
         if not follow_links:
             _check_link(root / inside, None)
         home = None if follow_links else (root / inside).resolve()
@@ -199,7 +199,7 @@ def _check_classes(folder: Path, labels: Labels, classes: tuple[str, ...], is_wh
     """There are images, and of a training part some of each class."""
     missing = sorted(set(range(len(classes))) - set(labels.tolist()))
     if not len(labels) or (is_whole and missing):
-        names = f" of {_some([classes[label] for label in missing])}" if len(labels) else ""
+        names = f" of {some([classes[label] for label in missing])}" if len(labels) else ""
         raise UserError(
             f"data.root: {folder}: no images{names}; {', '.join(sorted(SUFFIXES))} in one folder per class are read"
         )
@@ -210,16 +210,17 @@ def _facts(raw: RawData, corrupt: list[str], ignored: list[str]) -> list[str]:
     own = f", {len(raw.validation[1]):,} for validation" if raw.validation is not None else ""
     lines = [
         f"images: {len(raw.train[1]):,} for training{own}, {len(raw.test[1]):,} for testing, in {raw.num_classes} "
-        f"classes ({_some(raw.classes)})"
+        f"classes ({some(raw.classes)})"
     ]
     if corrupt:
-        lines.append(f"images: {len(corrupt):,} corrupt files are left out ({_some(corrupt)})")
+        lines.append(f"images: {len(corrupt):,} corrupt files are left out ({some(corrupt)})")
     if ignored:
-        lines.append(f"images: {len(ignored):,} other things in the folder are ignored ({_some(ignored)})")
+        lines.append(f"images: {len(ignored):,} other things in the folder are ignored ({some(ignored)})")
     return lines
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
+    """Names in a line, the first ten of them."""
     shown = [_one_line(name) for name in list(names)[:_MOST_NAMES]]
     return ", ".join([*shown, "..."] if len(names) > _MOST_NAMES else shown)
 
