@@ -87,6 +87,8 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
     models = [_load(path, dataset, compute, request.source) for path in paths]  # refused before the first is measured
+    if request.out is not None:
+        request.out.mkdir(parents=True, exist_ok=True)  # where a file is in the way, that is said before the first too
     rows: list[Row] = []
     base_calls = None
     for model in models:

@@ -58,6 +58,12 @@ def test_what_cannot_be_evaluated_is_refused(model, tmp_path, capsys):
     assert "the folder of a run; name a model in it" in refusal(capsys, "evaluate", str(model.parents[1]))
 
 
+def test_tables_that_cannot_be_written_are_refused_before_anything_is_measured(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("evoprune.stages.evaluate.measure_times", None)
+    (tmp_path / "a").write_text("")
+    assert f"{tmp_path / 'a'}: File exists; " in refusal(capsys, "evaluate", str(model), "--out", str(tmp_path / "a"))
+
+
 def write_onnx(
     path: Path, classes: int = 10, batch: int | str = "batch", inputs: int = 1, external: bool = False
 ) -> str:
