@@ -103,6 +103,8 @@ def search_weights(request: Request) -> None:
     from evoprune.stages.sparsity_search import search_sparsities
 
     context = checked(request, ())
+    if context.experiment.search.round_to > 1 or context.experiment.search.limits:
+        say("search.round_to and search.limits are those of channels: the search --weights takes no notice of them")
     with _opened(context):
         prepare_base(context)
         say(search_sparsities(_workspace(context)))
