@@ -1,14 +1,14 @@
 """Images from a folder of class folders."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from evoprune.common.errors import UserError, printable
+from evoprune.common.errors import UserError, printable, some
 from evoprune.config import DataConfig
 from evoprune.data.dataset import Labels, Part, RawData
 from evoprune.data.decoding import SUFFIXES
@@ -17,7 +17,6 @@ from evoprune.data.split import hold_out_test
 
 _PARTS = ("train", "test", "val")
 _LIKE_PARTS = {*_PARTS, "training", "testing", "valid", "validation"}
-_MOST_NAMES = 10
 
 
 @dataclass
@@ -217,12 +216,6 @@ def _facts(raw: RawData, corrupt: list[str], ignored: list[str]) -> list[str]:
     if ignored:
         lines.append(f"images: {len(ignored):,} other things in the folder are ignored ({some(ignored)})")
     return lines
-
-
-def some(names: Collection[str]) -> str:
-    """Names in a line, the first ten of them."""
-    shown = [_one_line(name) for name in list(names)[:_MOST_NAMES]]
-    return ", ".join([*shown, "..."] if len(names) > _MOST_NAMES else shown)
 
 
 def _one_line(name: str) -> str:

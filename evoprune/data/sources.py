@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evoprune.common.errors import NotAtHandError, UserError
+from evoprune.common.errors import NotAtHandError, UserError, some
 from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape, Part, RawData
-from evoprune.data.image_folder import ImageFolder, some
+from evoprune.data.image_folder import ImageFolder
 from evoprune.data.npz_files import Archive, open_npz
 from evoprune.data.npz_parts import npz_fact, npz_part, npz_parts
 from evoprune.data.split import hold_out_test
