@@ -127,7 +127,7 @@ def transform(path: Path, overrides: Sequence[str]) -> None:
     from evoprune.stages.transform import transform
 
     context = _context_of_run(path, overrides)
-    place = round_to_transform(context.folder)
+    place = round_to_transform(context.folder, context.experiment.weights.csr_from)
     with _opened(context):
         say(transform(_workspace(context)))
         say(f"results: {place.model('transformed')}/  (evoprune.load_model reads it)")
