@@ -68,7 +68,8 @@ class DataSource:
             return []
         lines = self.folder.facts() if self.config.dataset == "image_folder" else [npz_fact(self.archive_parts)]
         raw = self._parts()
-        return [*lines, *_lacking("testing", raw.test, raw), *_lacking("validation", raw.validation, raw)]
+        validation = raw.validation if isinstance(self.config.validation, str) else None
+        return [*lines, *_lacking("testing", raw.test, raw), *_lacking("validation", validation, raw)]
 
     @cached_property
     def folder(self) -> ImageFolder:
