@@ -87,8 +87,8 @@ Images may be as cameras and people leave them:
 | other files | ignored, and counted |
 | files that cannot be read, or have above 134 million pixels | all named, status 2; `skip_corrupt: true` goes on |
 
-Each command says how many images and classes there are. The names of the classes stand in each `model.json`, in the
-order of the network's outputs.
+Each command says how many images and classes there are, and which classes have none for testing. The names of the
+classes stand in each `model.json`, in the order of the network's outputs.
 
 Images are decoded once, on all cores, into a file beside the runs (`results/image_cache/`) or in `data.cache`. All
 processes map that file, so that none has a copy of the images: with 50,000 images of 96 pixels, a file of 1.4 GB, the

@@ -1,7 +1,9 @@
 """The errors of users' mistakes and of trainings that came to nothing."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+_FEW_NAMES = 10
 
 
 class UserError(ValueError):
@@ -23,6 +25,12 @@ def printable(text: str, allowed: str = "\n\t") -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def some(names: Collection[str]) -> str:
+    """Names in a line, the first ten of them."""
+    shown = [printable(name, allowed="") for name in list(names)[:_FEW_NAMES]]
+    return ", ".join([*shown, "..."] if len(names) > _FEW_NAMES else shown)
 
 
 def reason_of(error: BaseException) -> str:

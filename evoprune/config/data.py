@@ -21,7 +21,8 @@ class DataConfig(Section):
     """`cifar10` and `cifar100` come from torchvision, `digits` from scikit-learn; `image_folder` is a folder of images,
     `npz` an archive in MedMNIST's layout."""
     root: PathText = "data"
-    """Where the images are: the folder of CIFAR (downloaded when absent), the folder of images, or the `.npz` file."""
+    """Where the images are: the folder of CIFAR (downloaded when absent), the folder of images, or the `.npz` file. A
+    run goes on with the same images wherever they lie by then."""
     validation: Annotated[float | str, BeforeValidator(validation_source)] = 0.1
     """Where validation images come from: a share of the training set, the same of every class; `own`, the validation
     part of the data set; or the path of an `.npz` archive with `val_images` and `val_labels`."""

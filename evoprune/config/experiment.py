@@ -94,12 +94,13 @@ class Experiment(Section):
     def identity(self) -> dict[str, Any]:
         """The name, and all that the measurements of a run depend on, as plain types; equal for the same run.
 
-        How long the search is to be is not in it, as a search can be continued.
+        How long the search is to be is not in it, as a search can be continued, nor where the images lie: a run notes
+        their checksums.
         """
         plain = self._plain()
         for key in ("workers", "retrain", "weights", "report"):
             del plain[key]
-        del plain["base"]["cache"], plain["data"]["cache"], plain["search"]["generations"]
+        del plain["base"]["cache"], plain["data"]["cache"], plain["data"]["root"], plain["search"]["generations"]
         return plain
 
     def _plain(self) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Images from a folder of class folders."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from evoprune.common.errors import UserError, printable
+from evoprune.common.errors import UserError, printable, some
 from evoprune.config import DataConfig
 from evoprune.data.dataset import Labels, Part, RawData
 from evoprune.data.decoding import SUFFIXES
@@ -17,7 +17,6 @@ from evoprune.data.split import hold_out_test
 
 _PARTS = ("train", "test", "val")
 _LIKE_PARTS = {*_PARTS, "training", "testing", "valid", "validation"}
-_MOST_NAMES = 10
 
 
 @dataclass
@@ -60,11 +59,11 @@ class ImageFolder:
         classes = tuple(sorted(entry.name for entry in _seen(train) if entry.is_dir()))
         if len(classes) < 2:
             raise UserError(
-                f"data.root: {train} needs one folder for each of at least 2 classes, got {_some(classes) or 'none'}"
+                f"data.root: {train} needs one folder for each of at least 2 classes, got {some(classes) or 'none'}"
             )
         if _LIKE_PARTS.issuperset(name.lower() for name in classes):
             raise UserError(
-                f"data.root: {train} has {_some(classes)} where class folders are looked for; parts are named "
+                f"data.root: {train} has {some(classes)} where class folders are looked for; parts are named "
                 f"{', '.join(_PARTS)}, in small letters: rename them"
             )
         return classes
@@ -125,7 +124,7 @@ def _list_part(root: Path, part: str, classes: tuple[str, ...], follow_links: bo
             found.ignored.append(inside)
             continue
         if entry.name not in classes:
-            raise UserError(f"{root / inside}: not a class of the training folder ({_some(classes)})")
+            raise UserError(f"{root / inside}: not a class of the training folder ({some(classes)})")
         if not follow_links:
             _check_link(root / inside, None)
         home = None if follow_links else (root / inside).resolve()
@@ -199,7 +198,7 @@ def _check_classes(folder: Path, labels: Labels, classes: tuple[str, ...], is_wh
     """There are images, and of a training part some of each class."""
     missing = sorted(set(range(len(classes))) - set(labels.tolist()))
     if not len(labels) or (is_whole and missing):
-        names = f" of {_some([classes[label] for label in missing])}" if len(labels) else ""
+        names = f" of {some([classes[label] for label in missing])}" if len(labels) else ""
         raise UserError(
             f"data.root: {folder}: no images{names}; {', '.join(sorted(SUFFIXES))} in one folder per class are read"
         )
@@ -210,18 +209,13 @@ def _facts(raw: RawData, corrupt: list[str], ignored: list[str]) -> list[str]:
     own = f", {len(raw.validation[1]):,} for validation" if raw.validation is not None else ""
     lines = [
         f"images: {len(raw.train[1]):,} for training{own}, {len(raw.test[1]):,} for testing, in {raw.num_classes} "
-        f"classes ({_some(raw.classes)})"
+        f"classes ({some(raw.classes)})"
     ]
     if corrupt:
-        lines.append(f"images: corrupt and left out: {len(corrupt):,} ({_some(corrupt)})")
+        lines.append(f"images: corrupt and left out: {len(corrupt):,} ({some(corrupt)})")
     if ignored:
-        lines.append(f"images: ignored in the folder: {len(ignored):,} ({_some(ignored)})")
+        lines.append(f"images: ignored in the folder: {len(ignored):,} ({some(ignored)})")
     return lines
-
-
-def _some(names: Collection[str]) -> str:
-    shown = [_one_line(name) for name in list(names)[:_MOST_NAMES]]
-    return ", ".join([*shown, "..."] if len(names) > _MOST_NAMES else shown)
 
 
 def _one_line(name: str) -> str:

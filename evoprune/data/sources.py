@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evoprune.common.errors import NotAtHandError, UserError
+from evoprune.common.errors import NotAtHandError, UserError, some
 from evoprune.config import DataConfig
 from evoprune.data.dataset import DataShape, Part, RawData
 from evoprune.data.image_folder import ImageFolder
@@ -64,9 +64,12 @@ class DataSource:
         Raises:
             UserError: files that are no images, or no room for what is in them.
         """
-        if self.config.dataset == "image_folder":
-            return self.folder.facts()
-        return [npz_fact(self.archive_parts)] if self.config.dataset == "npz" else []
+        if self.config.dataset in _KNOWN_SHAPES:
+            return []
+        lines = self.folder.facts() if self.config.dataset == "image_folder" else [npz_fact(self.archive_parts)]
+        raw = self._parts()
+        validation = raw.validation if isinstance(self.config.validation, str) else None
+        return [*lines, *_lacking("testing", raw.test, raw), *_lacking("validation", validation, raw)]
 
     @cached_property
     def folder(self) -> ImageFolder:
@@ -80,14 +83,16 @@ class DataSource:
         Raises:
             UserError: missing or malformed files, no network to download from.
         """
-        raw = _READERS[self.config.dataset](self)
-        if self._has_foreign_validation:
-            raw = replace(raw, validation=self._foreign_validation())
+        raw = self._parts()
         self._archives.clear()
         for name, part in (("training", raw.train), ("test", raw.test), ("validation", raw.validation)):
             if part is not None:
                 _check_part(f"data: {name}", part, raw)
         return raw
+
+    def _parts(self) -> RawData:
+        raw = _READERS[self.config.dataset](self)
+        return replace(raw, validation=self._foreign_validation()) if self._has_foreign_validation else raw
 
     @property
     def archive_parts(self) -> dict[str, Part]:
@@ -126,6 +131,15 @@ def _check_part(name: str, part: Part, raw: RawData) -> None:
             f"{name} labels are 0 to {raw.num_classes - 1}, as in the training set; "
             f"got {labels.min()} to {labels.max()}"
         )
+
+
+def _lacking(purpose: str, part: Part | None, raw: RawData) -> list[str]:
+    """A line where a part has classes without images: that may be meant, and no accuracy tells of it."""
+    if part is None:
+        return []
+    names = raw.classes or tuple(map(str, range(raw.num_classes)))
+    missing = [names[label] for label in sorted(set(range(raw.num_classes)) - set(part[1].tolist()))]
+    return [f"images: none for {purpose} of {len(missing):,} of the classes ({some(missing)})"] if missing else []
 
 
 def _read_torchvision(source: DataSource) -> RawData:

@@ -7,7 +7,7 @@ import numpy as np
 from evoprune.common.objectives import Row, to_losses
 from evoprune.config import Experiment
 from evoprune.pruning.importance.sensitivity import Curves
-from evoprune.search.pareto import spread
+from evoprune.search.pareto import knees, non_dominated, spread
 
 _MOST_SHOWN = 12
 ALONE_POINTS, ALONE_RATE = 1.0, 0.1
@@ -51,14 +51,11 @@ def with_accuracy(rows: Sequence[Row]) -> list[Row]:
 
 
 def knee_of(rows: Sequence[Row]) -> Row:
-    """The row after which accuracy falls: the farthest above the line from the first row to the last one.
+    """The row after which accuracy falls: the knee of those that no row beats in both accuracy and sparsity.
 
-    Both axes are scaled to [0, 1] (Satopaa et al. 2011, Finding a "Kneedle" in a Haystack). Rows without an accuracy
-    are left out.
+    Rows without an accuracy are left out.
     """
     rows = with_accuracy(rows)
-    accuracies = np.array([row["accuracy"] for row in rows], dtype=float)
-    sparsities = np.array([row["sparsity"] for row in rows], dtype=float)
-    span = np.ptp(accuracies) or 1.0
-    above = (accuracies - accuracies[-1]) / span + (sparsities - sparsities[0]) / (np.ptp(sparsities) or 1.0)
-    return rows[int(above.argmax())]
+    losses = np.array([[-row["accuracy"], -row["sparsity"]] for row in rows])
+    front = np.flatnonzero(non_dominated(losses))
+    return rows[front[knees(losses[front], 1)[0]]]

@@ -115,11 +115,15 @@ def check_generations(folder: RunFolder, experiment: Experiment) -> None:
 
 
 def is_left_over(folder: RunFolder, experiment: Experiment) -> bool:
-    """Whether a folder has what another experiment has left in it before its first result."""
+    """Whether a folder has what another experiment has left in it before its first result.
+
+    Images elsewhere may be others, whose checksums are not noted yet.
+    """
     if _has_results(folder):
         return False
     try:
-        return _identity_of(folder) != experiment.identity()
+        is_other = _identity_of(folder) != experiment.identity()
+        return is_other or _read_config(folder).data.root != experiment.data.root
     except UserError:  # nobody knows whose it is
         return False
 

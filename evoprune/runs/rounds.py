@@ -92,16 +92,22 @@ def round_to_finetune(folder: RunFolder, training: Mapping[str, Any]) -> Round:
     return last
 
 
-def round_to_transform(folder: RunFolder) -> Round:
-    """The last round, which is fine-tuned.
+def round_to_transform(folder: RunFolder, csr_from: float) -> Round:
+    """The last round, which is fine-tuned, and is to be transformed or has been, with this key.
 
     Raises:
-        UserError: it is not, or nothing is pruned.
+        UserError: it is not, or nothing is pruned, or the round has been transformed with another key.
     """
     last = _last(folder, "transform")
     if not last.has("finetuned"):
         raise UserError(
             f"{last.path} is pruned and not fine-tuned yet; run `evoprune finetune {folder.path}` before transform"
+        )
+    there = last.description("transformed").get("csr_from") if last.has("transformed") else None
+    if there not in (None, csr_from):  # earlier versions did not say it
+        raise UserError(
+            f"{last.path} is transformed already, with weights.csr_from {there}; delete {last.model('transformed')} to "
+            "transform it otherwise"
         )
     return last
 

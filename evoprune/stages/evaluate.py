@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from evoprune.common.errors import TrainingError, UserError
+from evoprune.common.errors import TrainingError, UserError, some
 from evoprune.common.model_files import (
     WEIGHTS_NAME,
     Preprocessing,
@@ -87,6 +87,8 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
     base = request.base or _base_beside(request.models[0])
     paths = [*([base] if base is not None else []), *(path for path in request.models if path != base)]
     models = [_load(path, dataset, compute, request.source) for path in paths]  # refused before the first is measured
+    if request.out is not None:
+        request.out.mkdir(parents=True, exist_ok=True)  # where a file is in the way, that is said before the first too
     rows: list[Row] = []
     base_calls = None
     for model in models:
@@ -96,9 +98,7 @@ def evaluate(request: EvaluateRequest) -> list[Row]:
         rows.append({**_row(model, dataset), **place, **measure_times(calls, base_calls)})
         base_calls = base_calls or calls
     waited = max(row.pop("waited") for row in rows)
-    facts = _facts(paths, compute, waited) | {
-        "accuracy": f"on {len(dataset.test[1]):,} test images of {experiment.name}"
-    }
+    facts = _facts(paths, compute, waited) | {"accuracy": _accuracy_fact(models, dataset, experiment.name)}
     say(terminal_tables(rows))
     for name, value in facts.items():
         say(f"{name}: {value}")
@@ -124,6 +124,16 @@ def _facts(paths: Sequence[Path], compute: Compute, waited: float) -> dict[str, 
             "unsure; measure again when nothing else runs"
         )
     return facts
+
+
+def _accuracy_fact(models: Sequence[_Model], dataset: Dataset, name: str) -> str:
+    """What accuracies are of; models that know other classes than the images have are told, as they may mean others."""
+    fact, classes = f"on {len(dataset.test[1]):,} test images of {name}", dataset.arrays.classes
+    for model in models:
+        known = model.preprocessing.classes
+        if None not in (known, classes) and known != classes:
+            return f"{fact}, whose classes are {some(classes or ())}; those of {model.path} are {some(known or ())}"
+    return fact
 
 
 def _base_beside(model: Path) -> Path | None:

@@ -240,17 +240,17 @@ def checked(request: Request, importances: tuple[ImportanceName, ...] | None = N
 
 
 def _retrain_and_report(context: Context) -> None:
-    """Report also where some networks could not be trained, and then say which."""
+    """Report also where networks could not be trained, or none of the front is as they are wanted; then say so."""
     from evoprune.stages.retrain import retrain
 
-    incomplete = None
+    fault = None
     try:
         retrain(context)
-    except IncompleteError as error:
-        incomplete = error
+    except (IncompleteError, UserError) as error:
+        fault = error
     _report(context)
-    if incomplete is not None:
-        raise incomplete
+    if fault is not None:
+        raise fault
 
 
 def _report(context: Context, others: Sequence["ComparedRun"] = ()) -> None:

@@ -12,6 +12,7 @@ from evoprune.search.front import front_rows
 from evoprune.search.pareto import MOST_KNEES, Losses, knees, spread
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import absolute_bound
+from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 
 
@@ -30,11 +31,21 @@ def num_selected(experiment: Experiment) -> int:
     return -(-experiment.num_evaluations // 3) if select == "all" else len(select)
 
 
-def check_selection(experiment: Experiment) -> None:
-    """Raise UserError where `retrain.select` bounds what no row will have."""
+def check_selection(experiment: Experiment, space: SearchSpace) -> None:
+    """Raise UserError where `retrain.select` bounds what no row will have, or no network can keep."""
     select = experiment.retrain.select
-    if isinstance(select, MaxSelection) and "latency" in select.max and not experiment.measures_latency:
+    if not isinstance(select, MaxSelection):
+        return
+    if "latency" in select.max and not experiment.measures_latency:
         raise _unmeasured("latency")
+    smallest, full = (code_costs(space, code) for code in (space.smallest_code(), space.full_code()))
+    for name in set(smallest) & set(select.max):
+        least = min(select.max[name], key=lambda value: absolute_bound(value, full[name], np.inf))
+        if absolute_bound(least, full[name], np.inf) < smallest[name]:
+            raise UserError(
+                f"retrain.select.max.{name}: got {least}, but the smallest network of {space.name} has "
+                f"{smallest[name]:,} {OBJECTIVES[name].unit}"
+            )
 
 
 def selected_rows(context: Context, rows: Sequence[Row]) -> list[Row]:

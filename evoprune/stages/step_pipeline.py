@@ -103,6 +103,8 @@ def search_weights(request: Request) -> None:
     from evoprune.stages.sparsity_search import search_sparsities
 
     context = checked(request, ())
+    if context.experiment.search.round_to > 1 or context.experiment.search.limits:
+        say("search.round_to and search.limits are those of channels: the search --weights takes no notice of them")
     with _opened(context):
         prepare_base(context)
         say(search_sparsities(_workspace(context)))
@@ -125,7 +127,7 @@ def transform(path: Path, overrides: Sequence[str]) -> None:
     from evoprune.stages.transform import transform
 
     context = _context_of_run(path, overrides)
-    place = round_to_transform(context.folder)
+    place = round_to_transform(context.folder, context.experiment.weights.csr_from)
     with _opened(context):
         say(transform(_workspace(context)))
         say(f"results: {place.model('transformed')}/  (evoprune.load_model reads it)")

@@ -29,12 +29,13 @@ def transform(workspace: Workspace) -> str:
         IncompleteError: the outputs are not those of the masked network; then nothing is left.
     """
     context = workspace.context
-    place = round_to_transform(context.folder)
+    csr_from = context.experiment.weights.csr_from
+    place = round_to_transform(context.folder, csr_from)
     if not place.has("transformed"):
         network, _, code = workspace.load(place, "finetuned")
         with timed_stage(context.folder, "transform"):
             light = slim_network(context.space, network, code).eval()
-            linears = choose_csr(light, context.experiment.weights.csr_from, _batch_size(workspace), workspace.example)
+            linears = choose_csr(light, csr_from, _batch_size(workspace), workspace.example)
             counts = to_csr(light, [name for name, facts in linears.items() if facts["stored"] == "csr"])
             difference = largest_difference(workspace, network, light)
         if not difference <= TOLERANCE:
@@ -45,7 +46,7 @@ def transform(workspace: Workspace) -> str:
         say(f"outputs on {len(workspace.data.validation)} validation images differ by {difference:.1e} at most")
         before = place.description("finetuned")
         facts = {name: before[name] for name in ("pruning", "round", "code", "key", "training")}
-        facts |= {"difference": difference, "linear_layers": linears, "csr": counts}
+        facts |= {"difference": difference, "csr_from": csr_from, "linear_layers": linears, "csr": counts}
         facts |= {"test_accuracy": workspace.test_accuracy(light), **workspace.facts(light)}
         save_model(light, network_spec(context.space, code), place.model("transformed"), **facts)
     return workspace.table()

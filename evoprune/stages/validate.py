@@ -38,7 +38,7 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     _check_memory(space, "search_space.width" if experiment.network is None else "network.source")
     if importances is None:
         _check_search(experiment.search, space)
-        check_selection(experiment)
+        check_selection(experiment, space)
     if "scop" in (experiment.search.importances if importances is None else importances):
         from evoprune.pruning.importance.scop import check_scop
 

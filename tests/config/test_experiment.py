@@ -208,6 +208,7 @@ def test_identity_ignores_where_the_work_runs_and_nothing_that_is_measured(make_
         {"report": {"every": 2}},
         {"base": {"cache": "x"}},
         {"data": {"cache": "x"}},
+        {"data": {"root": "elsewhere"}},
     ]
     assert all(make_experiment(**changes).identity() == identity for changes in same)
     other = [

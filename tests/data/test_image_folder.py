@@ -174,6 +174,7 @@ def test_a_class_may_be_missing_in_the_tests(tmp_path):
     config = write_folder(tmp_path)
     shutil.rmtree(tmp_path / "test" / "cat")
     assert load_raw_data(config).test[1].tolist() == [1, 1, 1]
+    assert facts(config)[1:] == ["images: none for testing of 1 of the classes (cat)"]
 
 
 def test_a_folder_of_images_needs_their_size(tmp_path):

@@ -80,3 +80,10 @@ def test_a_line_says_what_an_archive_has(tmp_path):
     grey = {name: array[..., 0] for name, array in make_arrays().items() if name.endswith("images")}
     (line,) = DataSource(npz(write_npz(tmp_path, **grey))).facts()
     assert line == "images: 12 for training, 6 for testing, 4 x 4 pixels, 1 channel, 3 classes"
+    few = {"test_labels": np.ones(6, int), "val_images": np.zeros((2, 4, 4, 3), np.uint8), "val_labels": np.arange(2)}
+    lines = [
+        "images: none for testing of 2 of the classes (0, 2)",
+        "images: none for validation of 1 of the classes (2)",
+    ]
+    assert DataSource(npz(write_npz(tmp_path, **few), validation="own")).facts()[1:] == lines
+    assert DataSource(npz(write_npz(tmp_path, **few), validation=0.2)).facts()[1:] == lines[:1]

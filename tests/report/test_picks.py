@@ -20,4 +20,6 @@ def test_the_knee_is_the_farthest_above_the_line_between_both_ends():
     rows = [{"sparsity": x / 4, "accuracy": y} for x, y in enumerate((100, 95, 80, 35, 0))]
     assert knee_of(rows) is rows[2]
     assert knee_of([{"sparsity": x / 4, "accuracy": 10} for x in range(5)])["sparsity"] == 1
+    again = [*rows, {"sparsity": 1.125, "accuracy": -300}, {"sparsity": 1.25, "accuracy": 0}]
+    assert knee_of(again) is rows[2], "a row that another one beats does not stretch the scale"
     assert knee_of([*rows, {"sparsity": 1.25, "accuracy": None}]) is rows[2], "its output was not finite"

@@ -47,6 +47,8 @@ def test_what_another_experiment_has_left_before_its_first_result_is_forgotten(t
     assert begin(folder.path, tiny(seed=3)).search_space.exists(), "the same experiment goes on with it"
     again = begin(folder.path, tiny(seed=4))
     assert not again.search_space.exists() and again.facts()["seed"] == 4
+    again.search_space.write_text("what was read for other images")
+    assert not begin(folder.path, tiny(seed=4, data={"root": "elsewhere"})).search_space.exists()
 
 
 @pytest.mark.parametrize("reopened", [False, True])

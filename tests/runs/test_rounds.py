@@ -38,7 +38,7 @@ def leave(folder: RunFolder, number: int, state: str, pruning: dict = HALF, **fa
 
 def test_the_first_step_prunes(folder):
     assert rounds_of(folder) == [] and round_to_prune(folder, HALF).number == 1
-    for step in (lambda: round_to_finetune(folder, TRAINING), lambda: round_to_transform(folder)):
+    for step in (lambda: round_to_finetune(folder, TRAINING), lambda: round_to_transform(folder, 0.7)):
         with pytest.raises(UserError, match=r"nothing to (fine-tune|transform): no .*round_1.*evoprune prune"):
             step()
 
@@ -49,16 +49,20 @@ def test_a_pruned_round_is_fine_tuned_next_and_the_same_pruning_is_done(folder):
     with pytest.raises(UserError, match=r"round_1 is pruned \(weights, sparsity 0.5\) and not fine-tuned.*finetune"):
         round_to_prune(folder, MORE)
     with pytest.raises(UserError, match="not fine-tuned yet; run `evoprune finetune"):
-        round_to_transform(folder)
+        round_to_transform(folder, 0.7)
 
 
 def test_a_fine_tuned_round_is_transformed_or_pruned_on(folder):
     leave(folder, 1, "pruned")
     leave(folder, 1, "finetuned", training=TRAINING)
-    assert round_to_transform(folder).number == round_to_finetune(folder, TRAINING).number == 1
+    assert round_to_transform(folder, 0.7).number == round_to_finetune(folder, TRAINING).number == 1
     assert round_to_prune(folder, HALF).number == 1 and round_to_prune(folder, MORE).number == 2
     with pytest.raises(UserError, match=r"fine-tuned already, with retrain\.epochs 2;"):
         round_to_finetune(folder, {"epochs": 3, "lr": 0.1})
+    leave(folder, 1, "transformed", csr_from=0.7)
+    assert round_to_transform(folder, 0.7).number == 1
+    with pytest.raises(UserError, match=r"transformed already, with weights\.csr_from 0\.7; delete .*transformed"):
+        round_to_transform(folder, 1.0)
 
 
 def test_rounds_that_began_with_another_network_are_refused(folder):

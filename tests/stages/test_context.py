@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import write_experiment
+from commands import set_all, write_experiment
 from helpers import prepared
 from made_data import write_class_folders
 from sklearn.datasets import load_digits
@@ -101,14 +101,15 @@ def test_an_archive_is_opened_once_in_a_whole_command(tmp_path, archive, opened,
     assert opened == Counter({"digits.npz": 1, **({"other.npz": 1} if foreign else {})})
 
 
-def test_retrain_opens_it_once_too_and_report_not_at_all(tmp_path, archive, opened):
+def test_retrain_opens_it_once_too_wherever_it_lies_and_report_not_at_all(tmp_path, archive, opened):
     data, quick = {"dataset": "npz", "root": str(archive)}, {"cache": str(tmp_path / "cache"), "epochs": 0.2}
     file = write_experiment(tmp_path, data=data, base=quick, retrain={"epochs": 0.1})
     assert main(["run", file, "--out", str(tmp_path / "out")]) == 0
     opened.clear()
     assert main(["report", str(tmp_path / "out")]) == 0 and not opened
-    assert main(["retrain", str(tmp_path / "out"), "--set", "retrain.lr=0.01"]) == 0
-    assert opened == Counter({"digits.npz": 1})
+    moved = archive.rename(tmp_path / "moved.npz")
+    assert main(["retrain", str(tmp_path / "out"), *set_all("retrain.lr=0.01", f"data.root={moved}")]) == 0
+    assert opened == Counter({"moved.npz": 1})
 
 
 def test_what_was_asked_for_is_the_same_object_again(tiny, copied):

@@ -11,6 +11,7 @@ from commands import refusal
 from onnx import numpy_helper
 
 from evoprune.cli import main
+from evoprune.common.seals import sealed
 
 
 @pytest.fixture
@@ -50,12 +51,28 @@ def test_another_base_and_data_by_name(copied, model, tmp_path, monkeypatch):
     assert "pip install" in (tmp_path / "evaluation.md").read_text()
 
 
+def test_a_model_of_other_classes_is_told(model, tmp_path, monkeypatch):
+    """Its accuracy may be that of guesses."""
+    monkeypatch.setattr("evoprune.stages.evaluate.measure_times", lambda *_: {"waited": 0.0})
+    file = model / "model.json"
+    file.write_text(json.dumps(sealed({**json.loads(file.read_text()), "classes": list("abcdefghij")})))
+    assert main(["evaluate", str(model), "--out", str(tmp_path)]) == 0
+    said = f"tiny, whose classes are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; those of {model} are a, b, c, d, e, f, g, h, i, j"
+    assert said in (tmp_path / "evaluation.md").read_text()
+
+
 def test_what_cannot_be_evaluated_is_refused(model, tmp_path, capsys):
     assert "no such file" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"), "--data", "quickstart")
     (tmp_path / "a.onnx").write_bytes(b"")
     assert "--data: no run is around" in refusal(capsys, "evaluate", str(tmp_path / "a.onnx"))
     assert "model.json" in refusal(capsys, "evaluate", str(tmp_path), "--data", "quickstart")
     assert "the folder of a run; name a model in it" in refusal(capsys, "evaluate", str(model.parents[1]))
+
+
+def test_tables_that_cannot_be_written_are_refused_before_anything_is_measured(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("evoprune.stages.evaluate.measure_times", None)
+    (tmp_path / "a").write_text("")
+    assert f"{tmp_path / 'a'}: File exists; " in refusal(capsys, "evaluate", str(model), "--out", str(tmp_path / "a"))
 
 
 def write_onnx(

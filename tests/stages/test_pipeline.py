@@ -85,6 +85,12 @@ def test_what_cannot_be_trained_is_reported_all_the_same(request_, tmp_path, cap
     assert "base network" in capsys.readouterr().out.split("search: 8/8")[1], "a table for the terminal"
 
 
+def test_a_front_without_what_is_wanted_is_reported_all_the_same(request_, tmp_path):
+    with pytest.raises(UserError, match="no network of the front has at most 5,200 multiply-adds"):
+        pipeline.run(request_(retrain={"select": {"max": {"flops": 5200}}}))
+    assert names(tmp_path / "run") == REPORTED
+
+
 def test_a_corrected_experiment_takes_over_a_folder_without_results(request_, tmp_path):
     with pytest.raises(UserError, match=r"data\.validation"):
         pipeline.run(request_(data={"validation": "own"}))

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from evoprune import UserError
-from evoprune.stages.select_networks import num_selected, select_rows
+from evoprune.space.costs import code_costs
+from evoprune.stages.select_networks import check_selection, num_selected, select_rows
 
 
 def front(number: int) -> list[dict[str, Any]]:
@@ -69,6 +70,16 @@ def test_a_bound_that_no_network_keeps_says_the_smallest(tiny):
     message = r"retrain\.select\.max\.flops: no network of the front has at most 9 multiply-adds; the smallest has 10"
     with pytest.raises(UserError, match=message):
         select_rows(front(3), tiny(retrain={"select": {"max": {"flops": [20, 9]}}}), BASE)
+
+
+def test_a_bound_that_no_network_can_keep_is_told_before_the_search(tiny, small_space):
+    least = code_costs(small_space, small_space.smallest_code())["params"]
+    check_selection(tiny(retrain={"select": {"max": {"params": ["50%", least]}}}), small_space)
+    message = (
+        rf"retrain\.select\.max\.params: got {least - 1}.*, but the smallest network of .* has {least:,} parameters"
+    )
+    with pytest.raises(UserError, match=message):
+        check_selection(tiny(retrain={"select": {"max": {"params": ["50%", least - 1]}}}), small_space)
 
 
 def test_a_share_of_what_the_base_network_does_not_tell_is_refused(tiny):

@@ -4,8 +4,10 @@ import shutil
 
 import pandas as pd
 import pytest
-from commands import set_all
+from commands import set_all, write_experiment
 from steps import files_of, summary
+
+from evoprune.cli import main
 
 
 def test_analyse_leaves_curves_a_picture_and_says_what_comes_next(analysed, stepped, capsys):
@@ -60,3 +62,11 @@ def test_rounds_are_not_gone_on_with_after_the_base_network_was_deleted_and_beca
     shutil.rmtree(run / "base")
     steps("prune", "--weights", "--sparsity", "0.7", *set_all("base.epochs=1"), status=2)
     assert "another experiment" in capsys.readouterr().err and not (run / "steps/round_2").exists()
+
+
+def test_limits_of_channels_are_said_to_be_none_of_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("evoprune.stages.step_pipeline.prepare_base", lambda _: None)
+    monkeypatch.setattr("evoprune.stages.sparsity_search.search_sparsities", lambda _: "searched")
+    file = write_experiment(tmp_path, search={"limits": {"flops": {"max": "50%"}}})
+    assert main(["search", file, "--weights", "--out", str(tmp_path / "run")]) == 0
+    assert "search.limits are those of channels: the search --weights takes no notice" in capsys.readouterr().out

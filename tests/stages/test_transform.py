@@ -51,7 +51,8 @@ def test_a_sparse_linear_layer_becomes_csr_only_where_that_is_faster(steps, monk
     printed = capsys.readouterr().out
     description = json.loads((run / "steps/round_1/transformed/model.json").read_text())
     stored = "csr" if csr_is_faster else "dense"
-    assert description["linear_layers"]["linear"]["stored"] == stored and f"{times[1]:.3f} ms: {stored}" in printed
+    assert description["csr_from"] == 0.7 and description["linear_layers"]["linear"]["stored"] == stored
+    assert f"{times[1]:.3f} ms: {stored}" in printed
     light = load_model(run / "steps/round_1/transformed")
     assert isinstance(light.linear, CsrLinear if csr_is_faster else nn.Linear)
     workspace = workspace_of(run)
