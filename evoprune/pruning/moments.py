@@ -144,10 +144,14 @@ def _cannot_measure(space: SearchSpace, network: nn.Module, layer: Layer) -> str
 
 
 class _Sums:
-    """Count, sum and products of what a module reads, in float64; of a batch in float32."""
+    """Count, sum and products of what a module reads, in float64; of a batch in float32.
+
+    They are those of the distance to the first batch's mean: float32 loses the variance of what is nearly constant.
+    """
 
     def __init__(self) -> None:
         self._count, self._is_plain = 0, True
+        self._start = torch.zeros(())
         self._sum = self._products = torch.zeros((), dtype=torch.float64)
 
     def add(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
@@ -156,6 +160,9 @@ class _Sums:
         if self._count == 0:
             self._is_plain = _is_close(output, _plain(module, x))
         values = _patches(module, x.float())
+        if self._count == 0:
+            self._start = values.mean(0)
+        values.sub_(self._start)
         with torch.autocast(values.device.type, enabled=False):
             products = values.T @ values
         self._count += len(values)
@@ -169,8 +176,9 @@ class _Sums:
         return None if self._is_plain else "its forward does more than apply its weight"
 
     def moments(self) -> InputMoments:
-        mean = self._sum / self._count
-        covariance = self._products / self._count - torch.outer(mean, mean)
+        distance = self._sum / self._count
+        covariance = self._products / self._count - torch.outer(distance, distance)
+        mean = self._start.double().cpu() + distance
         return InputMoments(mean.float().numpy(), covariance.float().numpy())
 
 
@@ -187,11 +195,11 @@ def _is_close(output: Tensor, plain: Tensor) -> bool:
 
 
 def _patches(module: nn.Module, x: Tensor) -> Tensor:
-    """One row for each output of `module`: the values it is computed from."""
+    """One row for each output of `module`: the values it is computed from, in memory of their own."""
     if isinstance(module, nn.Conv2d):
         assert isinstance(module.padding, tuple)
         columns = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
         return columns.transpose(1, 2).flatten(0, 1)
     if isinstance(module, nn.Linear):  # its channels are the last axis, whatever comes before
-        return x.reshape(-1, module.in_features)
-    return x.movedim(1, -1).flatten(0, -2)
+        return x.reshape(-1, module.in_features).clone()
+    return x.movedim(1, -1).flatten(0, -2).clone()

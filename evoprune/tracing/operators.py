@@ -6,6 +6,8 @@ To teach the tracer an operator, write a row here and a test in tests/tracing/te
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
+
 from evoprune.tracing import layers, moves
 from evoprune.tracing.call import Axes, Call, UnreadableError
 from evoprune.tracing.labels import Axis
@@ -28,12 +30,12 @@ def first_only(call: Call) -> Axes:
     return next(call.values()).axes
 
 
-def maps(call: Call, rank: int) -> Axes:
-    """Pooling and resizing of maps of `rank` dimensions: channels stay where they are."""
+def maps(call: Call, rank: int) -> list[Axes]:
+    """Pooling and resizing of maps of `rank` dimensions: channels stay where they are, in the indices of maxima too."""
     x = call.value("self", "input")
     for axis in range(len(x.shape) - rank, len(x.shape)):
         call.pin(x.axes[axis], "channels along another axis")
-    return (*x.axes[:-rank], *[None] * rank)
+    return [(*x.axes[:-rank], *[None] * rank)] * len(call.shapes)
 
 
 def reduction(call: Call) -> Axes:
@@ -47,6 +49,11 @@ def reduction(call: Call) -> Axes:
     if call.arguments.get("keepdim"):
         return tuple(None if axis in gone else labels for axis, labels in enumerate(x.axes))
     return tuple(labels for axis, labels in enumerate(x.axes) if axis not in gone)
+
+
+def extremes(call: Call) -> list[Axes]:
+    """The larger or smaller elements of two tensors, or those along an axis and their places."""
+    return [each_element(call) if "other" in call.arguments else reduction(call)] * len(call.shapes)
 
 
 def along_axis(call: Call) -> Axes:
@@ -74,13 +81,41 @@ def nothing(call: Call) -> list[Axes]:
 
 def pixel_shuffle(call: Call) -> Axes:
     """Runs of channels become maps of more pixels: each run goes or stays as a whole."""
-    x = call.value("self")
-    labels = x.axes[-3]
+    ((*first, labels, _, _),) = maps(call, rank=2)
     if labels is None:
-        return tuple(None for _ in call.shape)
+        return (*first, None, None, None)
     runs = labels.reshape(call.shape[-3], -1)
     call.labels.tie(runs, runs[:, :1].repeat(runs.shape[1], axis=1))
-    return (*x.axes[:-3], runs[:, 0], None, None)
+    return (*first, runs[:, 0], None, None)
+
+
+def pixel_unshuffle(call: Call) -> Axes:
+    """Maps become runs of channels, each of which goes or stays as a whole."""
+    ((*first, labels, _, _),) = maps(call, rank=2)
+    times = call.shape[-3] // call.value("self").shape[-3]
+    return (*first, None if labels is None else np.repeat(labels, times), None, None)
+
+
+def channel_shuffle(call: Call) -> Axes:
+    """Groups of channels are interleaved: all of them keep the same positions."""
+    x = call.value("self", "input")
+    labels = x.axes[1]
+    if labels is None:
+        return x.axes
+    groups = labels.reshape(call.arguments["groups"], -1)
+    call.labels.tie(groups, np.broadcast_to(groups[0], groups.shape))
+    return (x.axes[0], groups.T.ravel(), *x.axes[2:])
+
+
+def glu(call: Call) -> Axes:
+    """One half of an axis gates the other: both keep the same channels."""
+    x = call.value("self")
+    axis = call.arguments["dim"] % len(x.shape)
+    if x.axes[axis] is None:
+        return x.axes
+    first, second = np.split(x.axes[axis], 2)
+    call.tie(first, second)
+    return (*x.axes[:axis], first, *x.axes[axis + 1 :])
 
 
 def _rows(names: str, rule: Rule) -> dict[str, Rule]:
@@ -94,7 +129,10 @@ OPERATORS: dict[str, Rule] = {
     **_rows("batch_norm instance_norm", layers.norm_of_each_channel),
     **_rows("layer_norm group_norm rms_norm", layers.norm_over_channels),
     **_rows("prelu", layers.prelu),
-    **_rows("add sub rsub mul div pow maximum minimum where clamp clamp_min clamp_max lerp addcmul copy", each_element),
+    **_rows(
+        "add sub rsub mul div pow maximum minimum where clamp clamp_min clamp_max lerp addcmul copy masked_fill",
+        each_element,
+    ),
     **_rows("relu relu6 leaky_relu elu celu selu gelu silu mish sigmoid log_sigmoid tanh hardtanh", each_element),
     **_rows("hardswish hardsigmoid softplus hardshrink softshrink threshold rrelu", each_element),
     **_rows("abs neg exp expm1 log log1p sqrt rsqrt square reciprocal sign erf sin cos floor round", each_element),
@@ -102,12 +140,15 @@ OPERATORS: dict[str, Rule] = {
     **_rows("dropout feature_dropout alpha_dropout feature_alpha_dropout", first_only),
     **_rows("clone contiguous detach alias to type_as", first_only),
     **_rows("zeros_like ones_like full_like", first_only),
-    **_rows("max_pool1d avg_pool1d adaptive_avg_pool1d", partial(maps, rank=1)),
-    **_rows("max_pool2d avg_pool2d adaptive_avg_pool2d upsample_nearest2d", partial(maps, rank=2)),
+    **_rows("max_pool1d avg_pool1d adaptive_avg_pool1d adaptive_max_pool1d", partial(maps, rank=1)),
+    **_rows("max_pool2d max_pool2d_with_indices avg_pool2d adaptive_avg_pool2d", partial(maps, rank=2)),
+    **_rows("adaptive_max_pool2d upsample_nearest2d", partial(maps, rank=2)),
     **_rows("upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d", partial(maps, rank=2)),
     **_rows("_upsample_bilinear2d_aa _upsample_bicubic2d_aa", partial(maps, rank=2)),
-    **_rows("max_pool3d avg_pool3d adaptive_avg_pool3d upsample_nearest3d upsample_trilinear3d", partial(maps, rank=3)),
+    **_rows("max_pool3d avg_pool3d adaptive_avg_pool3d adaptive_max_pool3d", partial(maps, rank=3)),
+    **_rows("upsample_nearest3d upsample_trilinear3d", partial(maps, rank=3)),
     **_rows("mean sum amax amin var std prod norm linalg_vector_norm logsumexp", reduction),
+    **_rows("max min", extremes),
     **_rows("softmax log_softmax cumsum", along_axis),
     **_rows("cat", moves.concatenate),
     **_rows("stack", moves.stack),
@@ -123,5 +164,8 @@ OPERATORS: dict[str, Rule] = {
     **_rows("expand_as", moves.expand_as),
     **_rows("pad constant_pad_nd", moves.pad),
     **_rows("pixel_shuffle", pixel_shuffle),
+    **_rows("pixel_unshuffle", pixel_unshuffle),
+    **_rows("channel_shuffle", channel_shuffle),
+    **_rows("glu", glu),
     **_rows("_assert_tensor_metadata", nothing),
 }

@@ -56,6 +56,16 @@ def test_moments_of_a_linear_layer_are_those_of_its_inputs():
     np.testing.assert_allclose(found.covariance, np.cov(inputs.numpy().T, bias=True), rtol=1e-4, atol=1e-5)
 
 
+def test_moments_of_what_is_nearly_constant_are_exact():
+    """In float32, products of 1 and the square of their mean differ by more than such a variance."""
+    inputs = 1 + 1e-4 * torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    network = nn.Sequential(nn.Linear(4, 2))
+    found = measure_moments(one_layer("linear", 4), network, inputs.split(16)).layers["0"]
+    exact = np.cov(inputs.double().numpy().T, bias=True)
+    np.testing.assert_allclose(found.covariance, exact, atol=1e-4 * exact.max())
+    np.testing.assert_allclose(found.mean, inputs.double().mean(0), atol=1e-7)
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (5, 4), (2, 3, 4)], ids=str)
 def test_a_linear_layer_reads_the_last_axis_of_a_map(shape):
     """As in ConvNeXt, and where channels come after tokens; a side as long as the width hides a mistake."""

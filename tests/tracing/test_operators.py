@@ -64,6 +64,12 @@ ELEMENTS = {
     "expand": lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 2, 2),
     "view_as": lambda x: x.flatten(1).view_as(x), "reshape_as": lambda x: x.flatten(2).reshape_as(x),
     "expand_as": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
+    "max": lambda x: torch.max(x, x.max(2, keepdim=True)[0] / 2), "min": lambda x: torch.min(x, -x),
+    "masked_fill": lambda x: x.masked_fill(x < 0, 0.5),
+    "max_pool2d_with_indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+    "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, 3),
+    "adaptive_max_pool1d": lambda x: F.adaptive_max_pool1d(x.flatten(2), 2)[..., None],
+    "adaptive_max_pool3d": lambda x: F.adaptive_max_pool3d(x[:, :, None], (1, 2, 2)).squeeze(2),
     "pad": lambda x: F.pad(x, (1, 1)), "constant_pad_nd": lambda x: torch.constant_pad_nd(x, (1, 1)),
 }  # fmt: skip
 """Operator -> a function that uses it and leaves channels where they are."""
@@ -84,7 +90,8 @@ def test_channels_pass_free_and_exactly(name):
 PINNING = {
     "mean": lambda x: x.mean(1, keepdim=True), "amax": lambda x: x.amax(1, keepdim=True), "sum": lambda x: x.sum(1),
     "softmax": lambda x: x.softmax(1), "cumsum": lambda x: x.cumsum(1), "sort": lambda x: x.sort(1)[0],
-    "flip": lambda x: x.flip(1), "roll": lambda x: x.roll(1, 1),
+    "max": lambda x: x.max(1)[0], "max of everything": lambda x: x - x.max(), "flip": lambda x: x.flip(1),
+    "roll": lambda x: x.roll(1, 1),
     "avg_pool2d": lambda x: F.avg_pool2d(x.transpose(1, 2), 2),
     "mul": lambda x: x * torch.arange(1.0, 7)[:, None, None],
     "add": lambda x: x + torch.ones(6, 1, 1), "mean of everything": lambda x: x - x.mean(),
@@ -128,8 +135,29 @@ def test_pixel_shuffle_cuts_runs_of_channels():
     assert row.bits[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
+RUNS = {
+    "pixel_unshuffle": (lambda x: F.pixel_unshuffle(x, 2), 24, [0, 1, 2, 3, 4, 5]),
+    "channel_shuffle": (lambda x: torch.channel_shuffle(x, 2), 6, [0, 1, 2, 0, 1, 2]),
+    "glu": (lambda x: F.glu(x, 1), 3, [0, 1, 2, 0, 1, 2]),
+}
+"""Operator -> a function that uses it, how many channels it makes of six, and which of these go together."""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_moves_channels_ties_those_that_must_go_together(name):
+    function, made, tied = RUNS[name]
+    network = Forward(
+        lambda net, x: net.last(function(net.first(x)).mean((2, 3))),
+        first=nn.Conv2d(3, 6, 5), last=nn.Linear(made, 4),
+    )  # fmt: skip
+    table = trace_exactly(network)
+    assert widths(table) == {"first": len(set(tied))} and pinned(table) == {}
+    (row,) = [row for row in table.tensors if row.name == "first.weight"]
+    assert row.bits[0].tolist() == tied
+
+
 def test_every_row_has_a_test():
-    here = {*ELEMENTS, "pixel_shuffle"}
+    here = {*ELEMENTS, *RUNS, "pixel_shuffle"}
     in_layers = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear",
                  "batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm", "prelu"}  # fmt: skip
     in_moves = {"cat", "stack", "chunk", "split", "split_with_sizes", "tensor_split", "slice", "narrow", "select",
