@@ -47,6 +47,15 @@ def file_digest(source: str) -> str:
     return digest(_existing(source))
 
 
+def file_text(source: str) -> str:
+    """What stands in a source's file.
+
+    Raises:
+        UserError: no such file.
+    """
+    return _existing(source).read_text(encoding="utf-8", errors="replace")
+
+
 def user_modules() -> list[ModuleType]:
     """The files that were imported. What runs elsewhere must bring them along."""
     return [module for name, module in list(sys.modules.items()) if name.startswith(_PREFIX)]

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from evoprune import UserError
-from evoprune.common.user_files import file_digest, find_factory, is_missing, is_user_file, user_modules
+from evoprune.common.user_files import file_digest, file_text, find_factory, is_missing, is_user_file, user_modules
 
 TEXT = "class Thing:\n    pass\n\ndef make_net():\n    return Thing()\n"
 
@@ -29,6 +29,7 @@ def test_the_digest_follows_the_content(tmp_path):
     path = tmp_path / "mynet.py"
     path.write_text(TEXT)
     before = file_digest(f"{path}:make_net")
+    assert file_text(f"{path}:make_net") == TEXT
     path.write_text(TEXT + "\n")
     assert file_digest(f"{path}:make_net") != before
 

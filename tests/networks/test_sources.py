@@ -40,6 +40,30 @@ def test_a_file_that_was_changed_is_refused(tmp_path):
         build_source(known)
 
 
+VIEWING = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def forward(self, x):
+        return self[1](self[0](x).{how})
+
+def make_net(num_classes, in_channels):
+    return Net(nn.Conv2d(in_channels, 4, 3), nn.Linear(4 * 6 * 6, num_classes))
+"""
+
+
+@pytest.mark.parametrize(("how", "is_watched"), [("view(len(x), -1)", True), ("flatten(1)", False)])
+def test_a_file_that_says_view_makes_a_network_for_maps_that_lie_channels_last(tmp_path, how, is_watched):
+    path = tmp_path / "mynet.py"
+    path.write_text(VIEWING.format(how=how))
+    network = build_source(spec(f"{path}:make_net"))
+    assert bool(network._forward_hooks) == is_watched
+    images = torch.randn(2, 1, 8, 8)
+    wanted = network(images)
+    last = network.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, wanted)
+
+
 def test_names():
     assert source_name("torchvision:resnet50") == "resnet50"
     assert source_name("some/path/mynet.py:make_net") == "mynet"
