@@ -13,15 +13,8 @@ _LONGEST = 100
 _MOST_FINDINGS = 20
 _ALLOWED, _OR = "; allowed: ", ", or "
 _NAMES = "letters, digits, `.`, `_` and `-`; a key `name` says it where the name of the file is another one"
-_NOT_KEYS = (
-    "[key]",
-    "bool",
-    "float",
-    "int",
-    "str",
-    "constrained-int",
-    "constrained-str",
-)  # how pydantic marks a mapping's key and the members of a union
+_NOT_KEYS = ("[key]", "bool", "float", "int", "str")  # how pydantic marks a mapping's key and the members of a union
+_NOT_KEYS_BEGIN = ("constrained-", "list[", "tuple[")
 
 
 def describe_errors(error: ValidationError, model: type[BaseModel], source: str) -> str:
@@ -87,7 +80,7 @@ def _short(text: str) -> str:
 
 def _keys_of(location: Sequence[str | int]) -> list[str]:
     """The keys, and numbers of a list's items, that lead to a finding."""
-    return [str(part) for part in location if part not in _NOT_KEYS and not str(part).startswith(("tuple[", "list["))]
+    return [str(part) for part in location if part not in _NOT_KEYS and not str(part).startswith(_NOT_KEYS_BEGIN)]
 
 
 def _allowed_keys(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ _Size = Annotated[int, Field(ge=1, le=10**6)]
 _Number = Annotated[int, Field(ge=0, le=10**9)]
 _Term = Annotated[int, Field(ge=1, le=10**6)] | _Name
 """Channels that are never cut, by their number, or a segment, some of it, or one of `axes`."""
-Document = TypeVar("Document", bound=Strict)
+_Document = TypeVar("_Document", bound=Strict)
 
 
 class _TracedSegment(Strict):
@@ -139,7 +139,7 @@ def check_written(document: Any, source: str) -> WrittenDocument:
     return _check(WrittenDocument, document, source, "compare search_spaces/resnet20.yaml")
 
 
-def _check(model: type[Document], document: Any, source: str, advice: str) -> Document:
+def _check(model: type[_Document], document: Any, source: str, advice: str) -> _Document:
     try:
         return model.model_validate(document)
     except ValidationError as error:

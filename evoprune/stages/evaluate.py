@@ -131,8 +131,8 @@ def _accuracy_fact(models: Sequence[_Model], dataset: Dataset, name: str) -> str
     fact, classes = f"on {len(dataset.test[1]):,} test images of {name}", dataset.arrays.classes
     for model in models:
         known = model.preprocessing.classes
-        if None not in (known, classes) and known != classes:
-            return f"{fact}, whose classes are {some(classes or ())}; those of {model.path} are {some(known or ())}"
+        if known and classes and known != classes:
+            return f"{fact}, whose classes are {some(classes)}; those of {model.path} are {some(known)}"
     return fact
 
 

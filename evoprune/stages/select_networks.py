@@ -44,7 +44,7 @@ def check_selection(experiment: Experiment, space: SearchSpace) -> None:
         if absolute_bound(least, full[name], np.inf) < smallest[name]:
             raise UserError(
                 f"retrain.select.max.{name}: got {least}, but the smallest network of {space.name} has "
-                f"{smallest[name]:,} {OBJECTIVES[name].unit}"
+                f"{smallest[name]:,} {OBJECTIVES[name].unit}; give that many at least"
             )
 
 
