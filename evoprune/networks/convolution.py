@@ -44,7 +44,7 @@ def _reads_one_tap(conv: nn.Conv2d, x: Tensor) -> bool:
 def _one_tap(conv: nn.Conv2d, x: Tensor) -> Tensor:
     down, right = conv.stride
     if down * right > 1:
-        x = x[:, :, ::down, ::right]
+        x = _every(x, down, right)
     tap = conv.weight
     if conv.kernel_size != (1, 1):  # in an exported graph, a weight that is not cut is easier to find
         height, width = (size // 2 for size in conv.kernel_size)
@@ -52,6 +52,14 @@ def _one_tap(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if x.shape[2] * x.shape[3] > _FEW_PIXELS or not in_bf16():
         return F.conv2d(x, tap, conv.bias)
     return F.linear(x.permute(0, 2, 3, 1), tap.flatten(1), conv.bias).permute(0, 3, 1, 2)
+
+
+def _every(x: Tensor, down: int, right: int) -> Tensor:
+    """Every `down`-th row and `right`-th column of a map."""
+    if torch.is_grad_enabled() and x.is_contiguous(memory_format=torch.channels_last):
+        # A slice's gradient has the order of its dimensions: that of a channels-last map is to be channels last too.
+        return x.permute(0, 2, 3, 1)[:, ::down, ::right].permute(0, 3, 1, 2)
+    return x[:, :, ::down, ::right]
 
 
 def in_bf16() -> bool:

@@ -25,6 +25,17 @@ def test_strided_shortcut_has_the_gradients_of_torch() -> None:
     torch.testing.assert_close(conv.weight.grad, twins[0].weight.grad)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_strided_shortcut_gives_its_gradient_in_the_order_of_its_input(layout):
+    """A gradient in another order is added to that of the main branch ten times as slowly."""
+    orders: list[bool] = []
+    x = torch.randn(2, 6, 8, 8).contiguous(memory_format=layout).requires_grad_()
+    inner = x * 1
+    inner.register_hook(lambda grad: orders.append(grad.is_contiguous(memory_format=layout)))
+    convolve(nn.Conv2d(6, 5, 1, stride=2), inner).sum().backward()
+    assert orders == [True]
+
+
 @pytest.mark.parametrize(("stride", "side"), [(2, 8), (1, 2)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_depthwise_layers_that_are_slow_in_bf16_learn_in_fp32(stride, side, layout):
