@@ -48,13 +48,16 @@ def trained_models(folder: RunFolder, key: str, experiment: Experiment) -> list[
     return found
 
 
-def other_settings(folder: RunFolder, key: str, experiment: Experiment) -> str:
-    """The keys of `retrain` that the trained network of `key` was trained otherwise with; empty where none is there."""
-    there, here = _description(folder.model(key)).get("training"), training_settings(experiment)
+def other_settings(model: Path, training: Mapping[str, Any]) -> str:
+    """What the model in this folder was trained otherwise with than by `training`, keys of `retrain`.
+
+    Empty where it was trained so, and where no model is.
+    """
+    there = _description(model).get("training")
     if not isinstance(there, dict):
         return ""
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    return ", ".join(f"retrain.{name} {there.get(name)} there, {here.get(name)} here" for name in names)
+    names = [name for name in {**there, **training} if there.get(name) != training.get(name)]
+    return ", ".join(f"retrain.{name} {there.get(name)} there, {training.get(name)} here" for name in names)
 
 
 def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:

@@ -25,7 +25,14 @@ from evoprune.pruning.moments import Moments, measure_moments, moment_inputs
 from evoprune.pruning.targets import ChooseCode, Target
 from evoprune.report.output import write_summary
 from evoprune.runs.folder import timed_stage
-from evoprune.runs.models import Pruning, check_inherits, finished_steps, step_folder, training_settings
+from evoprune.runs.models import (
+    Pruning,
+    check_inherits,
+    finished_steps,
+    other_settings,
+    step_folder,
+    training_settings,
+)
 from evoprune.space.ranking import Scores, prune_on
 from evoprune.space.space import Code, SearchSpace
 from evoprune.stages.context import Context
@@ -61,6 +68,8 @@ def prune(context: Context, pruning: Pruning, choose: ChooseCode) -> str:
     folder = context.folder
     first = len(finished_steps(folder, pruning)) + 1
     if first <= pruning.steps:
+        if other := other_settings(step_folder(folder, pruning, first), pruning.training):
+            say(f"step {first}: is made again, as is what follows it, and its model replaced then: {other}")
         with timed_stage(folder, f"prune.{pruning.name}"):
             work = _prepare(context, pruning)
             for step in range(first, pruning.steps + 1):

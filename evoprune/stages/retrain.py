@@ -46,7 +46,7 @@ def retrain(context: Context, open_workers: OpenWorkers = open_workers) -> list[
     tasks = [task for row in selected for task in _open_tasks(folder, row, experiment)]
     failures: list[str] = []
     for row in selected:
-        if other := other_settings(folder, row["key"], experiment):
+        if other := other_settings(folder.model(row["key"]), training_settings(experiment)):
             say(f"{row['key']}: is trained again, and its model replaced then: {other}")
     if tasks:
         with timed_stage(folder, "retrain"), _folders([Path(task.checkpoint).parent for task in tasks]):

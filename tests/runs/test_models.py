@@ -47,10 +47,11 @@ def test_models_are_found_by_seed_and_only_with_these_settings(tiny, tmp_path):
 
 def test_other_settings_are_named(tiny, tmp_path):
     folder, training = RunFolder(tmp_path), training_settings(tiny())
-    assert other_settings(folder, "k1", tiny()) == ""
-    write_description(folder.model("k1"), seed=0, training={**training, "epochs": 50.0})
-    assert other_settings(folder, "k1", tiny()) == "retrain.epochs 50.0 there, 1.0 here"
-    assert other_settings(folder, "k1", tiny(retrain={"epochs": 50, "seeds": 3})) == ""
+    model = folder.model("k1")
+    assert other_settings(model, training) == ""
+    write_description(model, seed=0, training={**training, "epochs": 50.0})
+    assert other_settings(model, training) == "retrain.epochs 50.0 there, 1.0 here"
+    assert other_settings(model, training_settings(tiny(retrain={"epochs": 50, "seeds": 3}))) == ""
 
 
 @pytest.mark.parametrize(

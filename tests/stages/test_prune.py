@@ -174,10 +174,14 @@ def test_a_finished_pruning_prints_its_table_again_and_trains_nothing(command, c
     assert {name: (folder / name).read_bytes() for name in FILES} == before
 
 
-def test_another_recipe_is_trained_anew(command):
+def test_another_recipe_is_trained_anew_and_said(command, capsys):
     folder = command("--rate", "0.25")
     first = (folder / "step_1" / "model.safetensors").read_bytes()
+    assert "is made again" not in capsys.readouterr().out
     assert command("--rate", "0.25", "--set", "retrain.lr=0.01") == folder
+    assert "step 1: is made again, as is what follows it, and its model replaced then: retrain.lr 0.05 there, 0.01" in (
+        capsys.readouterr().out
+    )
     assert (folder / "step_1" / "model.safetensors").read_bytes() != first
 
 
