@@ -91,7 +91,7 @@ def base_folder(context: Context) -> Path:
     identity = {
         "space": space.identity(),
         "parameters": dict(space.parameters),
-        "data": experiment.data.model_dump(mode="json", exclude={"cache"}),
+        "data": experiment.data.model_dump(mode="json", exclude={"cache", "root"}),
         "images": list(context.dataset.fingerprint),
         "recipe": _recipe(context).model_dump(mode="json"),
         "seed": experiment.seed,

@@ -22,6 +22,7 @@ from evoprune.space.ranking import RANKINGS, Ranking, prune_by_offsets
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 from evoprune.stages.measure_candidates import candidate_workers
+from evoprune.stages.taken_files import take_copy
 from evoprune.workers.dispatch import dispatch
 from evoprune.workers.jobs import Workers
 
@@ -70,16 +71,19 @@ def prior_curves(context: Context, start_workers: Callable[[], Workers]) -> Curv
     the search has begun the curves stay as they are, lost points included, as its first codes follow from them.
     """
     config, folder = context.experiment.search, context.folder
-    path = config.sensitivity_file
-    if config.prior is not None and config.measures_sensitivity:
-        path = folder.sensitivity("prior")
+    path = folder.sensitivity("prior")
+    if config.sensitivity_file is not None:
+        take_copy(folder, "search.sensitivity", config.sensitivity_file, path)
+    elif config.measures_sensitivity:
         points = plan_points(context.space, context.scores(config.prior), PRIOR_RATES)
         has_begun = folder.reports.is_file() and bool(read_rows(folder.reports))
         _measure_curves(context, CurvePlan(path, points, PRIOR_IMAGES, retry_lost=not has_begun), start_workers)
         if any(row["accuracy"] is None for row in read_rows(path) if row["rate"] == 0):
             say(f"{path}: the base network could not be measured; the first codes keep like shares of all segments")
             return None
-    return None if path is None else read_curves(path, context.space)
+    else:
+        return None
+    return read_curves(path, context.space)
 
 
 def make_ranking(context: Context, name: ImportanceName) -> Ranking:

@@ -2,10 +2,19 @@
 
 from pathlib import Path
 
-from evoprune.common.files import digest
+from evoprune.common.files import digest, write_atomically
 from evoprune.common.model_files import WEIGHTS_NAME
 from evoprune.common.progress import say
 from evoprune.runs.folder import RunFolder
+
+
+def take_copy(folder: RunFolder, key: str, path: Path, copy: Path) -> None:
+    """Copy the file that a key of the experiment names, once; warn where it changes later."""
+    if copy.is_file() and key in folder.facts().get("taken", {}):
+        tell_changed(folder, key, path, copy)
+    else:
+        write_atomically(copy, path.read_bytes())
+        note_taken(folder, key, path)
 
 
 def note_taken(folder: RunFolder, key: str, path: str | Path) -> None:

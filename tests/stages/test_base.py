@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import interrupt, prepared, run_search
+from made_data import write_npz
 
 from evoprune import UserError, build_network
 from evoprune.config import Experiment
@@ -113,6 +114,12 @@ def test_base_networks_of_other_images_are_other_base_networks(make_experiment):
     changed.source.read = lambda: replace(raw, train=(255 - images, labels))
     assert base_folder(first) == base_folder(again)
     assert base_folder(first) != base_folder(changed)
+
+
+def test_the_same_images_elsewhere_have_the_same_base_network(tiny, tmp_path):
+    first = write_npz(tmp_path)
+    paths = (first, Path(shutil.copy(first, tmp_path / "second.npz")))
+    assert len({base_folder(Context(tiny(data={"dataset": "npz", "root": str(path)}), UNUSED)) for path in paths}) == 1
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(make_experiment, tmp_path, monkeypatch):

@@ -172,3 +172,18 @@ def test_a_mistake_is_named(tmp_path, cache, capsys, words, parts):
     out = tmp_path / "out"
     message = refusal(capsys, "sensitivity", write_quick(tmp_path, cache), "--out", str(out), *words)
     assert [part for part in parts if part not in message] == [] and not out.exists()
+
+
+def test_a_search_goes_on_with_the_given_curves_that_it_began_with(tmp_path, small_space, cache, capsys, monkeypatch):
+    given = write_curves(tmp_path / "mine.csv", small_space, 91.0)
+    file, out = write_quick(tmp_path, cache, search={"sensitivity": str(given)}), tmp_path / "out"
+    command = ["search", file, "--out", str(out)]
+    die_at(monkeypatch, 3)
+    assert main(command) == 75
+    began_with = given.read_bytes()
+    given.write_text(f"{began_with.decode().rsplit('90.0', 1)[0]}10.0\n")
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert f"warning: search.sensitivity: {given} has changed since this run was begun" in capsys.readouterr().out
+    assert (out / "sensitivity" / "prior.csv").read_bytes() == began_with
