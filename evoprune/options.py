@@ -72,7 +72,7 @@ def add_target(command: argparse.ArgumentParser) -> None:
     """How far channels are pruned, in how many steps."""
     command.add_argument("--rate", metavar="SHARE", help="share of the channels that go, such as 0.45")
     command.add_argument("--flops", metavar="N", help="multiply-adds that may stay, such as 20e6 or 50%%")
-    command.add_argument("--max-loss", metavar="POINTS", help="accuracy that each segment may cost, pruned alone")
+    command.add_argument("--max-loss", metavar="POINTS", help="accuracy that each channel group may cost, pruned alone")
     command.add_argument("--steps", type=int, default=1, metavar="N", help="prune and train N times (default: 1)")
     text = "prune under masks and train nothing, after analyse; --rate is then the share of the multiply-adds that go"
     command.add_argument("--step", action="store_true", help=text)

@@ -69,9 +69,9 @@ class SearchConfig(Section):
     """Evolution looks at the prior less and less. At this share of the search it no longer does: 0.5 is half-way."""
     sensitivity: PathText | None = "measured"
     """Which segments stay wider in evolution's first codes, and what the surrogate begins with. `measured`: before its
-    first code the search prunes each segment alone, by a quarter, a half, three quarters, seven eighths and to one
-    channel, and scores that on 1,000 images without training. Or a table of `evoprune sensitivity`, or `null`. Without
-    a `prior` nothing is measured."""
+    first code the search prunes each channel group alone, by a quarter, a half, three quarters, seven eighths and to
+    one channel, and scores that on 1,000 images without training. Or a table of `evoprune sensitivity`, or `null`.
+    Without a `prior` nothing is measured."""
     crossover_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the children that take whole segments from two parents."""
     min_keep: Annotated[float, Field(gt=0, lt=1)] = 0.2

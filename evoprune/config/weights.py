@@ -25,7 +25,7 @@ class WeightsConfig(Section):
     """How the sparsity is reached: at `once`, before fine-tuning; or while it goes on: `logarithmic`, ln(2 + t/d) /
     ln(2 + E/d) of it at pass t of E; `logarithmic_from_zero`, which begins at 0; or `cubic` (Zhu and Gupta 2017)."""
     changes: Positive = 20
-    """How often the sparsity rises on the way, E/d."""
+    """How often the sparsity rises on the way, E/d: it rises every d passes."""
     until: Share = 0.75
     """Share of the fine-tuning after which the sparsity stays."""
     csr_from: Share = 0.7
