@@ -14,12 +14,15 @@ _MOST_BYTES = 1_000_000
 _FORBIDDEN = re.compile("[\ud800-\udfff]")
 _MERGE = "tag:yaml.org,2002:merge"
 """The key `<<`, whose mapping's keys stand for those that are not given."""
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OLD_NUMBER = re.compile(r"[-+]?0[0-7_]+$|.*:")
+"""What YAML 1.1 reads to base 8 and 60, and nobody means so."""
 _MOST_NODES = 200_000
 """Scalars, lists and mappings of a document, each counted as often as an alias names it."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys, reads 1e-4 and 20e6 as numbers (YAML 1.2), and dates as text."""
+    """SafeLoader that refuses duplicate keys. 1e-4 and 20e6 are numbers (YAML 1.2); dates, 010 and 1:30 are text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
@@ -30,6 +33,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and _OLD_NUMBER.match(node.value):
+            return node.value
         try:
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, AttributeError) as error:  # a number of thousands of digits, no date at all

@@ -48,3 +48,10 @@ class DataConfig(Section):
     flip: Annotated[bool | str, BeforeValidator(_flip)] = True
     """Augmentation: training images are mirrored, at random, or a random half of them in one epoch and the other half
     in the next (`alternating`; Jordan 2024), so that no image is seen the same way round twice in a row."""
+
+    def identity(self) -> dict[str, Any]:
+        """What else training and measurements depend on, as plain types: the images count, not where they lie."""
+        plain = self.model_dump(mode="json", exclude={"cache", "root"})
+        if isinstance(self.validation, str) and self.validation != "own":
+            plain["validation"] = "archive.npz"
+        return plain

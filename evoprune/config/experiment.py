@@ -100,8 +100,8 @@ class Experiment(Section):
         plain = self._plain()
         for key in ("workers", "retrain", "weights", "report"):
             del plain[key]
-        del plain["base"]["cache"], plain["data"]["cache"], plain["data"]["root"], plain["search"]["generations"]
-        return plain
+        del plain["base"]["cache"], plain["search"]["generations"]
+        return {**plain, "data": self.data.identity()}
 
     def _plain(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)

@@ -11,6 +11,7 @@ from evoprune.data.dataset import Arrays, Dataset, Images, Part, Pixels, RawData
 from evoprune.data.mapped import MappedImages
 
 _IMAGES_AT_ONCE = 4096
+_LEAST_VARIANCE = 1 / 255**2  # of less a channel says nothing, and what is padded would be thousands of it away
 
 
 def make_dataset(raw: RawData, config: DataConfig) -> Dataset:
@@ -87,7 +88,8 @@ def _statistics(train: Part, config: DataConfig) -> tuple[list[float], list[floa
         counts += [np.bincount(some[..., c].reshape(-1), minlength=256) for c in range(channels)]
     values = np.arange(256) / 255
     mean = counts @ values / counts.sum(axis=1)
-    std = np.sqrt(np.maximum(counts @ values**2 / counts.sum(axis=1) - mean**2, 1e-12))
+    variance = counts @ values**2 / counts.sum(axis=1) - mean**2
+    std = np.where(variance < _LEAST_VARIANCE, 1.0, np.sqrt(np.maximum(variance, 0.0)))
     return list(config.mean or mean), list(config.std or std)
 
 

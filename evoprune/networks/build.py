@@ -22,10 +22,15 @@ def build_network(space: SearchSpace, code: npt.ArrayLike | None = None) -> nn.M
     """Build the network of `code` (default: the base network) with freshly initialised weights.
 
     Raises:
-        UserError: a network whose source there is not any more.
+        UserError: a network whose source there is not any more, or that was traced without one.
     """
     if not isinstance(space, TracedSpace):
         return network_from_spec(network_spec(space, code))
+    if not space.network["source"]:
+        raise UserError(
+            f"{space.name} was traced from a module, and does not say how to build it; pass that module to "
+            "slim_network, or say where it comes from, with `spec` of trace_search_space"
+        )
     network = build_source(space.network)
     return network if code is None else narrow(space.table, network, code)
 

@@ -9,7 +9,7 @@ from torch import nn
 from evoprune.common.errors import UserError, suggest
 from evoprune.common.user_files import file_digest, file_text, find_factory, is_user_file
 from evoprune.networks.stem import fit_channels, fit_small_images
-from evoprune.networks.views import copy_views
+from evoprune.networks.views import copy_views, says_view
 
 
 def source_spec(source: str, arguments: Mapping[str, Any], stem: str, shape: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def build_source(spec: Mapping[str, Any]) -> nn.Module:
         if file_digest(source) != spec["digest"]:
             raise UserError(f"{source}: the file was changed since its search space was read; take another --out")
         network = _make(source, factory, _wanted(factory, spec))
-        if "view" in file_text(source):  # others do not pay for what watches every call
+        if "view" in file_text(source) or says_view(network):  # others do not pay for what watches every call
             copy_views(network)
     else:
         kind, _, name = source.partition(":")

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from evoprune.common.errors import UserError
 from evoprune.space.table import Array, ChannelTable, Code
 
 
@@ -21,11 +22,12 @@ def repair(table: ChannelTable, code: npt.ArrayLike, scores: npt.NDArray[np.floa
         0/1, shape (table.length,).
 
     Raises:
-        UserError: wrong length, or a value other than 0 and 1.
+        UserError: more than one code, a wrong length, or a value other than 0 and 1.
     """
     checked = table.check(code)
-    bits = np.append(checked.ravel(), np.uint8(1))  # the last one stands for what is never cut
-    assert len(bits) == table.length + 1, "one code at a time"
+    if checked.ndim > 1:
+        raise UserError(f"one code at a time, of shape ({table.length},); got an array of shape {checked.shape}")
+    bits = np.append(checked, np.uint8(1))  # the last one stands for what is never cut
     _fill_empty(table, bits)
     order = np.arange(table.length) if scores is None else np.argsort(-scores, kind="stable")
     rank = np.append(np.argsort(order), -1)

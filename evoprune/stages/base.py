@@ -91,7 +91,7 @@ def base_folder(context: Context) -> Path:
     identity = {
         "space": space.identity(),
         "parameters": dict(space.parameters),
-        "data": experiment.data.model_dump(mode="json", exclude={"cache", "root"}),
+        "data": experiment.data.identity(),
         "images": list(context.dataset.fingerprint),
         "recipe": _recipe(context).model_dump(mode="json"),
         "seed": experiment.seed,
@@ -125,9 +125,10 @@ def _cached(context: Context) -> Base:
             info = _train(context, folder, report)
             log.accuracies("base", info["validation_accuracy"], info["test_accuracy"])
     try:
-        return load_base(context.space, folder)
+        found = load_base(context.space, folder)
     except UserError as error:
         raise UserError(f"{error}; delete {folder}, and the same command trains it again") from None
+    return Base(found.network, {**found.info, "classes": context.dataset.arrays.classes})
 
 
 def _train(context: Context, folder: Path, report: Callable[[Epoch], None]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Context:
     def _traced_space(self, network: NetworkConfig, shape: DataShape) -> TracedSpace:
         """The one that this run has read before, that of the user's file, or what is read from the network now."""
         config = self.experiment.search_space
-        own = [self.folder.search_space] if self._goes_on else []
+        own = [self.folder.search_space] if self.goes_on else []
         known = [*own, *([Path(config.name)] if config is not None else [])]
         written = next((path for path in known if path.is_file()), None)
         if written is not None:
@@ -92,7 +92,7 @@ class Context:
         return read_network(spec, shape.height_width)
 
     @property
-    def _goes_on(self) -> bool:
+    def goes_on(self) -> bool:
         """Whether what a run has left in the folder counts."""
         return not (self._anew or is_left_over(self.folder, self.experiment))
 
@@ -116,7 +116,7 @@ class Context:
         """
         self.source.shape  # noqa: B018  read together with the images
         dataset = make_dataset(self.source.read(), self.experiment.data)
-        noted = self.folder.facts().get("images") if self._goes_on else None
+        noted = self.folder.facts().get("images") if self.goes_on else None
         if noted not in (None, list(dataset.fingerprint)):
             raise UserError(
                 f"data: images or labels are not those that {self.folder.path} was begun with; put them back as they "

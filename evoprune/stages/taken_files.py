@@ -10,11 +10,16 @@ from evoprune.runs.folder import RunFolder
 
 def take_copy(folder: RunFolder, key: str, path: Path, copy: Path) -> None:
     """Copy the file that a key of the experiment names, once; warn where it changes later."""
-    if copy.is_file() and key in folder.facts().get("taken", {}):
+    if copy.is_file() and is_taken(folder, key):
         tell_changed(folder, key, path, copy)
     else:
         write_atomically(copy, path.read_bytes())
         note_taken(folder, key, path)
+
+
+def is_taken(folder: RunFolder, key: str) -> bool:
+    """Whether the run has taken over the file that a key of the experiment names, which may be gone by now."""
+    return key in folder.facts().get("taken", {})
 
 
 def note_taken(folder: RunFolder, key: str, path: str | Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from evoprune.common.errors import UserError
 from evoprune.common.hardware import total_memory
 from evoprune.common.progress import say
-from evoprune.config import ImportanceName, SearchConfig
+from evoprune.config import ImportanceName, ScopConfig, SearchConfig
 from evoprune.space.costs import BYTES_PER_VALUE, code_costs
 from evoprune.space.limits import make_limits
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 from evoprune.stages.select_networks import check_selection
+from evoprune.stages.taken_files import is_taken
 
 _COPIES = 3  # weights, gradients, momenta
 
@@ -25,28 +26,34 @@ def validate(context: Context, importances: tuple[ImportanceName, ...] | None = 
     Raises:
         UserError: with the key that is wrong.
     """
-    experiment = context.experiment
+    experiment, weights_key = context.experiment, context.experiment.base_weights_key
     context.source.check()
     if experiment.report.tensorboard:
         from evoprune.training.tensorboard_log import check_tensorboard
 
         check_tensorboard()
     space = context.space
-    weights = experiment.base_weights
-    if weights is not None and not Path(weights).exists():
-        raise UserError(f"{experiment.base_weights_key}: {weights}: no such file")
+    weights = _not_taken(context, weights_key, experiment.base_weights)
+    if weights is not None and not weights.exists():
+        raise UserError(f"{weights_key}: {weights}: no such file")
     _check_memory(space, "search_space.width" if experiment.network is None else "network.source")
     if importances is None:
         _check_search(experiment.search, space)
+        _check_curves(_not_taken(context, "search.sensitivity", experiment.search.sensitivity_file), space)
         check_selection(experiment, space)
     if "scop" in (experiment.search.importances if importances is None else importances):
-        from evoprune.pruning.importance.scop import check_scop
-
-        check_scop(space, experiment.importance.scop)
+        _check_scop(space, experiment.importance.scop)
     if weights is not None:
-        _check_weights(space, weights, experiment.base_weights_key)
+        _check_weights(space, weights, weights_key)
     for fact in context.source.facts():  # last: decoding takes longest
         say(fact)
+
+
+def _not_taken(context: Context, key: str, path: str | Path | None) -> Path | None:
+    """A file of the user's, unless the run has taken it over and goes on with what it has of it."""
+    if path is None or (context.goes_on and is_taken(context.folder, key)):
+        return None
+    return Path(path)
 
 
 def _check_search(config: SearchConfig, space: SearchSpace) -> None:
@@ -60,13 +67,25 @@ def _check_search(config: SearchConfig, space: SearchSpace) -> None:
     from evoprune.search.population import reference_directions
 
     reference_directions(len(config.objectives), config.num_individual)
-    if config.sensitivity_file is not None:
-        from evoprune.stages.curves import read_curves
 
-        try:
-            read_curves(config.sensitivity_file, space)
-        except UserError as error:
-            raise UserError(f"search.sensitivity: {error}; or take `measured`, or null") from None
+
+def _check_curves(path: Path | None, space: SearchSpace) -> None:
+    from evoprune.stages.curves import read_curves
+
+    try:
+        if path is not None:
+            read_curves(path, space)
+    except UserError as error:
+        raise UserError(f"search.sensitivity: {error}; or take `measured`, or null") from None
+
+
+def _check_scop(space: SearchSpace, config: ScopConfig) -> None:
+    from evoprune.networks.build import build_network
+    from evoprune.pruning.importance.scop import check_scop, convolution_of
+
+    layers, network = check_scop(space, config), build_network(space)
+    for layer in layers:
+        convolution_of(network, layer)
 
 
 def _check_memory(space: SearchSpace, key: str) -> None:
@@ -79,7 +98,7 @@ def _check_memory(space: SearchSpace, key: str) -> None:
         )
 
 
-def _check_weights(space: SearchSpace, weights: str, key: str) -> None:
+def _check_weights(space: SearchSpace, weights: Path, key: str) -> None:
     from evoprune.networks.build import build_network
     from evoprune.networks.checkpoints import load_weights
 

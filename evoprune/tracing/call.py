@@ -195,6 +195,10 @@ class Call:
         else:
             self.labels.tie(first, second)
 
+    def per_image(self, count: int) -> int:
+        """Of so many rows those of one image; all, where they are no multiple of the images and so the same for all."""
+        return count if count % self.batch else count // self.batch
+
     def has_sizes(self, labels: Array) -> None:
         """The call has sizes as numbers, and they concern these labels."""
         self.notes.sizes.append(SizesNote(self.node.name, self.place, line_of(self.node) or self.place, labels))

@@ -54,7 +54,7 @@ def _convolved(call: Call, axes: tuple[Axis, Axis], shape: tuple[int, ...], is_d
         _pin_axes(call, value, range(2, len(value.shape)))
     _pin_axes(call, x, range(1))
     _bias(call, axes[1])
-    maps = shape[0] // call.batch  # more than one where an image is cut into windows
+    maps = call.per_image(shape[0])  # more than one where an image is cut into windows
     note = LayerNote(
         call.node.name,
         _layer_name(call, weight),
@@ -87,7 +87,7 @@ def linear(call: Call) -> Axes:
     call.tie(x.axes[-1], weight.axes[1])
     outputs = weight.axes[0]
     _bias(call, outputs)
-    positions = prod(call.shape[:-1]) // call.batch
+    positions = call.per_image(prod(call.shape[:-1]))
     sizes, areas = (x.shape[-1], call.shape[-1]), (positions, positions)
     has_bias = isinstance(call.arguments.get("bias"), Value)
     name = _layer_name(call, weight)

@@ -144,8 +144,16 @@ def expand_as(call: Call) -> Axes:
     new = len(other.shape) - len(x.shape)
     sizes = [1] * new + list(x.shape)
     return tuple(
-        other.axes[axis] if sizes[axis] == 1 else x.axes[axis - new] for axis in range(len(other.shape))
-    )  # fmt: skip
+        labels if sizes[axis] == 1 else _as_in(call, x.axes[axis - new], labels)
+        for axis, labels in enumerate(other.axes)
+    )
+
+
+def _as_in(call: Call, labels: Axis, others: Axis) -> Axis:
+    """An axis that takes its size from that of another tensor."""
+    if others is not None:
+        call.tie(labels, others)
+    return labels
 
 
 def pad(call: Call) -> Axes:
@@ -182,8 +190,8 @@ def reshape(call: Call) -> Axes:
     x = call.value("self")
     if 0 in x.shape:
         raise UnreadableError
-    if operator_name(call.node) == "squeeze" and "dim" not in call.arguments:
-        return _squeeze_all(call, x)
+    if operator_name(call.node) == "squeeze":
+        _pin_squeezed(call, x)
     sizes = call.shape if "sizes" in call.arguments else call.arguments.get("size", call.arguments.get("shape"))
     axes: list[Axis] = []
     for old, new in _blocks(x.shape, call.shape):
@@ -194,14 +202,16 @@ def reshape(call: Call) -> Axes:
             if labels is not None and sizes is not None and sizes[axis] != -1:
                 call.has_sizes(labels)
         axes += block
+    if "other" in call.arguments:
+        axes = [_as_in(call, *pair) for pair in zip(axes, call.value("other").axes, strict=True)]
     return tuple(axes)
 
 
-def _squeeze_all(call: Call, x: Value) -> Axes:
-    """Every axis of one index goes: channels cut to one would go too, so they are pinned."""
-    for labels in x.axes:
-        call.pin(labels, "squeezed without a dimension")
-    return tuple(None for _ in call.shape)
+def _pin_squeezed(call: Call, x: Value) -> None:
+    """Axes of one index go: channels cut to one would go too."""
+    given = call.arguments.get("dim", range(len(x.shape)))
+    for axis in [given] if isinstance(given, int) else given:
+        call.pin(x.axes[axis], "squeezed where they are one")
 
 
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, range]]:

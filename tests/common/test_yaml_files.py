@@ -34,7 +34,7 @@ def test_numbers_are_read_as_people_write_them(text, value):
     assert (read, type(read)) == (value, type(value))
 
 
-@pytest.mark.parametrize("text", ["e3", "1e", "1e3x", "1e3.5", "h1e3", "1_e3"])
+@pytest.mark.parametrize("text", ["e3", "1e", "1e3x", "1e3.5", "h1e3", "1_e3", "010", "-07", "1:30", "1:30.5"])
 def test_what_only_looks_like_a_number_is_text(text):
     assert parse_yaml(text, "x") == text
     assert parse_yaml(format_yaml({"key": text}), "x") == {"key": text}

@@ -61,6 +61,14 @@ def test_statistics_are_those_of_the_training_split_alone():
     np.testing.assert_allclose(arrays.std, train.std((0, 1, 2)), atol=1e-9)
 
 
+def test_a_channel_without_variance_is_not_blown_up():
+    raw = make_raw(channels=4)
+    raw.train[0][..., 3] = 255
+    raw.train[0][0, 0, 0, 3] = 254
+    arrays = split_data(raw, plain_config())
+    assert arrays.std[3] == 1.0 and min(arrays.std[:3]) < 0.5
+
+
 def test_given_statistics_are_taken_as_they_are():
     arrays = split_data(make_raw(), plain_config(mean=[0.25], std=[0.75]))
     assert (arrays.mean, arrays.std) == ([0.25], [0.75])

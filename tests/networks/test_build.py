@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
-from evoprune import UserError, build_network
+from evoprune import UserError, build_network, trace_search_space
 from evoprune.networks.build import layer_module, network_from_spec, network_spec
 
 
@@ -57,3 +58,10 @@ def test_a_layer_is_found_by_each_of_its_names_and_a_weight_is_no_module():
     network.one = network.again = nn.Conv2d(1, 1, 1)
     assert layer_module(network, "one") is layer_module(network, "again") is network.one
     assert [layer_module(network, name) for name in ("one.weight", "two", "forward.conv2d_1")] == [None] * 3
+
+
+def test_a_network_that_was_traced_from_a_module_is_not_built():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    space = trace_search_space(network, torch.zeros(2, 1, 8, 8))
+    with pytest.raises(UserError, match=r"sequential was traced from a module.*pass that module to slim_network"):
+        build_network(space)

@@ -94,3 +94,20 @@ def test_functions_that_make_no_network(tmp_path, text, message):
 def test_unknown_arguments_are_named():
     with pytest.raises(UserError, match="unexpected keyword argument 'wide'"):
         build_source(spec("torchvision:resnet18", wide=3))
+
+
+def test_views_in_a_file_that_the_users_file_imports_are_copies(tmp_path, monkeypatch):
+    (tmp_path / "blocks_of_mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.first, self.head = nn.Conv2d(3, 4, 1), nn.Linear(64, 10)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.first(x).view(len(x), -1))\n"
+    )
+    (tmp_path / "net.py").write_text("from blocks_of_mine import Net\ndef make(): return Net()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    network = build_source(source_spec(f"{tmp_path / 'net.py'}:make", {}, "imagenet", SHAPE))
+    images = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    assert network.to(memory_format=torch.channels_last)(images).shape == (2, 10)

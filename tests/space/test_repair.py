@@ -53,7 +53,7 @@ def test_constraints_that_disturb_each_other_hold_in_the_end():
         assert repair(table, repaired).tolist() == repaired.tolist()
 
 
-@pytest.mark.parametrize("code", [[1, 0], [1, 0, 2], 1])
+@pytest.mark.parametrize("code", [[1, 0], [1, 0, 2], 1, [[1, 0, 1]], [[1, 0, 1], [1, 1, 1]]])
 def test_a_code_that_does_not_fit_is_refused(code):
     with pytest.raises(UserError):
         repair(make_table([3]), code)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import interrupt, prepared, run_search
-from made_data import write_npz
+from made_data import validation_arrays, write_class_folders, write_npz
 
 from evoprune import UserError, build_network
 from evoprune.config import Experiment
@@ -117,9 +117,22 @@ def test_base_networks_of_other_images_are_other_base_networks(make_experiment):
 
 
 def test_the_same_images_elsewhere_have_the_same_base_network(tiny, tmp_path):
-    first = write_npz(tmp_path)
-    paths = (first, Path(shutil.copy(first, tmp_path / "second.npz")))
-    assert len({base_folder(Context(tiny(data={"dataset": "npz", "root": str(path)}), UNUSED)) for path in paths}) == 1
+    data = {"dataset": "npz", "root": write_npz(tmp_path), "validation": str(tmp_path / "validation.npz")}
+    np.savez(data["validation"], **validation_arrays(0))
+    moved = {**data, "root": str(shutil.copy(data["root"], tmp_path / "second.npz"))}
+    moved["validation"] = str(shutil.copy(data["validation"], tmp_path / "other.npz"))
+    first, same = tiny(data=data), tiny(data=moved)
+    assert base_folder(Context(first, UNUSED)) == base_folder(Context(same, UNUSED))
+    assert first.identity() == same.identity() != tiny(data={**data, "validation": "own"}).identity()
+
+
+def test_classes_have_the_names_of_today(tiny, tmp_path):
+    config = write_class_folders(tmp_path / "photos")
+    experiment = tiny(data=config.model_dump(exclude_none=True), base={"cache": str(tmp_path / "cache")})
+    assert prepare_in(tmp_path / "first", experiment).base.info["classes"] == ["cat", "dog"]
+    (tmp_path / "photos" / "dog").rename(tmp_path / "photos" / "hound")
+    assert prepare_in(tmp_path / "second", experiment).base.info["classes"] == ["cat", "hound"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(make_experiment, tmp_path, monkeypatch):

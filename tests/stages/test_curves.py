@@ -187,3 +187,5 @@ def test_a_search_goes_on_with_the_given_curves_that_it_began_with(tmp_path, sma
     assert main(command) == 0
     assert f"warning: search.sensitivity: {given} has changed since this run was begun" in capsys.readouterr().out
     assert (out / "sensitivity" / "prior.csv").read_bytes() == began_with
+    given.unlink()
+    assert main([*command, "--set", "search.generations=4"]) == 0

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import write_experiment
 from helpers import prepared, same_weights
 
+from evoprune.cli import main
 from evoprune.config import Experiment
 from evoprune.runs.ownership import open_run_folder
 from evoprune.space.traced_yaml import write_space
@@ -52,3 +54,11 @@ def test_a_search_space_that_has_changed(tiny: Any, prepare: Any, tmp_path: Path
     mine.write_text(mine.read_text() + "# a word\n")
     assert prepare(experiment).space.length == 4
     assert told in capsys.readouterr().out
+
+
+def test_a_command_goes_on_where_they_are_gone(ran: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(ran / "base", tmp_path / "mine"))
+    command = ["search", write_experiment(tmp_path, base={"weights": str(mine)}), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    shutil.rmtree(mine)
+    assert main([*command, "--set", "search.generations=4"]) == 0

@@ -37,6 +37,34 @@ def test_data_keys_that_cannot_fit_are_found_early(tiny, data: dict[str, Any], k
         check(tiny(data=data))
 
 
+OWN_CONVOLUTION = """
+import torch
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 4, 2, 2))
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.weight)
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), Own(), nn.BatchNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(6, 10),
+    )
+"""
+
+
+def test_a_convolution_that_scop_does_not_take_is_found_before_a_training(tiny, tmp_path):
+    (tmp_path / "net.py").write_text(OWN_CONVOLUTION)
+    experiment = tiny(network={"source": f"{tmp_path / 'net.py'}:make"}, search_space=None)
+    check(experiment, importances=("magnitude",))
+    with pytest.raises(UserError, match=r"importance scop takes convolutions of torch.nn.*2 is of class Own"):
+        check(experiment, importances=("scop",))
+
+
 def test_a_word_that_is_neither_measured_nor_a_file_is_refused(tiny):
     with pytest.raises(UserError, match=r"search\.sensitivity: mesured: no such file.*or take `measured`, or null"):
         check(tiny(search={"sensitivity": "mesured"}))

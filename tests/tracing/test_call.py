@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from traced import images
+from traced import images, ready
 
 from evoprune.tracing.call import (
     Arguments,
@@ -18,6 +18,7 @@ from evoprune.tracing.call import (
     sizes_of,
 )
 from evoprune.tracing.graph import export
+from evoprune.tracing.trace import trace_channels
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +79,21 @@ def test_parts_are_noted_and_parts_of_one_channel_pinned(nodes):
     assert [(note.name, note.labels.tolist()) for note in call.notes.parts] == [("conv2d in 0.0", [[0, 1], [2, 3]])]
     call.must_divide(labels, 4)
     assert [np.array_equal(found, labels) for found, _ in call.labels.pins] == [True]
+
+
+class Token(nn.Module):
+    """Scales channels by what layers make of a parameter, once for all images."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.token = nn.Conv2d(3, 6, 1), nn.Parameter(torch.randn(1, 5))
+        self.one, self.other, self.last = nn.Linear(5, 7), nn.Linear(7, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.last(self.first(x).mean((2, 3)) * self.other(self.one(self.token).relu()))
+
+
+def test_a_layer_that_runs_once_for_all_images_costs_what_it_computes():
+    table = trace_channels(ready(Token()), images())
+    positions = {layer.name: layer.positions for layer in table.layers}
+    assert positions == {"first": 64, "one": 1, "other": 1, "last": 1}

@@ -169,7 +169,7 @@ def test_views_that_follow_the_width(view):
 def test_squeeze_without_a_dimension_is_pinned():
     network = Forward(lambda net, x: net.last(net.first(x).mean((2, 3), keepdim=True).squeeze()),
                       first=convolution(3, 4), last=nn.Linear(4, 4))  # fmt: skip
-    assert pinned(trace_exactly(network)) == {"squeezed without a dimension: squeeze in the network itself": ("first",)}
+    assert pinned(trace_exactly(network)) == {"squeezed where they are one: squeeze in the network itself": ("first",)}
 
 
 def test_channels_that_share_an_axis_with_others_are_pinned():
@@ -251,3 +251,19 @@ def test_blocks_of_a_reshape_are_the_smallest():
         (range(0, 1), range(0, 1)), (range(1, 2), range(1, 3)), (range(2, 4), range(3, 4)),
     ]  # fmt: skip
     assert _blocks((2, 5, 1, 1), (2, 5))[-1] == (range(3, 4), range(2, 2))
+
+
+@pytest.mark.parametrize("grown", [torch.Tensor.expand_as, torch.Tensor.view_as, torch.Tensor.reshape_as])
+def test_a_tensor_with_the_sizes_of_another_has_its_channels(grown):
+    network = middle(lambda net, x: grown(pooled(net.one(x))[:, :, None, None], pooled(x)[:, :, None, None]),
+                     one=convolution(8, 8))  # fmt: skip
+    assert widths(trace_exactly(network)) == {"first": 8}
+
+
+def test_channels_that_are_squeezed_by_name_are_pinned_and_others_are_not():
+    network = middle(lambda net, x: net.one(x).squeeze(1), one=convolution(8, 8))
+    table = trace_exactly(network)
+    assert widths(table) == {"first": 8}
+    assert pinned(table) == {"squeezed where they are one: squeeze in the network itself": ("one",)}
+    network = middle(lambda net, x: x.amax((2, 3), keepdim=True).squeeze(3).squeeze(2)[:, :, None, None])
+    assert widths(trace_exactly(network)) == {"first": 8}

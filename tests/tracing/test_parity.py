@@ -6,7 +6,7 @@ from strangers import STRANGERS, FixedWidth
 from torch import nn
 from traced import images, ready
 
-from evoprune import trace_search_space
+from evoprune import UserError, trace_search_space
 from evoprune.tracing.parity import failing_segments
 
 
@@ -39,6 +39,50 @@ def test_segments_that_fail_together_only_are_found():
     network = Pair().eval()
     space = trace_search_space(network, images())
     assert set(failing_segments(space.table, network, images())) == {"a", "b"}
+
+
+class Meeting(nn.Module):
+    """Adds two maps where they happen to be of one width, which half of each is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        x = self.a(x).relu()
+        y = self.b(x)
+        return self.c(x + y if x.shape == y.shape else y).mean((2, 3))
+
+
+def test_a_forward_that_branches_on_equal_widths_is_found():
+    network = Meeting().eval()
+    space = trace_search_space(network, images())
+    assert failing_segments(space.table, network, images()) == ["b"]
+
+
+class OneLess(nn.Module):
+    """An axis goes where one channel is left, in code that no graph tells."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.b(x).mean((2, 3)) if x.shape[1] > 1 else torch.zeros(len(x), 4)
+
+
+def test_a_forward_that_fails_with_one_channel_is_found():
+    network = OneLess().eval()
+    space = trace_search_space(network, images())
+    assert failing_segments(space.table, network, images()) == ["a"]
+
+
+def test_a_network_that_fails_uncut_is_told_with_its_own_error():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)).eval()
+    space = trace_search_space(network, images())
+    with pytest.raises(UserError, match=r"the forward of Sequential fails on images of the data.*expected input"):
+        failing_segments(space.table, network, images(5))
 
 
 def test_the_network_is_left_as_it_is():

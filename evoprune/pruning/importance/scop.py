@@ -19,6 +19,7 @@ from evoprune.config import ScopConfig
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
 from evoprune.networks.build import layer_module
+from evoprune.networks.draws import seeded
 from evoprune.pruning.importance.aggregate import Importance, LayerScores, relative
 from evoprune.pruning.importance.knockoffs import KNOCKOFFS, MOST_VALUES, Knockoff
 from evoprune.pruning.importance.options import ImportanceOptions
@@ -142,23 +143,25 @@ def learn_scales(layers: list[Layer], network: nn.Module, data: Data, options: I
     """
     config = options.config.scop
     network = copy.deepcopy(network).to(memory_format=torch.channels_last).requires_grad_(False).train()
-    scales = {layer.name: _attach_scale(_convolution(network, layer)) for layer in layers}
+    scales = {layer.name: _attach_scale(convolution_of(network, layer)) for layer in layers}
     optimizer = torch.optim.Adam(scales.values(), lr=config.lr, betas=_BETAS)
-    for step, images, labels, knockoff in _batches(data, config, options.seed):
-        with options.compute.autocast():
-            logits = network(torch.cat((images, knockoff.images))).float()
-        optimizer.zero_grad()
-        _loss(logits, labels, knockoff, config.loss_on_knockoff).backward()
-        optimizer.step()
-        _clamp(scales)
-        options.meter.update(step + 1)
+    with seeded(derive_seed(options.seed, "network")):
+        for step, images, labels, knockoff in _batches(data, config, options.seed):
+            with options.compute.autocast():
+                logits = network(torch.cat((images, knockoff.images))).float()
+            optimizer.zero_grad()
+            _loss(logits, labels, knockoff, config.loss_on_knockoff).backward()
+            optimizer.step()
+            _clamp(scales)
+            options.meter.update(step + 1)
     learnt = {name: _values(scale) for name, scale in scales.items()}
     if not all(np.isfinite(values).all() for values in learnt.values()):
         raise TrainingError(LOSS_NOT_FINITE)
     return learnt
 
 
-def _convolution(network: nn.Module, layer: Layer) -> _ConvNd:
+def convolution_of(network: nn.Module, layer: Layer) -> _ConvNd:
+    """The module of a layer that gets knockoffs; raises UserError where it is none of torch.nn's convolutions."""
     module = layer_module(network, layer.name)
     if not isinstance(module, _ConvNd):
         came = "no module" if module is None else f"of class {type(module).__name__}"
@@ -215,7 +218,7 @@ def _gamma(network: nn.Module, layer: Layer) -> Scores:
     assert layer.norm is not None
     norm = network.get_submodule(layer.norm)
     weight = getattr(norm, "weight", None)
-    return _values(weight) if isinstance(weight, Tensor) else np.ones(_convolution(network, layer).out_channels)
+    return _values(weight) if isinstance(weight, Tensor) else np.ones(convolution_of(network, layer).out_channels)
 
 
 def _values(tensor: Tensor) -> Scores:
