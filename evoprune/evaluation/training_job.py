@@ -16,6 +16,7 @@ from evoprune.data.tensors import place_data, to_split
 from evoprune.evaluation.accuracy import accuracy
 from evoprune.evaluation.worker import worker_compute
 from evoprune.networks.build import build_network
+from evoprune.networks.checkpoints import full_state
 from evoprune.networks.draws import generators, seeded
 from evoprune.pruning.channels import slim_network
 from evoprune.pruning.moments import Moments
@@ -131,5 +132,5 @@ class _Trainer:
     def _trained(self, slim: nn.Module) -> Trained:
         splits = self._data.validation, self._test
         validation, tested = (accuracy(slim, self._data, split, self._compute.exact) for split in splits)
-        state = {name: value.detach().cpu().contiguous() for name, value in slim.state_dict().items()}
+        state = {name: value.cpu().contiguous() for name, value in full_state(slim).items()}
         return Trained(state, validation, tested, self._data.preprocessing)

@@ -76,7 +76,7 @@ def load_model(path: str | Path, source: str | None = None) -> nn.Module:
     try:
         network = network_from_spec(description["network"], {name: one.shape for name, one in state.items()}, source)
         with_csr(network, description.get("csr", {}))
-        _load_exactly(network, state)
+        load_state(network, state)
         check_csr(network)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from None
@@ -96,7 +96,7 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     state = _read_state(Path(path))
     adapt = getattr(network, "adapt_state", None)
     try:
-        _load_exactly(network, adapt(state) if adapt is not None else state)
+        load_state(network, adapt(state) if adapt is not None else state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return network
@@ -132,7 +132,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged weights: {error}") from None
 
 
-def _load_exactly(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+def full_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a network's state, and the buffers that it leaves out, without gradients; for `load_state`."""
+    return {name: value.detach() for name, value in whole_state(network).items()}
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what `full_state` gave, or a `state_dict`; raises UserError where it does not fit exactly."""
     own, persistent = whole_state(network), network.state_dict()
     wanted = {name: value.shape for name, value in own.items()}
     optional = {name for name in wanted if name.endswith("num_batches_tracked") or name not in persistent}

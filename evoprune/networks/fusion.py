@@ -86,11 +86,12 @@ class _Proxy(fx.Proxy):
 
 def _rewritten(network: nn.Module) -> nn.Module | None:
     """The network in its present mode as a graph with fused layers."""
-    before = generator_states()
-    graph = _Tracer().trace(network)
+    before, modules = generator_states(), dict(network.named_modules())
+    graph = _traced(network)
     if generator_states() != before:  # what its own code has drawn would be the same in every step
         return None
-    modules = dict(network.named_modules())
+    if graph is None or any(_writes_attribute(node, modules) for node in graph.nodes):
+        return None  # what is computed from buffers alone would be that of now for ever
     for node in [node for node in graph.nodes if node.op == "call_module"]:
         if type(modules[str(node.target)]) is nn.Identity:
             node.replace_all_uses_with(node.args[0])
@@ -101,6 +102,25 @@ def _rewritten(network: nn.Module) -> nn.Module | None:
         _fuse(graph, node, modules, nodes)
     graph.lint()
     return fx.GraphModule(network, graph) if norms else None
+
+
+def _traced(network: nn.Module) -> fx.Graph | None:
+    """The graph of a network, whose buffers stay as they are; None where its forward writes one while it is read."""
+    kept = [(buffer, buffer._version, buffer.clone()) for buffer in network.buffers()]
+    changed = False
+    try:
+        graph = _Tracer().trace(network)
+    finally:
+        for buffer, version, value in kept:
+            if buffer._version != version:
+                buffer.copy_(value)
+                changed = True
+    return None if changed else graph
+
+
+def _writes_attribute(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    written = node.args[0] if node.args else None
+    return node.op != "call_module" and _is_in_place(node, modules) and getattr(written, "op", "") == "get_attr"
 
 
 def _is_norm(node: fx.Node, modules: dict[str, nn.Module]) -> bool:

@@ -63,10 +63,10 @@ def other_settings(model: Path, training: Mapping[str, Any]) -> str:
 def known_models(folder: RunFolder, key: str, experiment: Experiment) -> list[Mapping[str, Any]]:
     """As `trained_models`, and further seeds that were trained alike, whose weights may lie elsewhere.
 
-    Where there are none, those of whatever other settings the first seed was trained with.
+    The first seed decides: where it was trained with other settings, those that were trained like it.
     """
     found, seeds = trained_models(folder, key, experiment), experiment.retrain.seeds
-    if not found:
+    if not found or (found[0]["seed"] and _description(folder.model(key))):
         found, seeds = [_description(folder.model(key))], 1
     training = found[0].get("training")
     if not isinstance(training, dict) or not isinstance(found[0].get("test_accuracy"), int | float):

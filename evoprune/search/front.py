@@ -43,7 +43,7 @@ def full_row(rows: Iterable[Row]) -> Row | None:
 
 def num_candidates(rows: Iterable[Row]) -> int:
     """How many candidates `rows` hold."""
-    return sum(row["rung"] == 0 for row in rows)
+    return len({row["id"] for row in rows})
 
 
 def front_rows(rows: Iterable[Row], objectives: Sequence[str]) -> list[Row]:

@@ -39,10 +39,19 @@ class Limits:
             mask &= (costs[name] >= low) & (costs[name] <= high)
         return mask
 
+    def exceeded_by(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Mask, shape (population,), of the codes of which a closed-form cost is above its bound."""
+        mask = np.zeros(len(codes), dtype=bool)
+        bounds = self._closed_form()
+        costs = compute_costs(self.space, codes) if bounds else {}
+        for name, (_, high) in bounds.items():
+            mask |= costs[name] > high
+        return mask
+
     def shrink(self, code: Code, rng: np.random.Generator) -> Code:
         """Prune random channels of `code`, one of a hundred at a time, until no closed-form cost exceeds its bound."""
         code = self.space.repair(code)
-        while self._exceeds(code) and not np.array_equal(code, self._smallest):
+        while self.exceeded_by(code[None])[0] and not np.array_equal(code, self._smallest):
             one_by_one = self.round_to == 1
             code = self._with_fewer(code, rng) if one_by_one else smaller_code(self.space, code, self.round_to, rng)
         return code
@@ -65,11 +74,6 @@ class Limits:
                 return fewer
             number *= 2
         return self._smallest
-
-    def _exceeds(self, code: Code) -> bool:
-        bounds = self._closed_form()
-        costs = code_costs(self.space, code) if bounds else {}
-        return any(costs[name] > high for name, (_, high) in bounds.items())
 
     def violation(self, row: Mapping[str, Any]) -> float:
         """Sum of what a measured row exceeds its bounds by, relative to each bound; 0 where it keeps them all."""

@@ -15,7 +15,7 @@ from evoprune.config import Experiment
 from evoprune.evaluation.training_job import Notice, Task, Trained, TrainingFailed, training_job
 from evoprune.evaluation.worker import describe_workers
 from evoprune.networks.build import build_network, network_spec
-from evoprune.networks.checkpoints import save_model
+from evoprune.networks.checkpoints import load_state, save_model
 from evoprune.report.output import write_front
 from evoprune.runs.folder import RunFolder, timed_stage
 from evoprune.runs.live_progress import stage_progress
@@ -77,10 +77,12 @@ def _folders(paths: Sequence[Path]) -> Iterator[None]:
     """Make folders, as a worker that does not see that of its checkpoint keeps none; what stays empty is removed."""
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
-    yield
-    for path in paths:
-        with suppress(OSError):  # it holds a model, or a checkpoint
-            os.removedirs(path)
+    try:
+        yield
+    finally:
+        for path in paths:
+            with suppress(OSError):  # it holds a model, or a checkpoint
+                os.removedirs(path)
 
 
 def _open_tasks(folder: RunFolder, row: Row, experiment: Experiment) -> list[Task]:
@@ -137,7 +139,7 @@ def _save(trained: Trained, task: Task, context: Context) -> None:
     space = context.space
     code = space.parse_code(task.code)
     network = build_network(space, code)
-    network.load_state_dict(trained.state)
+    load_state(network, trained.state)
     save_model(
         network,
         network_spec(space, code),

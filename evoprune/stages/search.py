@@ -67,10 +67,11 @@ def nothing_found(rows: Sequence[Row], path: Path, limits: Limits) -> str:
     if not broken:
         return f"no candidate succeeded: {failed}; put that right"
     nearest = min(broken, key=limits.violation)
+    longer = "search for longer" if len(rows) > 1 else "raise search.random_samples: no other candidate was asked for"
     rounding = f", or lower search.round_to ({limits.round_to}), which keeps networks wide" * (limits.round_to > 1)
     return (
         f"no candidate succeeded: {len(broken)} break search.limits, and {failed}. The nearest, {nearest['key']}, has "
-        f"{', '.join(limits.faults(nearest))}; widen that limit, or search for longer{rounding}"
+        f"{', '.join(limits.faults(nearest))}; widen that limit, or {longer}{rounding}"
     )
 
 

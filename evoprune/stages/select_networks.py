@@ -12,6 +12,7 @@ from evoprune.search.front import front_rows
 from evoprune.search.pareto import MOST_KNEES, Losses, knees, spread
 from evoprune.space.costs import code_costs
 from evoprune.space.limits import absolute_bound
+from evoprune.space.rounding import smallest_code
 from evoprune.space.space import SearchSpace
 from evoprune.stages.context import Context
 
@@ -38,13 +39,16 @@ def check_selection(experiment: Experiment, space: SearchSpace) -> None:
         return
     if "latency" in select.max and not experiment.measures_latency:
         raise _unmeasured("latency")
-    smallest, full = (code_costs(space, code) for code in (space.smallest_code(), space.full_code()))
+    search, full = experiment.search, code_costs(space, space.full_code())
+    smallest = code_costs(space, smallest_code(space, search.round_to))
     for name in set(smallest) & set(select.max):
         least = min(select.max[name], key=lambda value: absolute_bound(value, full[name], np.inf))
-        if absolute_bound(least, full[name], np.inf) < smallest[name]:
+        low = search.limits[name].min if name in search.limits else None
+        lowest = max(smallest[name], absolute_bound(low, full[name], -np.inf))
+        if absolute_bound(least, full[name], np.inf) < lowest:
             raise UserError(
-                f"retrain.select.max.{name}: got {least}, but the smallest network of {space.name} has "
-                f"{smallest[name]:,} {OBJECTIVES[name].unit}; give that many at least"
+                f"retrain.select.max.{name}: got {least}, but the smallest network of {space.name} that the search may "
+                f"find has {lowest:,.10g} {OBJECTIVES[name].unit}; give that many at least"
             )
 
 

@@ -16,6 +16,9 @@ from evoprune.tracing.operators import OPERATORS, unknown
 from evoprune.tracing.tabulate import tabulate
 
 Known = Value | list[Value] | None
+_FIXED_BATCH = (
+    "its forward fixes the number of images in a batch; where it says `len(x)`, write `x.shape[0]` or `x.flatten(1)`"
+)
 _WRAPPERS = {torch.ops.higher_order.wrap_with_autocast, torch.ops.higher_order.wrap_with_set_grad_enabled}
 """Operators that run a graph of their own: what stands under `with torch.autocast(...)`, `with torch.enable_grad()`."""
 
@@ -63,7 +66,7 @@ def export(network: nn.Module, example: Tensor, any_batch: bool = False) -> torc
     except Exception as error:  # torch.export raises what the network's own code raises, and errors of many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         fixed = "Constraints violated (batch)" in lines[0]
-        reason = "its forward fixes the number of images in a batch" if fixed else lines[0]
+        reason = _FIXED_BATCH if fixed else lines[0]
         raise UserError(f"torch.export cannot read {type(network).__name__}: {reason}") from error
     finally:
         log.disabled = was_disabled

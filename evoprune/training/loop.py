@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from evoprune.config import TrainingConfig
 from evoprune.data.augment import Plan
 from evoprune.data.batches import Steps
 from evoprune.data.tensors import Data
+from evoprune.networks.checkpoints import full_state, load_state
 from evoprune.networks.device import CPU, Compute
 from evoprune.networks.draws import seeded
 from evoprune.networks.fusion import fused
@@ -179,7 +181,7 @@ class _Loop:
         for parameter in self.network.parameters():  # as the first step would make them, but before the capture
             self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
         momenta = [state["momentum_buffer"] for state in self.optimizer.state.values()]
-        return GraphedStep(self._step, [*self.network.state_dict().values(), *momenta])
+        return GraphedStep(self._step, [*full_state(self.network).values(), *momenta])
 
     def _set_lr(self, lr: float) -> None:
         """Give the optimiser its learning rate, on CUDA in a tensor: a graph would keep a number."""
@@ -222,21 +224,33 @@ def _restore(loop: _Loop, checkpoint: Path | None) -> int:
     """
     if checkpoint is None or not checkpoint.exists():
         return 0
-    fresh = {name: deepcopy(part.state_dict()) for name, part in loop.state.items()}
+    fresh = {name: deepcopy(_state_of(part)) for name, part in loop.state.items()}
     try:
         state = torch.load(checkpoint, map_location=loop.compute.device, weights_only=True)
         for name, part in loop.state.items():
-            part.load_state_dict(state[name])
+            _load(part, state[name])
         _check_momenta(loop.optimizer)
         epochs_done = int(state["epochs_done"])
         if not 0 < epochs_done <= loop.steps.num_epochs:
             raise ValueError(f"{epochs_done} of {loop.steps.num_epochs} epochs")
     except Exception as error:  # a damaged file makes torch.load raise almost anything
         for name, part in loop.state.items():
-            part.load_state_dict(fresh[name])
+            _load(part, fresh[name])
         loop.options.notice(f"{checkpoint}: cannot be continued ({reason_of(error)}); this training begins anew")
         return 0
     return epochs_done
+
+
+def _state_of(part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
+    """With the buffers that a network's state leaves out, as these may change in training too."""
+    return full_state(part) if isinstance(part, nn.Module) else part.state_dict()
+
+
+def _load(part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    if isinstance(part, nn.Module):
+        load_state(part, state)
+    else:
+        part.load_state_dict(state)
 
 
 def _check_momenta(optimizer: torch.optim.Optimizer) -> None:
@@ -247,7 +261,7 @@ def _check_momenta(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _save(loop: _Loop, epochs_done: int, checkpoint: Path) -> None:
-    state = {**{name: part.state_dict() for name, part in loop.state.items()}, "epochs_done": epochs_done}
+    state = {**{name: _state_of(part) for name, part in loop.state.items()}, "epochs_done": epochs_done}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(checkpoint, buffer.getvalue())

@@ -267,3 +267,34 @@ def test_inside_another_one_nothing_more_is_done():
     with fused(network, BF16) as outer, fused(network, BF16) as inner:
         assert outer and not inner and "forward" in vars(network)
     assert "forward" not in vars(network)
+
+
+class OwnStatistics(nn.Module):
+    def __init__(self, write: Callable[[Tensor, Tensor], object]):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Linear(8, 10)
+        self.write = write
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.conv(x))).mean((2, 3))
+        self.write(self.mean, x.detach().mean(0))
+        return self.head(x - self.mean.tanh())
+
+
+WRITES = {
+    "eager": lambda mean, now: mean.mul_(0.9).add_(0.1 * now),
+    "copied": lambda mean, now: mean.copy_(0.9 * mean + 0.1 * now),
+    "part": lambda mean, now: mean[:4].add_(0.1 * now[:4]),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_forward_that_writes_its_own_buffers_is_left_as_it_is(write):
+    network = scramble(OwnStatistics(write), seed=0)
+    plain = copy.deepcopy(network)
+    with fused(network, BF16) as is_fused:
+        assert not is_fused and torch.equal(network.mean, plain.mean)
+        for _ in range(3):
+            assert all(map(torch.equal, outputs(network), outputs(plain)))
+    assert torch.equal(network.mean, plain.mean) and network.mean.any()

@@ -113,5 +113,7 @@ def test_a_network_of_other_settings_is_known_by_those_of_its_first_seed(tiny, t
     for seed, settings in enumerate((other, other, training)):
         write_description(folder.model("k1", seed), seed=seed, training=settings)
     assert [model["seed"] for model in known_models(folder, "k1", tiny())] == [0, 1]
+    assert [model["seed"] for model in known_models(folder, "k1", tiny(retrain={"seeds": 3}))] == [0, 1]
+    (folder.model("k1") / "model.json").unlink()
     assert [model["seed"] for model in known_models(folder, "k1", tiny(retrain={"seeds": 3}))] == [2]
     assert known_models(folder, "k2", tiny()) == []

@@ -35,7 +35,7 @@ def make_rows(points: list[tuple[float, int]]) -> list[dict[str, Any]]:
 
 
 def test_candidates_are_counted_once_whatever_rungs_they_climb():
-    assert num_candidates([{"rung": 0}, {"rung": 1}, {"rung": 0}]) == 2
+    assert num_candidates([{"id": 0, "rung": 0}, {"id": 0, "rung": 1}, {"id": 1, "rung": 1}]) == 2
 
 
 def test_the_base_network_is_its_row_of_the_highest_rung():

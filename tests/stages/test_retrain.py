@@ -11,13 +11,18 @@ import pytest
 from commands import refusal, set_all
 from helpers import interrupt, prepared
 
+from evoprune import load_model
 from evoprune.cli import main
 from evoprune.common.errors import IncompleteError
 from evoprune.config import Experiment
+from evoprune.data.tensors import place_data, to_split
+from evoprune.evaluation.accuracy import accuracy
 from evoprune.evaluation.training_job import Task
+from evoprune.networks.device import CPU
 from evoprune.runs.folder import RunFolder
 from evoprune.runs.ownership import open_run_folder
 from evoprune.stages.retrain import _job_factory, retrain
+from evoprune.stages.search import search
 
 SHORT = "retrain.epochs=0.1"
 
@@ -180,3 +185,34 @@ def test_training_one_network_again_keeps_the_others_and_the_configuration(copie
     assert after.test_accuracy[one] != before.test_accuracy[one]
     assert (copied / "models" / other / "model.safetensors").read_bytes() == weights
     assert (copied / "config.yaml").read_bytes() == config
+
+
+FIXED_FEATURES = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+        self.register_buffer("mix", torch.randn(8), persistent=False)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean((2, 3)) * self.mix)
+
+def make():
+    return Net()
+"""
+
+
+def test_a_buffer_that_the_state_leaves_out_is_saved_with_the_network_that_was_tested(tiny, tmp_path):
+    (tmp_path / "net.py").write_text(FIXED_FEATURES)
+    source = f"{tmp_path / 'net.py'}:make"
+    experiment = tiny(network={"source": source}, search_space=None, retrain={"epochs": 2, "select": {"count": 1}})
+    with open_run_folder(tmp_path / "run", experiment) as folder:
+        context = prepared(experiment, folder)
+        search(context)
+        retrain(context)
+    (row,) = pd.read_csv(tmp_path / "run" / "output.csv").dropna(subset="test_accuracy").to_dict("records")
+    data, test = place_data(context.dataset.arrays, CPU.device), to_split(context.dataset.test, CPU.device)
+    assert accuracy(load_model(row["model"], source=source), data, test) == pytest.approx(row["test_accuracy"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import few_digits, same_weights
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from evoprune import build_network
@@ -145,6 +145,34 @@ def test_what_a_network_draws_comes_from_the_seed_alone(digits, tmp_path: Path):
         pass
     list(train(again, digits, RECIPE, CPU, options))
     assert same_weights(whole, other) and same_weights(whole, again)
+
+
+class Counting(nn.Module):
+    """Has a buffer that its state leaves out, and that training changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+        self.register_buffer("offset", torch.zeros(64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        if self.training:
+            self.offset.lerp_(x.mean(0), 0.1)
+        return self.head(x - self.offset)
+
+
+def test_buffers_outside_of_the_state_go_on_too(digits, tmp_path: Path):
+    torch.manual_seed(0)
+    whole, broken, again = (Counting() for _ in range(3))
+    for network in (broken, again):
+        network.load_state_dict(whole.state_dict())
+    train_all(whole, digits, RECIPE)
+    options = TrainingOptions(checkpoint=tmp_path / "training.ckpt")
+    for _ in zip(range(2), train(broken, digits, RECIPE, CPU, options), strict=False):
+        pass
+    list(train(again, digits, RECIPE, CPU, options))
+    assert same_weights(whole, again) and torch.equal(whole.offset, again.offset) and whole.offset.any()
 
 
 def test_averaged_weights_are_a_moving_average_of_those_of_all_steps(small_space, digits):

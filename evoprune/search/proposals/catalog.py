@@ -85,7 +85,7 @@ def _evolution(knowledge: Knowledge) -> Evolution:
     least, most = knowledge.limits.bounds.get("flops", (lowest, highest))
     if most < lowest:  # a limit asks for less than min_keep leaves
         lowest = compute_costs(space, space.smallest_code())["flops"][0]
-    return Evolution(space, config, scores, (max(lowest, least), min(highest, most)), knowledge.offsets)
+    return Evolution(knowledge.limits, config, scores, (max(lowest, least), min(highest, most)), knowledge.offsets)
 
 
 def _ranked(importance: str, knowledge: Knowledge) -> Ranked:

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from evoprune.config import SearchConfig
 from evoprune.space.costs import compute_costs
+from evoprune.space.limits import Limits
 from evoprune.space.ranking import Places, Scores, keep_first, mid_ranks, places_of
 from evoprune.space.rounding import to_count
-from evoprune.space.space import Code, SearchSpace
+from evoprune.space.space import Code
 
 _SMALLEST_STEP, _LARGEST_STEP = 0.02, 0.3  # of a segment's channels: from one of 64 to a clearly other width
 _RATE_SPREAD = 0.1  # first codes: a group keeps about a tenth more or less than its share, so that widths differ
@@ -38,9 +39,9 @@ class Evolution:
     from the first, and more and more do so as the search goes on: at the share `prior_fade` of it none looks any more.
 
     Args:
-        space: the search space.
+        limits: of the search, and its space; first codes keep those that need no measurement.
         config: `crossover_rate`, `min_keep`, `prior_fade`.
-        scores: importance of every bit, shape (space.length,); None for no prior.
+        scores: importance of every bit, shape (length,); None for no prior.
         flops_range: multiply-adds of the first codes, lowest and highest.
         offsets: how much more than the others each of `space.groups` keeps in the first codes, as a share of its
             channels, shape (groups,), from none of that in one code to all of it in another; by default all groups
@@ -49,13 +50,14 @@ class Evolution:
 
     def __init__(
         self,
-        space: SearchSpace,
+        limits: Limits,
         config: SearchConfig,
         scores: Scores | None,
         flops_range: tuple[float, float],
         offsets: npt.NDArray[np.float64] | None = None,
     ):
-        self._space, self._config, self._flops_range = space, config, flops_range
+        space = limits.space
+        self._space, self._limits, self._config, self._flops_range = space, limits, config, flops_range
         self._offsets = np.zeros(len(space.groups)) if offsets is None else offsets
         self._ranks = None if scores is None else mid_ranks(space, scores)
         self._groups = space.groups
@@ -87,12 +89,12 @@ class Evolution:
         return places, np.exp(rng.normal(0, _RATE_SPREAD, len(offsets))), offsets
 
     def _fitting(self, places: Places, factors: Values, offsets: Values, flops: Values) -> npt.NDArray[np.uint8]:
-        """For each shape, of which the arguments have one row, the code of at most so many multiply-adds."""
+        """For each shape, a row of the arguments: the widest code within limits, of at most so many multiply-adds."""
         low, high = -offsets.max(axis=1), (1 / factors - offsets).max(axis=1)  # nothing of every group, and all of it
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
             codes = self._at_rates(factors * (middle[:, None] + offsets), places)
-            fits = compute_costs(self._space, codes)["flops"] <= flops
+            fits = (compute_costs(self._space, codes)["flops"] <= flops) & ~self._limits.exceeded_by(codes)
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
         return self._at_rates(factors * (low[:, None] + offsets), places)
 

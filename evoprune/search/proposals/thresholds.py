@@ -6,6 +6,7 @@ import numpy.typing as npt
 from evoprune.config import SearchConfig
 from evoprune.search.proposals.evolution import Evolution
 from evoprune.space.costs import code_costs
+from evoprune.space.limits import Limits
 from evoprune.space.ranking import Scores
 from evoprune.space.space import Code, SearchSpace
 
@@ -25,7 +26,7 @@ class Thresholds(Evolution):
     """
 
     def __init__(self, space: SearchSpace, config: SearchConfig, magnitudes: Scores):
-        super().__init__(space, config, None, (0.0, 0.0))
+        super().__init__(Limits(space, {}), config, None, (0.0, 0.0))
         self._logs = np.log(np.maximum(magnitudes, np.finfo(np.float64).tiny))
 
     def first(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

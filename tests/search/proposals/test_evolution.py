@@ -9,13 +9,14 @@ from evoprune import load_search_space
 from evoprune.config import SearchConfig
 from evoprune.search.proposals.evolution import Evolution
 from evoprune.space.costs import compute_costs
+from evoprune.space.limits import Limits
 from evoprune.space.ranking import Scores, mid_ranks
 from evoprune.space.space import SearchSpace
 
 
 def make_evolution(space: SearchSpace, scores: Scores | None = None, **config: float) -> Evolution:
     highest = float(compute_costs(space, space.full_code())["flops"][0])
-    return Evolution(space, SearchConfig(**config), scores, (0.04 * highest, highest))
+    return Evolution(Limits(space, {}), SearchConfig(**config), scores, (0.04 * highest, highest))
 
 
 def tied_parents(space: SearchSpace, count: int, seed: int = 0) -> np.ndarray:
@@ -47,11 +48,24 @@ def test_first_codes_stand_one_in_each_range_of_flops(with_prior):
         assert (shares > edges[:-1] - 0.03).all() and (shares < edges[1:] + 0.03).all(), shares
 
 
+@pytest.mark.parametrize("cost", ["params", "bandwidth"])
+def test_first_codes_keep_every_limit_that_needs_no_measurement(cost):
+    space = load_search_space("resnet20")
+    highest = {name: float(values[0]) for name, values in compute_costs(space, space.full_code()).items()}
+    limits = Limits(space, {cost: (0.0, 0.5 * highest[cost])})
+    evolution = Evolution(limits, SearchConfig(), None, (0.04 * highest["flops"], highest["flops"]))
+    codes = evolution.first(40, np.random.default_rng(0))
+    costs = compute_costs(space, codes)[cost]
+    assert costs.max() <= 0.5 * highest[cost] and np.mean(costs > 0.4 * highest[cost]) > 0.3
+    tied = next(group for group in space.groups if len(group.slices) > 1)
+    assert all((codes[:, part] == codes[:, tied.slices[0]]).all() for part in tied.slices)
+
+
 def test_first_codes_keep_more_of_the_groups_with_offsets(small_space):
     highest = float(compute_costs(small_space, small_space.full_code())["flops"][0])
     offsets = np.zeros(len(small_space.groups))
     offsets[[0, 1]] = 0.3, -0.3
-    codes = Evolution(small_space, SearchConfig(), None, (0.2 * highest, 0.4 * highest), offsets).first(
+    codes = Evolution(Limits(small_space, {}), SearchConfig(), None, (0.2 * highest, 0.4 * highest), offsets).first(
         60, np.random.default_rng(0)
     )
     more, less = (codes[:, segment.slice].mean() for segment in small_space.segments[:2])
