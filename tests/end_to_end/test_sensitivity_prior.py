@@ -101,7 +101,8 @@ def test_a_table_of_the_users_decides_the_first_codes_as_one_that_was_measured(s
     shutil.copy(searched / "sensitivity" / "prior.csv", tmp_path / "mine.csv")
     path = run_search(tiny(search={"sensitivity": str(tmp_path / "mine.csv")}), tmp_path / "run")
     assert repeated(path) == repeated(searched)
-    assert not (path / "sensitivity").exists(), "nothing is measured"
+    (copy,) = (path / "sensitivity").iterdir()
+    assert copy.name == "prior.csv" and copy.read_bytes() == (tmp_path / "mine.csv").read_bytes(), "nothing is measured"
 
 
 @pytest.mark.parametrize("dies_at", [5, 63])

@@ -56,7 +56,7 @@ def _whole(copied: Path) -> None:
 
 
 def test_the_time_left_is_that_of_the_candidates_before():
-    rows = [{"rung": 0, "seconds": 6.0}, {"rung": 1, "seconds": 2.0}, {"rung": 0, "seconds": None}]
+    rows = [{"id": 0, "seconds": 6.0}, {"id": 0, "seconds": 2.0}, {"id": 1, "seconds": None}]
     assert seconds_left(rows, 12, 2) == 10 * 4.0 / 2, "8 s for two candidates, ten to come, two workers"
     assert seconds_left(rows, 2, 2) == 0 and seconds_left([], 8, 0) == 0
 
