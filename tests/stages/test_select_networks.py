@@ -82,6 +82,14 @@ def test_a_bound_that_no_network_can_keep_is_told_before_the_search(tiny, small_
         check_selection(tiny(retrain={"select": {"max": {"params": ["50%", least - 1]}}}), small_space)
 
 
+@pytest.mark.parametrize("search", [{"limits": {"flops": {"min": "40%"}}}, {"round_to": 8}])
+def test_a_bound_below_what_the_search_may_find_is_told_before_it(tiny, small_space, search):
+    select = {"select": {"max": {"flops": ["60%", "30%"]}}}
+    check_selection(tiny(retrain=select), small_space)
+    with pytest.raises(UserError, match=r"got 30%, but the smallest network of resnet20 that the search may find has"):
+        check_selection(tiny(search=search, retrain=select), small_space)
+
+
 def test_a_share_of_what_the_base_network_does_not_tell_is_refused(tiny):
     with pytest.raises(UserError, match=r"retrain\.select\.max\.latency: got 50%, a share of what is not known"):
         select_rows(front(3), tiny(retrain={"select": {"max": {"latency": "50%"}}}), {"flops": 120.0})
