@@ -17,12 +17,6 @@ def test_exact_networks_pass(name):
     assert failing_segments(space.table, network, images()) == []
 
 
-def test_a_forward_that_knows_its_width_fails_by_name():
-    network = FixedWidth().eval()
-    space = trace_search_space(network, images())
-    assert failing_segments(space.table, network, images()) == ["stem"]
-
-
 class Pair(nn.Module):
     """Wrong only where both of its layers are narrower."""
 
@@ -33,12 +27,6 @@ class Pair(nn.Module):
     def forward(self, x):
         x = self.c(self.b(self.a(x)).relu()).mean((2, 3))
         return x + 1 if self.a.out_channels < 4 and self.b.out_channels < 4 else x
-
-
-def test_segments_that_fail_together_only_are_found():
-    network = Pair().eval()
-    space = trace_search_space(network, images())
-    assert set(failing_segments(space.table, network, images())) == {"a", "b"}
 
 
 class Meeting(nn.Module):
@@ -54,12 +42,6 @@ class Meeting(nn.Module):
         return self.c(x + y if x.shape == y.shape else y).mean((2, 3))
 
 
-def test_a_forward_that_branches_on_equal_widths_is_found():
-    network = Meeting().eval()
-    space = trace_search_space(network, images())
-    assert failing_segments(space.table, network, images()) == ["b"]
-
-
 class OneLess(nn.Module):
     """An axis goes where one channel is left, in code that no graph tells."""
 
@@ -72,10 +54,14 @@ class OneLess(nn.Module):
         return self.b(x).mean((2, 3)) if x.shape[1] > 1 else torch.zeros(len(x), 4)
 
 
-def test_a_forward_that_fails_with_one_channel_is_found():
-    network = OneLess().eval()
+FAILING = {FixedWidth: {"stem"}, Pair: {"a", "b"}, Meeting: {"b"}, OneLess: {"a"}}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_forward_that_looks_at_widths_fails_by_name(kind):
+    network = kind().eval()
     space = trace_search_space(network, images())
-    assert failing_segments(space.table, network, images()) == ["a"]
+    assert set(failing_segments(space.table, network, images())) == FAILING[kind]
 
 
 def test_a_network_that_fails_uncut_is_told_with_its_own_error():
